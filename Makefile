@@ -1,0 +1,60 @@
+# make demo         prune a small network and compare it before and after
+# make test         the tests that run in minutes
+# make test-long    all tests
+# make lint         style of the Python and Bazel files
+# make bench        the short benchmarks (step time, scaling)
+# make clean        remove what the runs wrote, and the environment
+#
+# Needs make and Python 3.11 or later, nothing else: the first target that is made
+# creates .venv. Another interpreter: make PYTHON=python3.12 demo
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+BUILDIFIER := @bazel/buildifier@8.2.1
+
+# The library is for Keras on TensorFlow; TensorFlow's start-up notes hide results.
+export KERAS_BACKEND := tensorflow
+export TF_CPP_MIN_LOG_LEVEL := 2
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-long lint bench clean install
+
+help:
+	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
+
+install: $(STAMP)
+
+$(STAMP): setup.py pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Needs Python 3.11 or later: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  -e '.[test,demo,report,benchmarks]'
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/python -m examples.digits_demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -q
+
+test-long: $(STAMP)
+	$(BIN)/python -m pytest -q -m 'long or not long'
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@if command -v npx >/dev/null; then \
+	  echo 'buildifier -mode=check -lint=warn BUILD MODULE.bazel'; \
+	  npx --yes $(BUILDIFIER) -mode=check -lint=warn BUILD MODULE.bazel; \
+	else echo 'npx is not installed: BUILD is not checked'; fi
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks.step_time --out=out/step_time.json
+	$(BIN)/python -m benchmarks.scale --out=out/scale.json
+
+clean:
+	rm -rf $(VENV) out build dist *.egg-info .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,228 @@
+r"""One compression run, one JSON line: what is left of the accuracy at a budget.
+
+The protocol: start from a dense network, spend `--epochs` in all on whatever the
+method does (search, fine-tuning), SGD from `--lr` down to 0, and evaluate once at
+the end.
+
+- `--split=validation` trains on the training images minus 5000 and evaluates on
+  those 5000. Every choice is made with it. A `--checkpoint` that was trained on all
+  training images has seen those 5000, so its accuracies there are only good for
+  comparing settings with each other.
+- `--split=test` trains on all training images and evaluates the test images once.
+
+A run whose settings are in `--out` already is not run again, so a loop over
+settings can be stopped and started. Without `--checkpoint` the dense network is
+trained first (`--dense_epochs`) and kept in `--cache`.
+
+Example:
+
+    python -m benchmarks.accuracy --checkpoint=resnet20_fmnist.keras \
+        --method=loss --budget=macs=0.25 --epochs=5 --seed=0 \
+        --out=out/accuracy.jsonl
+    python -m benchmarks.summarize out/accuracy.jsonl
+"""
+
+import pathlib
+import time
+
+import keras
+from absl import app, flags
+
+import tf_lossprune
+from benchmarks import common
+from examples import data as example_data
+from examples.flags import format_budget, parse_budget, parse_options
+from examples.optimizers import cosine_sgd
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("arch", "resnet20", "Network of examples/models.py.")
+flags.DEFINE_integer("width", None, "Width of the first convolution.")
+flags.DEFINE_string("data", "fashion_mnist", "fashion_mnist or digits.")
+flags.DEFINE_string("checkpoint", None, "Dense .keras model; trained if missing.")
+flags.DEFINE_integer("dense_epochs", 15, "Epochs of the dense training.")
+flags.DEFINE_integer("dense_seed", 0, "Seed of the dense training.")
+flags.DEFINE_string("cache", "out/dense", "Folder of the trained dense models.")
+flags.DEFINE_string("method", "loss", "loss, magnitude or uniform.")
+flags.DEFINE_string("budget", "macs=0.25", "Such as macs=0.5,params=0.4.")
+flags.DEFINE_integer("epochs", 5, "Epochs in all, search included.")
+flags.DEFINE_float("search_epochs", None, "Epochs of the search.")
+flags.DEFINE_integer("seed", 0, "Seed of the run.")
+flags.DEFINE_string("distill", "false", "false, true, or the teacher's weight.")
+flags.DEFINE_enum("split", "validation", ["validation", "test"], "What is evaluated.")
+flags.DEFINE_float("lr", 0.05, "First learning rate; falls to 0 (cosine).")
+flags.DEFINE_float("weight_decay", 5e-4, "Coupled (L2) weight decay.")
+flags.DEFINE_integer("batch_size", 128, "Images in a batch.")
+flags.DEFINE_integer("channel_multiple", 1, "Widths are multiples of this.")
+flags.DEFINE_string("options", "", "JSON object of further options of prune_model.")
+flags.DEFINE_string("tag", "", "Free text; runs with another tag run again.")
+flags.DEFINE_integer("limit", None, "Images in each split, for quick tries.")
+flags.DEFINE_bool("jit_compile", None, "Compile steps with XLA; unset: Keras decides.")
+flags.DEFINE_string("save", None, "Where the compact model goes (.keras).")
+flags.DEFINE_string("out", "out/accuracy.jsonl", "File the JSON line goes to.")
+flags.DEFINE_integer("verbose", 2, "As in Model.fit.")
+
+
+class KeepCut(keras.callbacks.Callback):
+    """Keeps a copy of the compact network as it is before fine-tuning."""
+
+    def __init__(self):
+        super().__init__()
+        self.cut = None
+
+    def on_train_begin(self, logs=None):
+        """Copies the network, unless it is still the one that searches."""
+        # With distillation the compact network is the student of a Distiller.
+        model = getattr(self.model, "student", self.model)
+        if self.cut is None and not isinstance(model, tf_lossprune.PrunedModel):
+            self.cut = common.clone(model)
+
+
+def parse_distill(text):
+    """Turns "false", "true" or a number into what `compress` takes.
+
+    Raises:
+        ValueError: If the text is none of those.
+    """
+    named = {"false": False, "true": True}
+    if text.lower() in named:
+        return named[text.lower()]
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(
+            f"`--distill` must be false, true or a number. Received: {text!r}"
+        ) from None
+
+
+def cell():
+    """Everything that decides the result of the run, as a dict (its key)."""
+    dense = FLAGS.checkpoint and pathlib.Path(FLAGS.checkpoint).name
+    return {
+        "arch": FLAGS.arch,
+        "width": FLAGS.width,
+        "data": FLAGS.data,
+        "dense": dense or f"epochs={FLAGS.dense_epochs},seed={FLAGS.dense_seed}",
+        "method": FLAGS.method,
+        "budget": format_budget(parse_budget(FLAGS.budget)),
+        "epochs": FLAGS.epochs,
+        "search_epochs": FLAGS.search_epochs,
+        "seed": FLAGS.seed,
+        "distill": parse_distill(FLAGS.distill),
+        "split": FLAGS.split,
+        "lr": FLAGS.lr,
+        "weight_decay": FLAGS.weight_decay,
+        "batch_size": FLAGS.batch_size,
+        "channel_multiple": FLAGS.channel_multiple,
+        "options": FLAGS.options,
+        "tag": FLAGS.tag,
+        "limit": FLAGS.limit,
+    }
+
+
+def load_dense(data, jit_compile):
+    """The dense network: the checkpoint, or one trained (or cached) here."""
+    if FLAGS.checkpoint:
+        return keras.models.load_model(FLAGS.checkpoint, compile=False)
+    name = (
+        f"{FLAGS.data}-{FLAGS.arch}-w{FLAGS.width or 0}-e{FLAGS.dense_epochs}"
+        f"-s{FLAGS.dense_seed}-{FLAGS.split}-n{FLAGS.limit or 0}.keras"
+    )
+    train, _, _ = example_data.datasets(
+        data,
+        batch_size=FLAGS.batch_size,
+        seed=FLAGS.dense_seed,
+        use_validation=FLAGS.split == "validation",
+    )
+    return common.dense_model(
+        pathlib.Path(FLAGS.cache) / name,
+        FLAGS.arch,
+        data,
+        train,
+        FLAGS.dense_epochs,
+        FLAGS.dense_seed,
+        FLAGS.width,
+        jit_compile,
+        FLAGS.verbose,
+    )
+
+
+def run(settings):
+    """Compresses and evaluates; returns the row without its key."""
+    jit_compile = "auto" if FLAGS.jit_compile is None else FLAGS.jit_compile
+    data = common.load_data(FLAGS.data, FLAGS.limit)
+    validating = FLAGS.split == "validation"
+    train, validation, test = example_data.datasets(
+        data,
+        batch_size=FLAGS.batch_size,
+        seed=FLAGS.seed,
+        use_validation=validating,
+    )
+    dense = load_dense(data, jit_compile)
+    keras.utils.set_random_seed(FLAGS.seed)
+    steps = FLAGS.epochs * int(train.cardinality())
+    keep_cut = KeepCut()
+    began = time.perf_counter()
+    compact, result = tf_lossprune.compress(
+        dense,
+        parse_budget(FLAGS.budget),
+        train,
+        epochs=FLAGS.epochs,
+        search_epochs=FLAGS.search_epochs,
+        optimizer=cosine_sgd(steps, FLAGS.lr, weight_decay=FLAGS.weight_decay),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        method=FLAGS.method,
+        distill=settings["distill"],
+        callbacks=[keep_cut],
+        jit_compile=jit_compile,
+        verbose=FLAGS.verbose,
+        channel_multiple=FLAGS.channel_multiple,
+        seed=FLAGS.seed,
+        **parse_options(FLAGS.options),
+    )
+    seconds = time.perf_counter() - began
+    if FLAGS.save:
+        compact.save(FLAGS.save)
+
+    # The only look at these images, after everything has been decided.
+    images = validation if validating else test
+    networks = {"dense": dense, "cut": keep_cut.cut, "final": compact}
+    accuracies = {
+        name: model and common.accuracy(model, images)
+        for name, model in networks.items()
+    }
+    costs = {
+        "dense": tf_lossprune.cost(dense),
+        "compact": tf_lossprune.cost(compact),
+    }
+    return {
+        "accuracy": accuracies,
+        "cost": costs,
+        "fraction": {
+            name: costs["compact"][name] / costs["dense"][name]
+            for name in costs["dense"]
+        },
+        "groups": result.groups,
+        "history": result.history,
+        "seconds": {**result.seconds, "total": seconds},
+        "versions": common.versions(),
+    }
+
+
+def main(argv):
+    """Runs the cell of the flags unless `--out` has it."""
+    if len(argv) > 1:
+        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
+    settings = cell()
+    if any(row.get("cell") == settings for row in common.read_lines(FLAGS.out)):
+        print(f"Already in {FLAGS.out}: {settings}")
+        return
+    row = {"cell": settings, **run(settings)}
+    common.append_line(FLAGS.out, row)
+    shown = {k: v and round(v, 4) for k, v in row["accuracy"].items()}
+    print(f"accuracy {shown}  fraction {row['fraction']}  -> {FLAGS.out}")
+
+
+if __name__ == "__main__":
+    app.run(main)

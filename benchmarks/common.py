@@ -1,0 +1,162 @@
+"""What the benchmarks share: data, dense networks, JSON lines, versions."""
+
+import dataclasses
+import importlib.metadata
+import json
+import pathlib
+import platform
+
+import keras
+
+from examples import data as example_data
+from examples import models
+from examples.optimizers import cosine_sgd
+
+VALIDATION_IMAGES = 5000
+
+
+def load_data(name, limit=None):
+    """Loads "digits" or "fashion_mnist", with 5000 validation images in the latter.
+
+    Args:
+        name: Name of the data set.
+        limit: Largest number of images in each of the splits; None: all.
+
+    Returns:
+        A `examples.data.Data`.
+
+    Raises:
+        ValueError: If there is no data set of that name.
+    """
+    if name == "digits":
+        data = example_data.load_digits()
+    elif name == "fashion_mnist":
+        data = example_data.load_fashion_mnist(validation=VALIDATION_IMAGES)
+    else:
+        raise ValueError(
+            f"The data set must be 'digits' or 'fashion_mnist'. Received: {name!r}"
+        )
+    if limit is None:
+        return data
+    arrays = ("x_train", "y_train", "x_val", "y_val", "x_test", "y_test")
+    return dataclasses.replace(data, **{a: getattr(data, a)[:limit] for a in arrays})
+
+
+def build_dense(arch, data, width=None):
+    """Builds the named network for the images of `data`, with random weights."""
+    options = {} if width is None else {"width": width}
+    return models.build(
+        arch, input_shape=data.input_shape, classes=data.classes, **options
+    )
+
+
+def compile_classifier(model, optimizer=None, jit_compile="auto"):
+    """Compiles a network of logits for classification, and returns it."""
+    model.compile(
+        optimizer=optimizer,
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        jit_compile=jit_compile,
+    )
+    return model
+
+
+def dense_model(
+    path, arch, data, train, epochs, seed, width=None, jit_compile="auto", verbose=2
+):
+    """Loads the dense network from `path`, or trains it and saves it there.
+
+    Trained by the recipe of the dense checkpoint of the comparison protocol: SGD
+    from 0.1 down to 0 (cosine), Nesterov momentum 0.9, weight decay 5e-4.
+
+    Args:
+        path: A `.keras` file that is read if it exists and written if not.
+        arch: Name of the network.
+        data: A `examples.data.Data`; gives the shape of the images.
+        train: `tf.data.Dataset` of training batches.
+        epochs: Number of epochs.
+        seed: Seed of the initial weights.
+        width: Width of the first convolution; None: the network's own.
+        jit_compile: Passed to `Model.compile`.
+        verbose: Passed to `Model.fit`.
+
+    Returns:
+        The trained model, not compiled.
+    """
+    path = pathlib.Path(path)
+    if not path.exists():
+        keras.utils.set_random_seed(seed)
+        model = build_dense(arch, data, width)
+        optimizer = cosine_sgd(epochs * int(train.cardinality()), learning_rate=0.1)
+        compile_classifier(model, optimizer, jit_compile)
+        model.fit(train, epochs=epochs, verbose=verbose)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Written under another name first: a stopped run leaves no half a file.
+        part = path.with_name(f"part-{path.name}")
+        model.save(part)
+        part.replace(path)
+    return keras.models.load_model(path, compile=False)
+
+
+def accuracy(model, dataset):
+    """Share of the images of `dataset` that `model` classifies correctly."""
+    # One pass is over before XLA has compiled it.
+    compile_classifier(model, jit_compile=False)
+    return float(model.evaluate(dataset, verbose=0, return_dict=True)["accuracy"])
+
+
+def clone(model):
+    """A copy of a functional model of stock layers, with its weights."""
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def versions():
+    """Versions of Python and of the packages that decide the result."""
+    found = {"python": platform.python_version()}
+    for name in ("tf_lossprune", "tensorflow", "keras", "numpy"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = getattr(__import__(name), "__version__", "unknown")
+    return found
+
+
+def read_lines(path):
+    """Reads a file of JSON lines; a missing file has none.
+
+    Args:
+        path: Path of the file.
+
+    Returns:
+        List of the decoded objects. A last line that was cut off is left out.
+    """
+    path = pathlib.Path(path)
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return rows
+
+
+def append_line(path, row):
+    """Appends one JSON line to `path`, whose folder is made where it is missing."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = path.read_text() if path.exists() else ""
+    # A line that was cut off must not swallow this one.
+    lead = "\n" if text and not text.endswith("\n") else ""
+    with path.open("a") as file:
+        file.write(lead + json.dumps(row) + "\n")
+
+
+def write_json(path, content):
+    """Writes `content` as JSON to `path`, whose folder is made where it is missing."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2) + "\n")

@@ -1,0 +1,277 @@
+r"""What a training step of the search costs, against a step of the plain network.
+
+Both networks are trained in one process, a step of the one, then a step of the
+other, in changing order, so that whatever else the machine does meets both. The
+figure is the median over the pairs of the ratio of their times, with its quartiles.
+Steps that refresh the importance are rare enough to vanish in a median; the ratio
+of the sums has them in it.
+
+Memory is that of a process that trains only one of the two: its peak resident size,
+in all and, on Linux, again in later steps, when what building and compiling the step
+took has been handed back. Of a step compiled by XLA there is also the size of the
+buffers that the compiler has planned for it, which is the memory of the step alone.
+
+Example:
+
+    python -m benchmarks.step_time --arch=resnet20,mobilenet_v2 --pairs=60 \
+        --out=out/step_time.json
+"""
+
+import ctypes
+import json
+import os
+import pathlib
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import keras
+import numpy as np
+from absl import app, flags
+
+import tf_lossprune
+from benchmarks import common
+from examples import models
+from examples.flags import parse_budget, parse_options
+from examples.optimizers import cosine_sgd
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_list("arch", "resnet20,mobilenet_v2", "Networks of examples/models.py.")
+flags.DEFINE_list("jit", "false,true", "With jit_compile false, true or both.")
+flags.DEFINE_integer("size", 28, "Height and width of the images.")
+flags.DEFINE_integer("channels", 1, "Channels of the images.")
+flags.DEFINE_integer("width", None, "Width of the first convolution.")
+flags.DEFINE_integer("batch_size", 128, "Images in a batch.")
+flags.DEFINE_integer("pairs", 40, "Pairs of steps that are timed.")
+flags.DEFINE_integer("warmup", 5, "Pairs of steps before that.")
+flags.DEFINE_string("budget", "macs=0.25", "Budget of the search.")
+flags.DEFINE_string("options", "", "JSON object of further options of prune_model.")
+flags.DEFINE_bool("memory", True, "Whether to measure memory as well.")
+flags.DEFINE_string("out", None, "Where the figures go (.json).")
+flags.DEFINE_enum("probe", None, ["plain", "search"], "Internal: one memory figure.")
+
+
+def build(arch, kind, jit_compile):
+    """A compiled network, plain or in the search phase.
+
+    Args:
+        arch: Name of the network.
+        kind: "plain" or "search".
+        jit_compile: Whether XLA compiles the step.
+
+    Returns:
+        The compiled `keras.Model`.
+    """
+    keras.utils.set_random_seed(0)
+    options = {} if FLAGS.width is None else {"width": FLAGS.width}
+    shape = (FLAGS.size, FLAGS.size, FLAGS.channels)
+    model = models.build(arch, input_shape=shape, classes=10, **options)
+    # So much longer than what is timed that all of it is search.
+    steps = 10 * (FLAGS.warmup + FLAGS.pairs)
+    if kind == "search":
+        schedule = tf_lossprune.Schedule(warmup=0.0, search=1.0, total_steps=steps)
+        model = tf_lossprune.prune_model(
+            model,
+            parse_budget(FLAGS.budget),
+            **{"schedule": schedule, **parse_options(FLAGS.options)},
+        )
+    return common.compile_classifier(model, cosine_sgd(steps), jit_compile)
+
+
+def batches():
+    """An endless dataset of one random batch."""
+    import tensorflow as tf
+
+    rng = np.random.default_rng(0)
+    shape = (FLAGS.batch_size, FLAGS.size, FLAGS.size, FLAGS.channels)
+    images = rng.normal(size=shape).astype("float32")
+    labels = rng.integers(0, 10, FLAGS.batch_size)
+    return tf.data.Dataset.from_tensors((images, labels)).repeat()
+
+
+def stepper(model):
+    """A function without arguments that does one training step and waits for it."""
+    dataset = batches()
+    model.fit(dataset.take(1), verbose=0)  # Builds and compiles the step.
+    iterator = iter(dataset)
+
+    def step():
+        logs = model.train_function(iterator)
+        # The step is over when its loss is known.
+        return {name: float(value) for name, value in logs.items()}
+
+    return step
+
+
+def time_pairs(first, second):
+    """Times steps of both in turn.
+
+    Args:
+        first: Function that does a step of the plain network.
+        second: Function that does a step of the search.
+
+    Returns:
+        Two lists of seconds.
+    """
+    seconds = [], []
+    for pair in range(FLAGS.warmup + FLAGS.pairs):
+        order = (0, 1) if pair % 2 else (1, 0)
+        for which in order:
+            began = time.perf_counter()
+            (first, second)[which]()
+            elapsed = time.perf_counter() - began
+            if pair >= FLAGS.warmup:
+                seconds[which].append(elapsed)
+    return seconds
+
+
+def measure_time(arch, jit_compile):
+    """Figures of one network: milliseconds, and the ratio with its quartiles."""
+    plain, search = (
+        build(arch, "plain", jit_compile),
+        build(arch, "search", jit_compile),
+    )
+    plain_s, search_s = time_pairs(stepper(plain), stepper(search))
+    if search.phase != "search":
+        raise RuntimeError(f"Timed the wrong phase: {search.phase}")
+    ratios = [b / a for a, b in zip(plain_s, search_s)]
+    low, median, high = statistics.quantiles(ratios, n=4)
+    return {
+        "plain_ms": 1e3 * statistics.median(plain_s),
+        "search_ms": 1e3 * statistics.median(search_s),
+        "ratio": median,
+        "ratio_quartiles": [low, high],
+        "ratio_of_sums": sum(search_s) / sum(plain_s),
+    }
+
+
+def peak_memory():
+    """Peak of the resident memory of this process in MiB."""
+    status = pathlib.Path("/proc/self/status")
+    if status.exists():
+        # Not getrusage, whose peak a new process inherits from the one it left.
+        lines = (line.split() for line in status.read_text().splitlines())
+        return next(int(line[1]) for line in lines if line[0] == "VmHWM:") / 2**10
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def forget_peak():
+    """Hands free memory back and starts a new peak; returns whether that worked."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+        pathlib.Path("/proc/self/clear_refs").write_text("5")
+    except (AttributeError, OSError):
+        return False
+    return True
+
+
+def probe(kind):
+    """Trains one network and prints its memory as a JSON line."""
+    step = stepper(build(FLAGS.arch[0], kind, FLAGS.jit[0] == "true"))
+    for _ in range(2):
+        step()
+    figures = {"peak": peak_memory()}
+    if forget_peak():
+        for _ in range(FLAGS.warmup):
+            step()
+        figures["later"] = peak_memory()
+        figures["peak"] = max(figures.values())
+    print(json.dumps(figures))
+
+
+def planned_buffers(folder):
+    """Buffers in MiB of the largest program that XLA has dumped; None if unknown."""
+    sizes = [0.0]
+    for path in pathlib.Path(folder).glob("*memory-usage-report.txt"):
+        found = re.search(r"Total bytes used: (\d+)", path.read_text())
+        sizes.append(int(found.group(1)) / 2**20 if found else 0.0)
+    return max(sizes) or None
+
+
+def probed(arch, jit_compile, kind):
+    """Runs `probe` in a process of its own: a dict of sizes in MiB."""
+    own = [f"--probe={kind}", f"--arch={arch}", f"--jit={str(jit_compile).lower()}"]
+    # The last of two values of a flag counts.
+    command = [sys.executable, "-m", "benchmarks.step_time", *sys.argv[1:], *own]
+    root = pathlib.Path(__file__).resolve().parents[1]
+    with tempfile.TemporaryDirectory() as folder:
+        dump = f" --xla_dump_to={folder} --xla_dump_hlo_as_text"
+        xla = os.environ.get("XLA_FLAGS", "") + (dump if jit_compile else "")
+        done = subprocess.run(
+            command,
+            cwd=root,
+            env={**os.environ, "XLA_FLAGS": xla},
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            raise RuntimeError(f"The memory probe failed:\n{done.stderr[-2000:]}")
+        sizes = json.loads(done.stdout.splitlines()[-1])
+        if jit_compile:
+            sizes["xla"] = planned_buffers(folder)
+    return sizes
+
+
+def measure_memory(arch, jit_compile):
+    """Memory of both networks in MiB and its ratios."""
+    plain, search = (probed(arch, jit_compile, kind) for kind in ("plain", "search"))
+    figures = {}
+    for name in plain:
+        figures[f"plain_{name}_mib"] = plain[name]
+        figures[f"search_{name}_mib"] = search[name]
+        if plain[name] and search[name]:
+            figures[f"{name}_ratio"] = search[name] / plain[name]
+    return figures
+
+
+def table(rows):
+    """The rows as a Markdown table."""
+    head = ["network", "jit", "plain ms", "search ms", "ratio", "quartiles"]
+    head += ["of sums", "peak memory", "in later steps", "XLA buffers"]
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    for row in rows:
+        low, high = row["ratio_quartiles"]
+        cells = [row["arch"], str(row["jit_compile"])]
+        cells += [f"{row['plain_ms']:.1f}", f"{row['search_ms']:.1f}"]
+        cells += [f"{row['ratio']:.3f}", f"{low:.3f}-{high:.3f}"]
+        cells += [f"{row['ratio_of_sums']:.3f}"]
+        memory = [row.get(f"{name}_ratio") for name in ("peak", "later", "xla")]
+        cells += ["" if value is None else f"{value:.3f}" for value in memory]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main(argv):
+    """Measures every network, with and without XLA, and prints the table."""
+    if len(argv) > 1:
+        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
+    if FLAGS.probe:
+        probe(FLAGS.probe)
+        return
+    rows = []
+    for arch in FLAGS.arch:
+        for jit in FLAGS.jit:
+            row = {"arch": arch, "jit_compile": jit == "true"}
+            row.update(measure_time(arch, row["jit_compile"]))
+            if FLAGS.memory:
+                row.update(measure_memory(arch, row["jit_compile"]))
+            keras.backend.clear_session()
+            rows.append(row)
+            print(table([row]).splitlines()[-1], flush=True)
+    print(table(rows))
+    if FLAGS.out:
+        settings = {name: FLAGS[name].value for name in ("size", "batch_size", "pairs")}
+        common.write_json(
+            FLAGS.out,
+            {"settings": settings, "rows": rows, "versions": common.versions()},
+        )
+
+
+if __name__ == "__main__":
+    app.run(main)

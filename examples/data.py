@@ -1,0 +1,247 @@
+"""The data of the examples: scikit-learn's digits and Fashion-MNIST.
+
+Both are small enough to live in memory. A validation split is held out of the
+training images so that every choice can be made without the test images.
+"""
+
+import dataclasses
+import gzip
+import pathlib
+from typing import Any
+
+import numpy as np
+
+# Where the Debian package dataset-fashion-mnist puts its files.
+FASHION_MNIST_DIR = pathlib.Path("/usr/share/datasets/fashion-mnist")
+_SPLIT_SEED = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Images and labels in three splits.
+
+    Attributes:
+        name: "digits" or "fashion_mnist".
+        source: Where the data came from.
+        x_train: float32 images `(n, height, width, channels)`, normalised.
+        y_train: int32 labels `(n,)`; the other splits likewise.
+        x_val: Validation images, held out of the training images.
+        y_val: Validation labels.
+        x_test: Test images.
+        y_test: Test labels.
+        shift: Largest random shift in pixels that suits the images.
+        flip: Whether mirrored images are images of the same class.
+    """
+
+    name: str
+    source: str
+    x_train: Any
+    y_train: Any
+    x_val: Any
+    y_val: Any
+    x_test: Any
+    y_test: Any
+    shift: int = 1
+    flip: bool = False
+
+    @property
+    def input_shape(self):
+        """Shape of one image."""
+        return self.x_train.shape[1:]
+
+    @property
+    def classes(self):
+        """Number of classes."""
+        return int(self.y_train.max()) + 1
+
+    @property
+    def minimum(self):
+        """The smallest pixel value, which pads shifted images."""
+        return float(self.x_train.min())
+
+
+def _hold_out(count, size):
+    """Deterministic indices `(rest, held_out)` with `size` of `count` held out."""
+    order = np.random.default_rng(_SPLIT_SEED).permutation(count)
+    return np.sort(order[size:]), np.sort(order[:size])
+
+
+def load_digits():
+    """The 1797 8x8 digits that ship with scikit-learn: 1149 / 288 / 360.
+
+    Returns:
+        `Data`; pixels scaled to [0, 1], then to mean 0 and deviation 1.
+
+    Raises:
+        ImportError: If scikit-learn is missing.
+    """
+    try:
+        from sklearn.datasets import load_digits as sklearn_digits
+    except ImportError as error:
+        raise ImportError(
+            "The digits ship with scikit-learn: pip install scikit-learn"
+        ) from error
+    digits = sklearn_digits()
+    x = ((digits.images[..., None] / 16.0 - 0.3053) / 0.3761).astype("float32")
+    y = digits.target.astype("int32")
+    rest, test = _hold_out(len(x), 360)
+    train, val = (rest[i] for i in _hold_out(len(rest), 288))
+    return Data(
+        "digits",
+        "scikit-learn",
+        *(a[i] for i in (train, val, test) for a in (x, y)),
+        shift=1,
+        flip=False,
+    )
+
+
+def _read_idx(path):
+    with gzip.open(path, "rb") as file:
+        raw = file.read()
+    # IDX: two zero bytes, the type (8 = uint8), the rank, big-endian sizes, data.
+    if raw[:3] != b"\x00\x00\x08":
+        raise ValueError(f"Expected an IDX file of bytes. Received: {path}")
+    rank = raw[3]
+    shape = np.frombuffer(raw, ">i4", rank, offset=4)
+    return np.frombuffer(raw, np.uint8, offset=4 + 4 * rank).reshape(shape)
+
+
+def _fashion_arrays():
+    if FASHION_MNIST_DIR.is_dir():
+        arrays = [
+            _read_idx(FASHION_MNIST_DIR / f"{part}-{kind}.gz")
+            for part in ("train", "t10k")
+            for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")
+        ]
+        return "dataset-fashion-mnist (Debian)", arrays
+    import keras
+
+    train, test = keras.datasets.fashion_mnist.load_data()
+    return "keras.datasets", [*train, *test]
+
+
+def load_fashion_mnist(validation=5000):
+    """Fashion-MNIST: 55,000 / 5,000 / 10,000 28x28 images of ten articles.
+
+    Read from the Debian package dataset-fashion-mnist where it is installed, else
+    through `keras.datasets`.
+
+    Args:
+        validation: Number of training images held out for validation.
+
+    Returns:
+        `Data`; pixels as `(x / 255 - 0.2860) / 0.3530`.
+
+    Reference:
+        Xiao et al., Fashion-MNIST, arXiv 1708.07747.
+    """
+    source, (x, y, x_test, y_test) = _fashion_arrays()
+
+    def images(pixels):
+        return (pixels[..., None].astype("float32") / 255.0 - 0.2860) / 0.3530
+
+    train, val = _hold_out(len(x), validation)
+    x, y = images(x), y.astype("int32")
+    return Data(
+        "fashion_mnist",
+        source,
+        *(a[i] for i in (train, val) for a in (x, y)),
+        images(x_test),
+        y_test.astype("int32"),
+        shift=2,
+        flip=True,
+    )
+
+
+def augment(x, seed, shift=2, flip=True, fill=0.0):
+    """Random shift and mirror image of every image of a batch, in a few ops.
+
+    Args:
+        x: float tensor `(batch, height, width, channels)`.
+        seed: int tensor of two numbers; the same seed gives the same result.
+        shift: Largest shift in pixels, in both directions.
+        flip: Whether to mirror half of the images.
+        fill: Value of the pixels shifted in.
+
+    Returns:
+        A tensor shaped like `x`.
+    """
+    import tensorflow as tf
+
+    batch, height, width = tf.shape(x)[0], x.shape[1], x.shape[2]
+    draws = tf.random.stateless_uniform(
+        (3, batch), seed, 0, 2 * shift + 1, dtype=tf.int32
+    )
+    mirrored = tf.random.stateless_uniform((batch, 1), seed) < 0.5
+    rows = tf.range(height)[None] + draws[0, :, None]
+    columns = tf.range(width)[None]
+    if flip:
+        columns = tf.where(mirrored, width - 1 - columns, columns)
+    columns = columns + draws[1, :, None]
+    pads = [[0, 0], [shift, shift], [shift, shift], [0, 0]]
+    x = tf.pad(x, pads, constant_values=fill)
+    x = tf.gather(x, rows, axis=1, batch_dims=1)
+    return tf.gather(x, columns, axis=2, batch_dims=1)
+
+
+def datasets(
+    data, batch_size=128, seed=0, augment=True, use_validation=True, limit=None
+):
+    """`tf.data` pipelines of the splits, deterministic for a seed.
+
+    Args:
+        data: A `Data`.
+        batch_size: Images in a batch.
+        seed: Seed of the order and of the augmentation.
+        augment: Whether training images are shifted (and mirrored, where `data`
+            allows it); both differ from epoch to epoch.
+        use_validation: If False, validation images are trained on as well, for the
+            final run of a protocol whose choices have been made.
+        limit: Number of training images to use (for quick tries); None: all.
+
+    Returns:
+        `(train, validation, test)` datasets of `(images, labels)` batches;
+        `validation` is None if `use_validation` is False.
+
+    Raises:
+        TypeError: If `data` is not a `Data`.
+    """
+    if not isinstance(data, Data):
+        raise TypeError(f"`data` must be a `Data`. Received: {type(data).__name__}")
+    x, y, val = data.x_train, data.y_train, None
+    if use_validation:
+        val = _evaluation(data.x_val, data.y_val, batch_size)
+    else:
+        x, y = np.concatenate([x, data.x_val]), np.concatenate([y, data.y_val])
+    x, y = x[:limit], y[:limit]
+    train = _training(data, x, y, batch_size, seed, augment)
+    return train, val, _evaluation(data.x_test, data.y_test, batch_size)
+
+
+def _training(data, x, y, batch_size, seed, with_augmentation):
+    import tensorflow as tf
+
+    with tf.device("CPU"):
+        x, y, fill = tf.constant(x), tf.constant(y), data.minimum
+
+    def fetch(index, draw):
+        images = tf.gather(x, index)
+        if with_augmentation:
+            images = augment(images, draw, data.shift, data.flip, fill)
+        return images, tf.gather(y, index)
+
+    # Shuffling indices and fetching a batch at once costs far less than shuffling
+    # images; seeds that travel with the batch keep parallel calls deterministic.
+    order = tf.data.Dataset.range(len(x)).shuffle(len(x), seed=seed).batch(batch_size)
+    draws = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2)
+    return (
+        tf.data.Dataset.zip(order, draws)
+        .map(fetch, num_parallel_calls=2, deterministic=True)
+        .prefetch(2)
+    )
+
+
+def _evaluation(x, y, batch_size):
+    import tensorflow as tf
+
+    return tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size).prefetch(2)

@@ -1,0 +1,100 @@
+"""Parsing of the flags that the examples and the benchmarks share."""
+
+import json
+
+
+def parse_budget(text):
+    """Turns `"macs=0.5,params=0.4"` into the dict that `prune_model` takes.
+
+    Only the form is checked here; the package checks the resources and values.
+
+    Args:
+        text: Comma-separated `resource=fraction` pairs.
+
+    Returns:
+        Dict from resource name to float.
+
+    Raises:
+        ValueError: If the text is not of that form, or names a resource twice.
+
+    Example:
+        >>> parse_budget("macs=0.5,params=0.4")
+        {'macs': 0.5, 'params': 0.4}
+    """
+    budget = {}
+    for pair in text.split(","):
+        name, _, value = (part.strip() for part in pair.partition("="))
+        try:
+            fraction = float(value)
+        except ValueError:
+            fraction = None
+        if not name or fraction is None or name in budget:
+            raise ValueError(
+                "Expected a budget such as 'macs=0.5' or 'macs=0.5,params=0.4', "
+                f"each resource once. Received: {text!r}"
+            )
+        budget[name] = fraction
+    return budget
+
+
+def format_budget(budget):
+    """The inverse of `parse_budget`, with the resources in alphabetical order.
+
+    Args:
+        budget: Dict from resource name to fraction.
+
+    Returns:
+        A string such as `"macs=0.5,params=0.4"`.
+    """
+    return ",".join(f"{name}={budget[name]:g}" for name in sorted(budget))
+
+
+def parse_options(text):
+    """Parses a JSON object of keyword arguments of `prune_model`.
+
+    A value `{"class_name": ..., "config": {...}}` becomes an object of that class
+    of `tf_lossprune` or `keras.optimizers`, so that schedules, importances and the
+    like can be given on the command line.
+
+    Args:
+        text: A JSON object, or an empty string for no options.
+
+    Returns:
+        Dict of keyword arguments.
+
+    Raises:
+        ValueError: If the text is not a JSON object or names no such class.
+
+    Example:
+        >>> parse_options('{"min_channels": 2}')
+        {'min_channels': 2}
+        >>> schedule = '{"class_name": "Schedule", "config": {"search": 0.3}}'
+        >>> parse_options('{"schedule": %s}' % schedule)["schedule"].search
+        0.3
+    """
+    try:
+        options = json.loads(text or "{}")
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"Expected a JSON object ({error}). Received: {text}"
+        ) from None
+    if not isinstance(options, dict):
+        raise ValueError(f"Expected a JSON object. Received: {text}")
+    return {name: _build(value) for name, value in options.items()}
+
+
+def _build(value):
+    if not isinstance(value, dict) or "class_name" not in value:
+        return value
+    import keras
+
+    import tf_lossprune
+
+    name = value["class_name"]
+    for home in (tf_lossprune, keras.optimizers):
+        if isinstance(getattr(home, name, None), type):
+            return getattr(home, name)(**value.get("config", {}))
+    raise ValueError(
+        "Expected the name of a class of tf_lossprune or keras.optimizers. "
+        f"Received: {name!r}"
+    )

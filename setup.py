@@ -1,0 +1,70 @@
+"""Installation of tf_lossprune."""
+
+import pathlib
+import re
+
+import setuptools
+
+ROOT = pathlib.Path(__file__).resolve().parent
+
+
+def read_version():
+    """Reads the version without importing the package and what it needs."""
+    text = (ROOT / "tf_lossprune" / "version.py").read_text(encoding="utf-8")
+    return re.search(r'^__version__ = "([^"]+)"', text, re.MULTILINE).group(1)
+
+
+TEST = [
+    "hypothesis>=6.100",
+    "matplotlib>=3.8",
+    "pytest>=8.0",
+    "ruff>=0.6",
+    "scikit-learn>=1.4",
+]
+REPORT = ["matplotlib>=3.8"]
+DEMO = ["matplotlib>=3.8", "scikit-learn>=1.4"]
+
+setuptools.setup(
+    name="tf_lossprune",
+    version=read_version(),
+    description=(
+        "Structured pruning of Keras models to a budget, "
+        "with layer widths learned from the task loss"
+    ),
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=setuptools.find_packages(include=["tf_lossprune", "tf_lossprune.*"]),
+    # Said outright, an editable install puts the whole checkout on the path, so that
+    # the examples can be run from anywhere.
+    package_dir={"": "."},
+    # keras 3.15 is the first whose `Model.export(format="litert")` takes an input
+    # signature, with which files have a fixed batch; it needs Python 3.11.
+    python_requires=">=3.11",
+    install_requires=[
+        "absl-py>=1.4",
+        "ai-edge-litert>=1.2",
+        "keras>=3.15,<4",
+        "numpy>=1.26",
+        "tensorflow>=2.18,<3",
+        "tensorflow-model-optimization>=0.8",
+    ],
+    extras_require={
+        "test": TEST,
+        "report": REPORT,
+        "demo": DEMO,
+        "benchmarks": DEMO,
+        "docs": ["sphinx>=7.2", "myst-parser>=3.0", "furo>=2024.1"],
+    },
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+    keywords="keras tensorflow pruning compression litert tflite",
+)

@@ -1,0 +1,87 @@
+"""Whole widths: budgets hold and are used."""
+
+import numpy as np
+from absl.testing import parameterized
+
+from examples import models
+from tf_lossprune.allocation import (
+    choose_units,
+    fit_widths,
+    minimum_widths,
+    width_steps,
+)
+from tf_lossprune.cost import cost_models
+from tf_lossprune.graph import analyze
+
+ARCHES = ("resnet20", "vgg16_bn", "mobilenet_v2")
+
+
+class WidthsTest(parameterized.TestCase):
+    @parameterized.product(arch=ARCHES, share=(0.9, 0.5, 0.125), step=(1, 4))
+    def test_budget_holds_and_is_used(self, arch, share, step):
+        channels = analyze(models.build(arch, width=16))
+        costs = cost_models(channels)
+        sizes = np.array([g.size for g in channels.groups])
+        steps = width_steps(sizes, step)
+        smallest = minimum_widths(sizes, steps, 1)
+        rng = np.random.default_rng(0)
+        for _ in range(3):
+            ratios = rng.uniform(0.1, 1.0, len(sizes))
+            widths = fit_widths(ratios, costs, {"macs": share}, steps, smallest)
+            used = costs["macs"].total(widths) / costs["macs"].dense
+            self.assertLessEqual(used, share)
+            if step == 1:
+                self.assertGreaterEqual(used, 0.97 * share)
+            self.assertTrue((widths >= smallest).all() and (widths <= sizes).all())
+            whole = (widths % steps == 0) | (widths == sizes)
+            self.assertTrue(whole.all())
+            # No group can take one more step.
+            for k in np.flatnonzero(widths < sizes):
+                more = widths.copy()
+                more[k] = min(more[k] + steps[k], sizes[k])
+                total = costs["macs"].total(more)
+                self.assertGreater(total, share * costs["macs"].dense)
+
+    def test_several_budgets_hold_at_once(self):
+        channels = analyze(models.build("resnet20"))
+        costs = cost_models(channels)
+        sizes = np.array([g.size for g in channels.groups])
+        ones = np.ones(len(sizes), int)
+        limits = {"macs": 0.5, "params": 0.2}
+        widths = fit_widths(np.ones(len(sizes)), costs, limits, ones, ones)
+        for name, share in limits.items():
+            self.assertLessEqual(costs[name].total(widths), share * costs[name].dense)
+
+    def test_widths_follow_the_ratios(self):
+        channels = analyze(models.build("vgg16_bn", width=16))
+        costs = cost_models(channels)
+        sizes = np.array([g.size for g in channels.groups])
+        ones = np.ones(len(sizes), int)
+        ratios = np.linspace(0.2, 0.9, len(sizes))
+        share = float(costs["macs"].fraction(ratios.astype("float32")))
+        widths = fit_widths(ratios, costs, {"macs": share}, ones, ones)
+        np.testing.assert_allclose(widths / sizes, ratios, atol=1.5 / sizes.min())
+
+    def test_steps(self):
+        found = width_steps([8, 16, 32, 64, 512], "auto")
+        np.testing.assert_array_equal(found, [1, 2, 4, 8, 8])
+        np.testing.assert_array_equal(width_steps([3, 5], 4), [4, 4])
+        found = minimum_widths([3, 16, 64], np.array([4, 4, 8]), 5)
+        np.testing.assert_array_equal(found, [3, 8, 8])
+        for bad in (0, -1, 1.5, "8", True, None):
+            with self.assertRaisesRegex(ValueError, "channel_multiple=.*"):
+                width_steps([8], bad)
+            with self.assertRaisesRegex(ValueError, "min_channels="):
+                minimum_widths([8], np.array([1]), bad)
+
+    def test_choose_units_keeps_the_most_important(self):
+        channels = analyze(models.build("digits_resnet"))
+        importance = np.random.default_rng(0).uniform(size=channels.num_units + 1)
+        widths = [g.size // 2 for g in channels.groups]
+        keep = choose_units(importance, channels.groups, widths)
+        self.assertTrue(keep[0])
+        for group, width in zip(channels.groups, widths):
+            kept = group.units[keep[group.units]]
+            gone = group.units[~keep[group.units]]
+            self.assertLen(kept, width)
+            self.assertGreater(importance[kept].min(), importance[gone].max())

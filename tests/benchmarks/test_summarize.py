@@ -1,0 +1,54 @@
+"""Tests of the table of accuracy runs and of the files it is made from."""
+
+from benchmarks import common, summarize
+
+
+def _row(seed, final, method="loss", cut=None):
+    return {
+        "cell": {
+            "arch": "resnet20",
+            "method": method,
+            "budget": "macs=0.25",
+            "epochs": 5,
+            "seed": seed,
+        },
+        "accuracy": {"dense": 0.94, "cut": cut, "final": final},
+        "fraction": {"macs": 0.25, "params": 0.2},
+        "seconds": {"search": 60.0, "total": 100.0},
+    }
+
+
+def test_spread():
+    assert summarize.spread([0.92, 0.94]) == "93.00 ± 1.41"
+    assert summarize.spread([0.92]) == "92.00"
+    assert summarize.spread([None]) == ""
+
+
+def test_seeds_make_one_line():
+    rows = [_row(0, 0.92), _row(1, 0.94), _row(0, 0.9, method="uniform")]
+    lines = summarize.table(rows).splitlines()
+    assert len(lines) == 4
+    assert "| resnet20 | loss | macs=0.25 | 2 |" in lines[2]
+    assert "93.00 ± 1.41" in lines[2]
+    assert "4.00x fewer" in lines[2]
+    assert "| resnet20 | uniform | macs=0.25 | 1 |" in lines[3]
+    # Every run has the same number of epochs: not a column.
+    assert "epochs" not in lines[0]
+
+
+def test_settings_that_differ_are_columns():
+    other = _row(0, 0.93)
+    other["cell"]["epochs"] = 10
+    table = summarize.table([_row(0, 0.92), other])
+    assert "| epochs |" in table.splitlines()[0]
+    assert len(table.splitlines()) == 4
+
+
+def test_lines_survive_one_that_was_cut_off(tmp_path):
+    path = tmp_path / "new" / "runs.jsonl"
+    assert common.read_lines(path) == []
+    common.append_line(path, {"a": 1})
+    with path.open("a") as file:
+        file.write('{"a": 2')
+    common.append_line(path, {"a": 3})
+    assert common.read_lines(path) == [{"a": 1}, {"a": 3}]

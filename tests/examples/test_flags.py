@@ -1,0 +1,54 @@
+"""Tests of the flags that examples and benchmarks share."""
+
+import keras
+import pytest
+
+import tf_lossprune
+from examples import flags
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("macs=0.5", {"macs": 0.5}),
+        ("macs=0.5,params=0.4", {"macs": 0.5, "params": 0.4}),
+        (" macs = 1 , params=.25", {"macs": 1.0, "params": 0.25}),
+    ],
+)
+def test_budget(text, expected):
+    assert flags.parse_budget(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "macs", "macs=", "=0.5", "macs=half", "macs=0.5,macs=0.4", "macs=1,"]
+)
+def test_bad_budget(text):
+    with pytest.raises(ValueError, match="Expected a budget.*Received: "):
+        flags.parse_budget(text)
+
+
+def test_format_budget_is_the_inverse():
+    text = "macs=0.125,params=0.4"
+    assert flags.format_budget(flags.parse_budget(text)) == text
+    assert flags.format_budget({"params": 0.4, "macs": 0.125}) == text
+
+
+def test_options():
+    assert flags.parse_options("") == {}
+    assert flags.parse_options('{"min_channels": 2}') == {"min_channels": 2}
+
+
+def test_options_build_objects():
+    options = flags.parse_options(
+        '{"schedule": {"class_name": "Schedule", "config": {"search": 0.3}},'
+        ' "ratio_optimizer": {"class_name": "SGD"}}'
+    )
+    assert isinstance(options["schedule"], tf_lossprune.Schedule)
+    assert options["schedule"].search == 0.3
+    assert isinstance(options["ratio_optimizer"], keras.optimizers.SGD)
+
+
+@pytest.mark.parametrize("text", ["[1]", "{", '{"schedule": {"class_name": "No"}}'])
+def test_bad_options(text):
+    with pytest.raises(ValueError, match="Received: "):
+        flags.parse_options(text)

@@ -1,0 +1,150 @@
+"""Tests of what is installed and of what importing it does."""
+
+import ast
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+_SKIPPED = {".git", ".venv", "out", "data", "build", "dist", "node_modules"}
+
+
+def _python(code):
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name != "TF_USE_LEGACY_KERAS"
+    }
+    environment |= {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
+
+
+def _files():
+    for path in sorted(ROOT.rglob("*")):
+        parts = path.relative_to(ROOT).parts
+        hidden = any(part.endswith(("_cache", ".egg-info")) for part in parts)
+        if path.is_file() and not hidden and not _SKIPPED & set(parts):
+            yield path
+
+
+def test_import_leaves_keras_alone():
+    done = _python(
+        "import os, sys, tf_lossprune\n"
+        "assert 'tensorflow_model_optimization' not in sys.modules\n"
+        "assert 'tf_keras' not in sys.modules\n"
+        "assert 'TF_USE_LEGACY_KERAS' not in os.environ\n"
+        "import keras, tensorflow as tf\n"
+        "assert tf.keras.__version__ == keras.__version__, tf.keras.__version__\n"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_all_public_names_exist_and_are_documented():
+    import tf_lossprune
+
+    assert sorted(tf_lossprune.__all__) == list(tf_lossprune.__all__)
+    for name in tf_lossprune.__all__:
+        member = getattr(tf_lossprune, name)
+        assert name == "__version__" or member.__doc__, name
+
+
+def _setup(*arguments):
+    return subprocess.run(
+        [sys.executable, "setup.py", "--quiet", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_setup_metadata():
+    pytest.importorskip("setuptools")
+    done = _setup("--name", "--version", "--license")
+    assert done.returncode == 0, done.stderr
+    version = (ROOT / "tf_lossprune" / "version.py").read_text()
+    name, number, licence = done.stdout.split()[-3:]
+    assert name.replace("-", "_") == "tf_lossprune"
+    assert f'__version__ = "{number}"' in version
+    assert licence == "Apache-2.0"
+
+
+def test_version_is_the_same_everywhere():
+    import tf_lossprune
+
+    version = tf_lossprune.__version__
+    assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text()
+    assert f'version = "{version}"' in (ROOT / "MODULE.bazel").read_text()
+
+
+def test_every_package_has_an_init():
+    """`find_packages` leaves folders without one out of the wheel."""
+    folders = {path.parent for path in (ROOT / "tf_lossprune").rglob("*.py")}
+    missing = [str(f) for f in folders if not (f / "__init__.py").exists()]
+    assert not missing
+
+
+def test_what_is_imported_is_declared():
+    """Every third-party module that the package imports is in `install_requires`."""
+    declared = {
+        "absl": "absl-py",
+        "ai_edge_litert": "ai-edge-litert",
+        "keras": "keras",
+        "numpy": "numpy",
+        "tensorflow": "tensorflow",
+        "tensorflow_model_optimization": "tensorflow-model-optimization",
+        "matplotlib": "matplotlib",
+    }
+    setup = (ROOT / "setup.py").read_text()
+    for path in (ROOT / "tf_lossprune").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            modules = []
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                modules = [node.module]
+            for module in {name.split(".")[0] for name in modules}:
+                if module in sys.stdlib_module_names or module == "tf_lossprune":
+                    continue
+                assert module in declared, f"{path}: {module}"
+                assert f'"{declared[module]}>' in setup, module
+
+
+def test_only_some_files_know_tensorflow():
+    """The core is Keras 3; TensorFlow is the way to train and to deploy."""
+    allowed = {"training/tensorflow.py", "deploy"}
+    for path in (ROOT / "tf_lossprune").rglob("*.py"):
+        name = path.relative_to(ROOT / "tf_lossprune").as_posix()
+        if name in allowed or name.split("/")[0] in allowed:
+            continue
+        found = re.search(r"^\s*(import|from) tensorflow\b", path.read_text(), re.M)
+        assert not found, name
+
+
+def test_nothing_points_outside_of_the_checkout():
+    # Spelt in two parts, so that this file passes its own test.
+    outside = ["../" + "shared", "/work" + "/", "/root" + "/", "/tmp" + "/"]
+    for path in _files():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        for place in outside:
+            assert place not in text, f"{path}: {place}"
+
+
+def test_bazel_names_scripts_that_exist():
+    text = (ROOT / "BUILD").read_text()
+    for folder, name in (("examples", "EXAMPLES"), ("benchmarks", "BENCHMARKS")):
+        listed = re.search(rf"^{name} = (\[.*?\])", text, re.M | re.S).group(1)
+        scripts = {
+            path.stem
+            for path in (ROOT / folder).glob("*.py")
+            if 'if __name__ == "__main__"' in path.read_text()
+        }
+        assert set(ast.literal_eval(listed)) == scripts

@@ -1,0 +1,46 @@
+"""tf_lossprune: the task loss chooses the widths, under a kept budget."""
+
+from tf_lossprune.allocation import AugmentedLagrangian, Projection, Schedule
+from tf_lossprune.budget import Budget
+from tf_lossprune.compress import CompressionResult, compress
+from tf_lossprune.deploy import to_litert
+from tf_lossprune.errors import InfeasibleBudgetError
+from tf_lossprune.gates import (
+    ClippedLinear,
+    ConcreteDraw,
+    DeterministicDraw,
+    GaussianLog,
+    HardDraw,
+    Importance,
+    SigmoidLog,
+)
+from tf_lossprune.inspection import Inspection, cost, inspect_model
+from tf_lossprune.prune import prune_model, strip_pruning
+from tf_lossprune.training import PrunedModel, reestimate_statistics
+from tf_lossprune.version import __version__
+
+__all__ = [
+    "AugmentedLagrangian",
+    "Budget",
+    "ClippedLinear",
+    "CompressionResult",
+    "ConcreteDraw",
+    "DeterministicDraw",
+    "GaussianLog",
+    "HardDraw",
+    "Importance",
+    "InfeasibleBudgetError",
+    "Inspection",
+    "Projection",
+    "PrunedModel",
+    "Schedule",
+    "SigmoidLog",
+    "__version__",
+    "compress",
+    "cost",
+    "inspect_model",
+    "prune_model",
+    "reestimate_statistics",
+    "strip_pruning",
+    "to_litert",
+]

@@ -1,0 +1,25 @@
+"""From what the loss wants to whole widths that keep the budget."""
+
+from tf_lossprune.allocation.constraint import (
+    AugmentedLagrangian,
+    Constraint,
+    Projection,
+)
+from tf_lossprune.allocation.schedule import Schedule
+from tf_lossprune.allocation.widths import (
+    choose_units,
+    fit_widths,
+    minimum_widths,
+    width_steps,
+)
+
+__all__ = [
+    "AugmentedLagrangian",
+    "Constraint",
+    "Projection",
+    "Schedule",
+    "choose_units",
+    "fit_widths",
+    "minimum_widths",
+    "width_steps",
+]

@@ -1,0 +1,109 @@
+"""When what happens inside one `fit`."""
+
+import numbers
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="tf_lossprune")
+class Schedule:
+    """The phases of one `fit`, and how budget and variance move in the search.
+
+    Warm-up trains the dense network; the search learns the ratios while the
+    budget comes down; then the widths are fixed and the rest of `fit` fine-tunes.
+
+    Args:
+        warmup: float in [0, 1), the share of `fit`'s steps for the warm-up.
+        search: float in (0, 1], the share for the search; `warmup + search <= 1`.
+        descent: float in (0, 1], the share of the search after which the budget
+            has reached its target; the rest of the search holds it.
+        power: float > 0. With `t` the progress of the descent, the budget goes
+            from 1 to B as `(1 - t (1 - B**(1/power)))**power`; 2 lowers the
+            ratios about evenly where cost is quadratic in them.
+        start_variance: float in (0, 0.25], the gates' mean `p(1-p)` at the start
+            of the search.
+        end_variance: float in (0, 0.25], the same at its end; it moves
+            geometrically. It is the mismatch between what trains and what ships.
+        total_steps: int or None. None: the length of the `fit` (epochs times
+            steps). Needed for custom loops, for data of unknown length and if
+            one search shall span several calls of `fit`.
+        statistics_batches: int >= 0, training batches from which the statistics
+            of batch normalisations are re-estimated when the widths get fixed
+            and at the end of `fit` (not from generators, which cannot rewind).
+
+    Raises:
+        ValueError: for values outside these ranges.
+    """
+
+    def __init__(
+        self,
+        warmup=0.0,
+        search=0.4,
+        descent=0.7,
+        power=2.0,
+        start_variance=0.03,
+        end_variance=0.003,
+        total_steps=None,
+        statistics_batches=32,
+    ):
+        _check("warmup", warmup, 0 <= warmup < 1, "in [0, 1)")
+        _check("search", search, 0 < search <= 1, "in (0, 1]")
+        _check("warmup + search", warmup + search, warmup + search <= 1, "at most 1")
+        _check("descent", descent, 0 < descent <= 1, "in (0, 1]")
+        _check("power", power, power > 0, "above 0")
+        for name, v in (("start", start_variance), ("end", end_variance)):
+            _check(f"{name}_variance", v, 0 < v <= 0.25, "in (0, 0.25]")
+        if total_steps is not None and (
+            not isinstance(total_steps, numbers.Integral) or total_steps < 1
+        ):
+            raise ValueError(
+                "Expected total_steps as a whole number above 0 or None. "
+                f"Received: total_steps={total_steps!r}"
+            )
+        self.warmup = warmup
+        self.search = search
+        self.descent = descent
+        self.power = power
+        self.start_variance = start_variance
+        self.end_variance = end_variance
+        self.total_steps = total_steps
+        self.statistics_batches = statistics_batches
+
+    def steps(self, total):
+        """Steps of warm-up and search out of `total`: two ints."""
+        warmup = int(round(self.warmup * total))
+        search = max(1, int(round(self.search * total)))
+        return warmup, min(search, total - warmup)
+
+    def budget(self, progress, target):
+        """The share allowed at `progress` in [0, 1] of the search."""
+        t = ops.minimum(progress / self.descent, 1.0)
+        root = target ** (1.0 / self.power)
+        return (1.0 - t * (1.0 - root)) ** self.power
+
+    def variance(self, progress):
+        """The gates' mean `p(1-p)` wanted at `progress` of the search."""
+        ratio = self.end_variance / self.start_variance
+        return self.start_variance * ratio ** ops.clip(progress, 0.0, 1.0)
+
+    def get_config(self):
+        return {
+            "warmup": self.warmup,
+            "search": self.search,
+            "descent": self.descent,
+            "power": self.power,
+            "start_variance": self.start_variance,
+            "end_variance": self.end_variance,
+            "total_steps": self.total_steps,
+            "statistics_batches": self.statistics_batches,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+def _check(name, value, good, text):
+    if not good:
+        raise ValueError(f"Expected {name} {text}. Received: {name}={value}")

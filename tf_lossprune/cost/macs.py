@@ -1,0 +1,19 @@
+"""Multiply-accumulate operations of convolutions and dense layers."""
+
+from tf_lossprune.cost.base import Resource, register_resource, weight_terms
+
+
+class Macs(Resource):
+    """Multiply-accumulates per sample (one MAC is two FLOPs).
+
+    Each entry of a kernel is used once at each output position.
+    """
+
+    name = "macs"
+    unit = "MACs"
+
+    def terms(self, channels):
+        return weight_terms(channels, lambda record, name: record.positions[name])
+
+
+register_resource(Macs())

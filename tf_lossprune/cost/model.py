@@ -1,0 +1,117 @@
+"""A cost as a function of how many channels each group keeps."""
+
+import numpy as np
+from keras import ops
+
+from tf_lossprune.cost.base import RESOURCES
+
+
+class CostModel:
+    """`F(n) = sum_t coef_t * left_t(n) * right_t(n)`, each side linear in `n`.
+
+    The units of one group are interchangeable by construction of the groups, so
+    that the cost depends on the kept numbers `n` alone: exactly for whole
+    channels, and as the expectation for ratios (which is how DSA counts,
+    arXiv 2004.02164).
+
+    Args:
+        name: string, the resource.
+        terms: list of `Term`s.
+        group_of: int `[num_units + 1]`, the group of each unit, -1 for unit 0.
+        sizes: int `[groups]`, the groups' sizes.
+    """
+
+    def __init__(self, name, terms, group_of, sizes):
+        self.name = name
+        self.sizes = np.asarray(sizes)
+        self.layers = [t.layer for t in terms]
+        self.coefficients = np.array([t.coefficient for t in terms], np.float64)
+        self._left, self._left_fixed = self._side(terms, 0, group_of)
+        self._right, self._right_fixed = self._side(terms, 1, group_of)
+        self.dense = self.total(self.sizes)
+        share = self.coefficients / max(self.dense, 1)
+        self._weights = share.astype("float32")
+        self._left32 = self._left.astype("float32")
+        self._right32 = self._right.astype("float32")
+
+    def _side(self, terms, side, group_of):
+        """Counts `[terms, groups]` and constants `[terms]` of one factor."""
+        groups = len(self.sizes)
+        per_group = np.zeros((len(terms), groups))
+        fixed = np.ones(len(terms))
+        for t, term in enumerate(terms):
+            if len(term.factors) > side:
+                counts = np.bincount(group_of[term.factors[side]] + 1, minlength=1)
+                fixed[t] = counts[0]
+                found = counts[1:]
+                per_group[t, : len(found)] = found
+        return per_group / np.maximum(self.sizes, 1), fixed
+
+    def _sides(self, kept):
+        return (
+            self._left @ kept + self._left_fixed,
+            self._right @ kept + self._right_fixed,
+        )
+
+    def per_term(self, kept):
+        """Cost of each term at `kept` `[groups]` channels."""
+        left, right = self._sides(np.asarray(kept, np.float64))
+        return self.coefficients * left * right
+
+    def total(self, kept):
+        """Cost at `kept` `[groups]` whole channels: a float, exact up to 2**53."""
+        return float(np.rint(self.per_term(kept).sum()))
+
+    def per_layer(self, kept):
+        """Dict, layer name -> cost."""
+        found = {}
+        for layer, value in zip(self.layers, self.per_term(kept)):
+            found[layer] = found.get(layer, 0) + int(np.rint(value))
+        return found
+
+    def gradient(self, kept):
+        """Derivative of the cost by each group's kept channels, `[groups]`."""
+        left, right = self._sides(np.asarray(kept, np.float64))
+        return (self.coefficients * right) @ self._left + (
+            self.coefficients * left
+        ) @ self._right
+
+    def fraction(self, ratios):
+        """Expected share of the dense cost, as a tensor.
+
+        Args:
+            ratios: tensor `[groups]`, keep ratios in [0, 1].
+
+        Returns:
+            A float32 scalar tensor, 1 where all ratios are 1.
+        """
+        left, right = self._shares(ratios)
+        return ops.sum(self._weights * left * right)
+
+    def gradient_fraction(self, ratios):
+        """The gradient of `fraction` by the ratios, `[groups]`."""
+        left, right = self._shares(ratios)
+        by_kept = ops.sum((self._weights * right)[:, None] * self._left32, axis=0)
+        by_kept = by_kept + ops.sum(
+            (self._weights * left)[:, None] * self._right32, axis=0
+        )
+        return by_kept * self.sizes.astype("float32")
+
+    def _shares(self, ratios):
+        kept = ops.cast(ratios, "float32") * self.sizes.astype("float32")
+        left = ops.sum(self._left32 * kept, axis=1)
+        right = ops.sum(self._right32 * kept, axis=1)
+        return (
+            left + self._left_fixed.astype("float32"),
+            right + self._right_fixed.astype("float32"),
+        )
+
+
+def cost_models(channels, names=None):
+    """Builds the cost models of a `ChannelGraph`: dict, resource -> `CostModel`."""
+    names = RESOURCES if names is None else names
+    sizes = [group.size for group in channels.groups]
+    return {
+        name: CostModel(name, RESOURCES[name].terms(channels), channels.group_of, sizes)
+        for name in names
+    }

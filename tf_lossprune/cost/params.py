@@ -1,0 +1,27 @@
+"""Number of stored weights, trained or not."""
+
+import math
+
+from tf_lossprune.cost.base import Resource, Term, register_resource, weight_terms
+
+
+class Params(Resource):
+    """Weights of all layers, BN statistics included: what a file must store."""
+
+    name = "params"
+    unit = "parameters"
+
+    def terms(self, channels):
+        terms = weight_terms(channels, lambda record, name: 1)
+        for layer in channels.graph.layers:
+            record = channels.record(layer)
+            known = set()
+            if record is not None:
+                known = {id(getattr(layer, name)) for name in record.weights}
+            rest = sum(math.prod(w.shape) for w in layer.weights if id(w) not in known)
+            if rest:
+                terms.append(Term(layer.name, rest, ()))
+        return terms
+
+
+register_resource(Params())

@@ -1,0 +1,147 @@
+"""Conversion of a Keras model to a LiteRT (`.tflite`) file."""
+
+import contextlib
+import os
+import re
+import tempfile
+
+import keras
+
+
+def to_litert(model, path):
+    """Converts a Keras model to a float32 LiteRT file for one sample at a time.
+
+    The batch is fixed to 1, which lets the runtime plan its memory and hand the
+    whole graph to its fast kernels. Only LiteRT's own operations are allowed: a
+    file that needs more would not run on a device. A model with a mixed-precision
+    policy is converted in float32. The model is not changed.
+
+    Args:
+        model: A built functional or sequential `keras.Model`, for example what
+            `strip_pruning` returned.
+        path: Path of the file to write, ending in `.tflite`; its folder is made
+            where it is missing.
+
+    Returns:
+        The path, a string.
+
+    Raises:
+        TypeError: If `model` is not a Keras 3 model or `path` is not a path.
+        ValueError: If the model is not built or is still being pruned, if `path`
+            does not end in `.tflite`, or if LiteRT lacks an operation.
+
+    Example:
+        >>> path = to_litert(strip_pruning(pruned), "compact.tflite")
+    """
+    path = _checked_path(path)
+    _check_model(model)
+    model = _as_float32(model)
+    # Imported here: nothing before this stage needs TensorFlow.
+    import tensorflow as tf
+
+    signature = keras.tree.map_structure(
+        lambda tensor: keras.InputSpec(
+            dtype=tensor.dtype, shape=(1, *tensor.shape[1:])
+        ),
+        model.inputs[0] if isinstance(model, keras.Sequential) else model.input,
+    )
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    with _captured_stderr() as read_log:
+        try:
+            model.export(
+                path,
+                format="litert",
+                verbose=False,
+                input_signature=[signature],
+                target_spec={"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]},
+            )
+        except Exception as error:
+            log = f"{error}\n{read_log()}"
+            missing = re.findall(r"^(?:Custom|TF Select) ops: (.*)$", log, re.M)
+            if not missing:
+                raise
+            operations = ", ".join(sorted(set(", ".join(missing).split(", "))))
+            raise ValueError(
+                "The model must consist of operations that LiteRT has. "
+                f"Received: {operations} (model {model.name!r})"
+            ) from error
+    return path
+
+
+def _checked_path(path):
+    try:
+        path = os.fspath(path)
+    except TypeError:
+        path = None
+    if not isinstance(path, str):
+        raise TypeError(f"`path` must be a path ending in .tflite. Received: {path!r}")
+    if not path.endswith(".tflite"):
+        raise ValueError(f"`path` must end in .tflite. Received: {path!r}")
+    return path
+
+
+def _check_model(model):
+    if not isinstance(model, keras.Model):
+        kind = f"{type(model).__module__}.{type(model).__name__}"
+        raise TypeError(f"`model` must be a Keras 3 `keras.Model`. Received: {kind}")
+    # Asked by what it can do, as the wrapped model's class lives in another stage.
+    if callable(getattr(model, "keep_ratios", None)):
+        raise ValueError(
+            "`model` is still being pruned; convert `strip_pruning(model)`. "
+            f"Received: {type(model).__name__} {model.name!r}"
+        )
+    if not getattr(model, "inputs", None):
+        raise ValueError(
+            "`model` must be a built functional or sequential model. "
+            f"Received: {type(model).__name__} {model.name!r}"
+        )
+
+
+def _as_float32(model):
+    """The model itself, or a float32 copy if a layer computes in another type."""
+    if all(layer.compute_dtype == "float32" for layer in _leaves(model)):
+        return model
+
+    def in_float32(layer):
+        config = layer.get_config()
+        if not isinstance(layer, keras.layers.InputLayer):
+            config["dtype"] = "float32"
+        return type(layer).from_config(config)
+
+    copy = keras.models.clone_model(model, clone_function=in_float32, recursive=True)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def _leaves(model):
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _leaves(layer)
+        elif not isinstance(layer, keras.layers.InputLayer):
+            yield layer
+
+
+@contextlib.contextmanager
+def _captured_stderr():
+    """Keeps the converter's messages, which C++ code writes, off the terminal.
+
+    Yields:
+        A function that returns what was written so far.
+    """
+    with tempfile.TemporaryFile() as log:
+
+        def read_log():
+            log.seek(0)
+            return log.read().decode(errors="replace")
+
+        try:
+            terminal = os.dup(2)
+        except OSError:  # There is no standard error stream to keep quiet.
+            yield read_log
+            return
+        os.dup2(log.fileno(), 2)
+        try:
+            yield read_log
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)

@@ -1,0 +1,14 @@
+"""Errors which are part of the public interface."""
+
+
+class InfeasibleBudgetError(ValueError):
+    """No choice of widths keeps the budget.
+
+    Attributes:
+        smallest: dict, resource name to the smallest share of the dense model
+            (0 to 1) which can be reached.
+    """
+
+    def __init__(self, message, smallest=None):
+        super().__init__(message)
+        self.smallest = dict(smallest or {})

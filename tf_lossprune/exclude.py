@@ -1,0 +1,47 @@
+"""Which layers the user wants left alone."""
+
+import re
+
+
+def excluded_layers(layers, exclude):
+    """Returns the layers that `exclude` names.
+
+    Args:
+        layers: list of layers.
+        exclude: None; a regular expression or a list of them, searched for in
+            the names; or a function `layer -> bool`, true for excluded layers.
+
+    Raises:
+        TypeError: for anything else.
+        ValueError: for a pattern that is no regular expression or matches no
+            layer.
+    """
+    if exclude is None:
+        return []
+    if callable(exclude):
+        return [layer for layer in layers if exclude(layer)]
+    patterns = [exclude] if isinstance(exclude, str) else exclude
+    if not isinstance(patterns, (list, tuple, set)) or not all(
+        isinstance(p, str) for p in patterns
+    ):
+        raise TypeError(
+            "Expected exclude as a regular expression, a list of them, or a function "
+            f"`layer -> bool`. Received: {exclude!r} (of type {type(exclude).__name__})"
+        )
+    found = []
+    for pattern in patterns:
+        try:
+            compiled = re.compile(pattern)
+        except re.error as error:
+            raise ValueError(
+                f"Expected regular expressions in exclude ({error}). "
+                f"Received: {pattern!r}"
+            ) from error
+        matching = [layer for layer in layers if compiled.search(layer.name)]
+        if not matching:
+            raise ValueError(
+                "Expected each pattern in exclude to match a layer's name. "
+                f"Received: {pattern!r}"
+            )
+        found += [layer for layer in matching if layer not in found]
+    return found

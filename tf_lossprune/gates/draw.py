@@ -1,0 +1,88 @@
+"""Draws: from keep probabilities to the gates of one training step."""
+
+import keras
+from keras import ops
+
+
+class Draw:
+    """Base class of the draws."""
+
+    def __call__(self, probabilities, noise):
+        """Draws gates.
+
+        Args:
+            probabilities: float tensor, in [0, 1].
+            noise: tensor like it, uniform in (0, 1).
+
+        Returns:
+            `gates`, in [0, 1]; and `slope`, the factor with which a gradient by
+            the gates is passed on to the probabilities.
+        """
+        raise NotImplementedError
+
+    def get_config(self):
+        return {}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+@keras.saving.register_keras_serializable(package="tf_lossprune")
+class HardDraw(Draw):
+    """Bernoulli gates with a straight-through gradient.
+
+    Args:
+        second_order: bool. If true, the gradient of a gate that came out as 1
+            counts `1/(2p)` and of one that came out as 0 counts `1/(2(1-p))`:
+            in expectation the mean of the loss's derivative at both ends, which
+            is the exact derivative of the expected loss where the loss is
+            quadratic in each gate (ReinMax: Liu et al., NeurIPS 2023, arXiv
+            2304.08612). If false, all count 1 (Bengio et al., 2013, arXiv
+            1308.3432): exact only where the loss is linear in the gates.
+    """
+
+    def __init__(self, second_order=True):
+        self.second_order = second_order
+
+    def __call__(self, probabilities, noise):
+        gates = ops.cast(noise < probabilities, probabilities.dtype)
+        if not self.second_order:
+            return gates, ops.ones_like(gates)
+        chance = ops.where(gates > 0, probabilities, 1.0 - probabilities)
+        return gates, 0.5 / ops.maximum(chance, 1e-6)
+
+    def get_config(self):
+        return {"second_order": self.second_order}
+
+
+@keras.saving.register_keras_serializable(package="tf_lossprune")
+class ConcreteDraw(Draw):
+    """The binary-concrete relaxation (Maddison et al., 2017, arXiv 1611.00712).
+
+    Args:
+        temperature: float > 0; towards 0 the gates become hard.
+    """
+
+    def __init__(self, temperature=0.3):
+        if not temperature > 0:
+            raise ValueError(f"Expected a temperature above 0. Received: {temperature}")
+        self.temperature = temperature
+
+    def __call__(self, probabilities, noise):
+        p = ops.clip(probabilities, 1e-6, 1.0 - 1e-6)
+        u = ops.clip(noise, 1e-6, 1.0 - 1e-6)
+        logit = ops.log(p) - ops.log(1.0 - p) + ops.log(u) - ops.log(1.0 - u)
+        gates = ops.sigmoid(logit / self.temperature)
+        return gates, gates * (1.0 - gates) / (self.temperature * p * (1.0 - p))
+
+    def get_config(self):
+        return {"temperature": self.temperature}
+
+
+@keras.saving.register_keras_serializable(package="tf_lossprune")
+class DeterministicDraw(Draw):
+    """No draw: the gates are the probabilities."""
+
+    def __call__(self, probabilities, noise):
+        return probabilities, ops.ones_like(probabilities)

@@ -1,0 +1,69 @@
+"""Soft thresholds: how keep probabilities follow from importances.
+
+A family is the CDF of a unimodal law over log-importance,
+`p = cdf(steepness * (ln b - threshold))`. The sigmoid-log member is that of
+differentiable sparsity allocation (Ning et al., ECCV 2020, arXiv 2004.02164).
+"""
+
+import keras
+from keras import ops
+
+
+class Family:
+    """Base class of the soft-threshold families; they have no parameters."""
+
+    #: |z| beyond which `cdf` is within 1e-7 of 0 or 1.
+    reach = 17.0
+
+    def cdf(self, z):
+        """Keep probabilities in [0, 1] for scaled log-importances `z`."""
+        raise NotImplementedError
+
+    def pdf(self, z):
+        """The derivative of `cdf`."""
+        raise NotImplementedError
+
+    def get_config(self):
+        return {}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+@keras.saving.register_keras_serializable(package="tf_lossprune")
+class SigmoidLog(Family):
+    """The logistic law: `p = sigmoid(z)`."""
+
+    def cdf(self, z):
+        return ops.sigmoid(z)
+
+    def pdf(self, z):
+        p = ops.sigmoid(z)
+        return p * (1.0 - p)
+
+
+@keras.saving.register_keras_serializable(package="tf_lossprune")
+class GaussianLog(Family):
+    """The normal law: `p = Phi(z)`; lighter tails than the logistic one."""
+
+    reach = 5.5
+
+    def cdf(self, z):
+        return 0.5 * (1.0 + ops.erf(z * 0.7071067811865476))
+
+    def pdf(self, z):
+        return 0.3989422804014327 * ops.exp(-0.5 * z * z)
+
+
+@keras.saving.register_keras_serializable(package="tf_lossprune")
+class ClippedLinear(Family):
+    """The uniform law: `p = clip(1/2 + z/4, 0, 1)`; exact zeros and ones."""
+
+    reach = 2.0
+
+    def cdf(self, z):
+        return ops.clip(0.5 + 0.25 * z, 0.0, 1.0)
+
+    def pdf(self, z):
+        return ops.where(ops.abs(z) < 2.0, 0.25, 0.0)

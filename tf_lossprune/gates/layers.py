@@ -1,0 +1,69 @@
+"""The wrapper that gates a consumer through its kernel."""
+
+import keras
+import numpy as np
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="tf_lossprune")
+class GatedLayer(keras.layers.Wrapper):
+    """A convolution, dense layer or the like whose kernel slices are gated.
+
+    Multiplying input channel c by a gate equals multiplying the kernel's c-th
+    input slice by it, `conv(x * m, W) = conv(x, W * m)`, so the gates touch a
+    few thousand weights and no activation. One wrapper serves every layer class:
+    it runs the wrapped layer with the gated weight in the weight's place.
+
+    Args:
+        layer: the built layer to wrap.
+        gates: dict, weight name -> `(axis, units)`: which axis of the weight
+            belongs to input channels, and the unit index of each of its entries.
+            Unit 0 is never gated.
+
+    Example:
+
+    ```python
+    gated = GatedLayer(conv, {"kernel": (2, [1, 2, 3])})
+    y = gated(x, mask=keras.ops.array([1.0, 1.0, 0.0, 1.0]))  # drops channel 1
+    ```
+    """
+
+    def __init__(self, layer, gates, **kwargs):
+        kwargs.setdefault("name", f"gated_{layer.name}")
+        # The wrapped layer casts for itself; gates and weights stay in float32.
+        kwargs["autocast"] = False
+        super().__init__(layer, **kwargs)
+        self.gates = {
+            name: (int(axis), tuple(int(u) for u in units))
+            for name, (axis, units) in gates.items()
+        }
+
+    def build(self, inputs_shape=None, gates_shape=None):
+        if not self.layer.built:
+            self.layer.build(inputs_shape)
+        self.built = True
+
+    def call(self, inputs, gates, **kwargs):
+        values = []
+        for variable in self.layer.weights:
+            values.append((variable, variable.value))
+        for name, (axis, units) in self.gates.items():
+            variable = getattr(self.layer, name)
+            gate = ops.take(gates, np.array(units, "int32"))
+            shape = [1] * len(variable.shape)
+            shape[axis] = -1
+            gate = ops.cast(ops.reshape(gate, shape), variable.dtype)
+            values.append((variable, variable.value * gate))
+        with keras.StatelessScope(values, collect_losses=True) as scope:
+            outputs = self.layer(inputs, **kwargs)
+        if scope.losses:  # an activity regularizer of the wrapped layer
+            self.add_loss(scope.losses)
+        return outputs
+
+    def compute_output_shape(self, inputs_shape, gates_shape=None):
+        return self.layer.compute_output_shape(inputs_shape)
+
+    def get_config(self):
+        config = super().get_config()
+        config.pop("autocast", None)
+        return {**config, "gates": {k: list(v) for k, v in self.gates.items()}}

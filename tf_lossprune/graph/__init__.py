@@ -1,0 +1,16 @@
+"""The channel graph: which channels of a model can only be removed together."""
+
+from tf_lossprune.graph.groups import ChannelGraph, Group, analyze
+from tf_lossprune.graph.replay import replay
+from tf_lossprune.graph.trace import Call, Graph, Tensor, trace
+
+__all__ = [
+    "Call",
+    "ChannelGraph",
+    "Graph",
+    "Group",
+    "Tensor",
+    "analyze",
+    "replay",
+    "trace",
+]

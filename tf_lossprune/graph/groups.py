@@ -1,0 +1,233 @@
+"""Coupling groups: the channel units of a model, sorted and named."""
+
+import dataclasses
+
+import numpy as np
+from keras import tree
+
+from tf_lossprune.graph import labels as lb
+from tf_lossprune.graph.context import Context, LayerRecord
+from tf_lossprune.graph.rules import find_rule
+from tf_lossprune.graph.trace import trace
+
+
+@dataclasses.dataclass
+class Group:
+    """Channel units which one set of layers produces together.
+
+    Attributes:
+        name: string, the first producer's name, unique among the groups.
+        units: int `[size]`, indices of its units; 0 is never among them.
+        producers: list of names of the layers that make these channels.
+        consumers: list of names of the layers that read them with a kernel.
+        through: list of names of the layers with weights per channel between
+            (BatchNormalization, DepthwiseConv2D, ...).
+    """
+
+    name: str
+    units: np.ndarray
+    producers: list
+    consumers: list
+    through: list
+
+    @property
+    def size(self):
+        return len(self.units)
+
+    def __str__(self):
+        lines = [f"group {self.name}: {self.size} units"]
+        for title in ("producers", "through", "consumers"):
+            names = getattr(self, title)
+            if names:
+                lines.append(f"  {title:9s} {', '.join(names)}")
+        return "\n".join(lines)
+
+
+class ChannelGraph:
+    """Everything known about the channels of one model.
+
+    Attributes:
+        graph: the flattened `Graph`.
+        records: dict, `id(layer)` -> `LayerRecord`; labels in it are unit
+            indices here: 0 for what always stays, 1 to `num_units` otherwise.
+        groups: list of `Group`s in order of appearance.
+        num_units: int.
+        group_of: int `[num_units + 1]`, the group of each unit, -1 for unit 0.
+        frozen: list of `(layer name, reason)`.
+    """
+
+    def __init__(self, graph, records, groups, group_of, frozen):
+        self.graph = graph
+        self.records = records
+        self.groups = groups
+        self.group_of = group_of
+        self.num_units = len(group_of) - 1
+        self.frozen = frozen
+
+    def record(self, layer):
+        """The `LayerRecord` of a layer; None if it has no rule."""
+        return self.records.get(id(layer))
+
+    def gated(self, layer):
+        """The gates of a layer that can close: dict, weight -> (axis, units)."""
+        record = self.record(layer)
+        if record is None:
+            return {}
+        found = {}
+        for name, axis in record.gates.items():
+            units = record.weights[name][axis]
+            if units.any():
+                found[name] = (axis, units)
+        return found
+
+
+def analyze(model, exclude=None):
+    """Finds the coupling groups of a model.
+
+    Args:
+        model: functional or Sequential `keras.Model`; not changed.
+        exclude: function `layer -> bool`; the output channels of these layers
+            stay.
+
+    Returns:
+        A `ChannelGraph`.
+
+    Raises:
+        TypeError, ValueError: as `trace`; ValueError for unknown sizes.
+    """
+    graph = trace(model)
+    ties = lb.Ties()
+    log = []
+    records, labels = {}, {}
+    for tensor in tree.flatten(graph.inputs):
+        labels[id(tensor)] = np.zeros((1,) * len(tensor.sample_shape), int)
+    for call in graph.calls:
+        inputs = [labels[id(t)] for t in call.inputs]
+        record = None
+        if call.is_layer:
+            layer = call.operation
+            record = records.setdefault(id(layer), LayerRecord(layer))
+        ctx = Context(call, inputs, ties, record, log)
+        first = ties.count
+        _apply_rule(ctx, records)
+        if exclude is not None and call.is_layer and exclude(call.operation):
+            ctx.freeze(np.arange(first, ties.count), "excluded")
+            ctx.freeze(
+                np.concatenate([o.reshape(-1) for o in ctx.output_labels]), "excluded"
+            )
+        for tensor, found in zip(call.outputs, ctx.output_labels):
+            labels[id(tensor)] = found
+    for tensor in tree.flatten(graph.outputs):
+        units = np.unique(labels[id(tensor)])
+        ties.freeze(units)
+        log.append((units[units != 0], _producer_of(graph, tensor), "model output"))
+    return _collect(graph, records, ties, log)
+
+
+def _apply_rule(ctx, records):
+    rule = find_rule(ctx.layer)
+    if rule is not None:
+        rule(ctx, ctx.layer)
+        return
+    records.pop(id(ctx.layer), None)
+    ctx.freeze_all(f"no rule for {type(ctx.layer).__name__}")
+
+
+def _producer_of(graph, tensor):
+    for call in graph.calls:
+        if any(t is tensor for t in call.outputs):
+            return call.operation.name
+    return tensor.name
+
+
+def _collect(graph, records, ties, log):
+    roots, frozen = ties.resolve()
+    signature = _signatures(records, ties, roots, frozen)
+    # Units with one signature form a group, in order of first appearance.
+    members = {}
+    for root in np.flatnonzero((roots == np.arange(ties.count)) & ~frozen):
+        members.setdefault(signature[root], []).append(root)
+    unit_of = np.zeros(ties.count, int)
+    group_of = [-1]
+    for index, units in enumerate(members.values()):
+        start = len(group_of)
+        unit_of[units] = np.arange(start, start + len(units))
+        group_of += [index] * len(units)
+    unit_of = unit_of[roots] * ~frozen
+    for record in records.values():
+        for axes in record.weights.values():
+            for axis in axes:
+                axes[axis] = unit_of[axes[axis]]
+        record.config = {k: (unit_of[v], f) for k, (v, f) in record.config.items()}
+    group_of = np.asarray(group_of)
+    groups = _name_groups(records, ties, unit_of, group_of, len(members))
+    reasons = _reasons(ties, log, roots, frozen)
+    return ChannelGraph(graph, records, groups, group_of, reasons)
+
+
+def _signatures(records, ties, roots, frozen):
+    """A hashable per root: who makes it, and how often each weight axis holds it.
+
+    Units of one group are thereby interchangeable in every count.
+    """
+    found = [[] for _ in range(ties.count)]
+    for index, (start, size, _) in enumerate(ties.blocks):
+        for root in roots[start : start + size]:
+            found[root].append((index,))
+    number = 0
+    for record in records.values():
+        for axes in record.weights.values():
+            for labels in axes.values():
+                number += 1
+                used, counts = np.unique(roots[labels], return_counts=True)
+                for root, count in zip(used, counts):
+                    if not frozen[root]:
+                        found[root].append((-number, int(count)))
+    return [tuple(sorted(set(s))) for s in found]
+
+
+def _name_groups(records, ties, unit_of, group_of, count):
+    producers, consumers, through = ([[] for _ in range(count)] for _ in range(3))
+
+    def add(lists, units, name):
+        for group in np.unique(group_of[units]):
+            if group >= 0 and name not in lists[group]:
+                lists[group].append(name)
+
+    for start, size, owner in ties.blocks:
+        add(producers, unit_of[start : start + size], owner)
+    for record in records.values():
+        name = record.layer.name
+        for weight, axes in record.weights.items():
+            for axis, units in axes.items():
+                if record.gates.get(weight) == axis:
+                    add(consumers, units, name)
+                elif len(axes) == 1:
+                    for group in np.unique(group_of[units]):
+                        if group >= 0 and name not in producers[group]:
+                            add(through, units[group_of[units] == group], name)
+    groups, taken = [], set()
+    for k in range(count):
+        name, number = producers[k][0], 1
+        while name in taken:
+            number += 1
+            name = f"{producers[k][0]}/{number}"
+        taken.add(name)
+        units = np.flatnonzero(group_of == k)
+        groups.append(Group(name, units, producers[k], consumers[k], through[k]))
+    return groups
+
+
+def _reasons(ties, log, roots, frozen):
+    """Lists `(producer, reason)` for each producing layer that is frozen."""
+    by_root = {}
+    for labels, name, reason in log:
+        for root in np.unique(roots[labels]):
+            by_root.setdefault(root, f"{reason} ({name})")
+    found = {}
+    for start, size, owner in ties.blocks:
+        stuck = [r for r in roots[start : start + size] if frozen[r]]
+        if stuck and owner not in found:
+            part = "" if len(stuck) == size else f"{len(stuck)} of {size} channels: "
+            found[owner] = part + by_root.get(stuck[0], "tied to frozen channels")
+    return list(found.items())

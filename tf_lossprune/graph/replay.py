@@ -1,0 +1,81 @@
+"""Calls a traced graph again, with other layers in place of the original ones."""
+
+import keras
+from keras import tree
+
+from tf_lossprune.graph.trace import Tensor
+
+
+class Cloner:
+    """Clones layers once each, under names that are unique in the new model."""
+
+    def __init__(self):
+        self._clones = {}
+        self._names = set()
+
+    def __call__(self, operation, **config):
+        """Returns the clone of `operation`, made on the first request.
+
+        Args:
+            operation: `keras.Operation`.
+            **config: entries of its config to override.
+
+        Returns:
+            A `keras.Operation` without weights of its own yet.
+        """
+        if id(operation) not in self._clones:
+            self._clones[id(operation)] = self._clone(operation, config)
+        return self._clones[id(operation)]
+
+    def _clone(self, operation, overrides):
+        config = {**operation.get_config(), **overrides}
+        if "name" in config:
+            config["name"] = self.unique(operation.name)
+        return operation.__class__.from_config(config)
+
+    def unique(self, name):
+        """Returns `name`, with a number behind it where it is taken already."""
+        candidate, count = name, 1
+        while candidate in self._names:
+            candidate, count = f"{name}_{count}", count + 1
+        self._names.add(candidate)
+        return candidate
+
+
+def make_inputs(graph, cloner):
+    """Returns fresh `keras.Input`s with the graph's input structure."""
+    return tree.map_structure(
+        lambda t: keras.Input(
+            batch_shape=t.shape, dtype=t.dtype, name=cloner.unique(t.name)
+        ),
+        graph.inputs,
+    )
+
+
+def replay(graph, inputs, call_fn):
+    """Runs the graph on `inputs`.
+
+    Args:
+        graph: `Graph`.
+        inputs: structure like `graph.inputs`, of tensors (symbolic or not).
+        call_fn: function `(call, args, kwargs) -> outputs`, where args and
+            kwargs hold real tensors.
+
+    Returns:
+        A structure like `graph.outputs`.
+    """
+    values = {
+        id(t): x
+        for t, x in zip(tree.flatten(graph.inputs), tree.flatten(inputs), strict=True)
+    }
+
+    def fill(struct):
+        return tree.map_structure(
+            lambda x: values[id(x)] if isinstance(x, Tensor) else x, struct
+        )
+
+    for call in graph.calls:
+        outputs = call_fn(call, fill(call.args), fill(call.kwargs))
+        for tensor, value in zip(call.outputs, tree.flatten(outputs), strict=True):
+            values[id(tensor)] = value
+    return fill(graph.outputs)

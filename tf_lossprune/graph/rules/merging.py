@@ -1,0 +1,114 @@
+"""Elementwise merges: the channels that meet must go together."""
+
+import keras
+import numpy as np
+
+from tf_lossprune.graph import labels as lb
+from tf_lossprune.graph.rules.registry import register_rule
+
+layers = keras.layers
+
+REASON = "it meets a tensor whose channels cannot be removed"
+
+
+@register_rule(
+    layers.Add,
+    layers.Subtract,
+    layers.Multiply,
+    layers.Average,
+    layers.Maximum,
+    layers.Minimum,
+    "Add",
+    "Subtract",
+    "Multiply",
+    "Divide",
+    "TrueDivide",
+    "Maximum",
+    "Minimum",
+)
+def merge(ctx, operation):
+    """Unites the labels elementwise, with broadcasting.
+
+    Where one side has size 1 and the other does not, nothing would have to be
+    sliced on the small side: a kept element there leaves the other side free,
+    but a removable one would be needed by all, so it must stay.
+    """
+    if _array_operands(ctx.call):
+        ctx.freeze_all("it meets a constant array")
+        return
+    shapes = [t.sample_shape for t in ctx.inputs]
+    if len({len(s) for s in shapes}) > 1:
+        ctx.freeze_all("its operands differ in rank")
+        return
+    labels, shape = ctx.input_labels[0], shapes[0]
+    for other, other_shape in zip(ctx.input_labels[1:], shapes[1:]):
+        labels = _pair(ctx, labels, shape, other, other_shape)
+        shape = tuple(y if x == 1 else x for x, y in zip(shape, other_shape))
+    ctx.output(labels)
+
+
+def _pair(ctx, a, a_shape, b, b_shape):
+    a_serves_many = _varies_where_broadcast(a_shape, b, b_shape)
+    b_serves_many = _varies_where_broadcast(b_shape, a, a_shape)
+    if a_serves_many:
+        ctx.freeze(a, REASON)
+    if b_serves_many:
+        ctx.freeze(b, REASON)
+    if a_serves_many and b_serves_many:
+        return np.zeros((1,) * a.ndim, int)
+    if a_serves_many or b_serves_many:
+        return b if a_serves_many else a
+    a, b = np.broadcast_arrays(a, b)
+    ctx.freeze(a[b == lb.FROZEN], REASON)
+    ctx.freeze(b[a == lb.FROZEN], REASON)
+    ctx.unite(a, b)
+    return np.where(b == lb.FROZEN, lb.FROZEN, a)
+
+
+def _varies_where_broadcast(shape, other_labels, other_shape):
+    """Whether one element of `shape` meets several units of the other side."""
+    sizes = zip(shape, other_shape, other_labels.shape)
+    return any(mine == 1 != theirs and varies != 1 for mine, theirs, varies in sizes)
+
+
+def _array_operands(call):
+    flat = keras.tree.flatten((call.args, call.kwargs))
+    return any(getattr(x, "ndim", 0) > 0 or isinstance(x, list) for x in flat)
+
+
+@register_rule(layers.Concatenate, "Concatenate")
+def concatenate(ctx, operation):
+    rank = len(ctx.inputs[0].shape)
+    axis = operation.axis % rank - 1
+    if axis < 0:
+        ctx.freeze_all("it concatenates along the batch dimension")
+        return
+    widest = np.broadcast_shapes(
+        *[_without(labels.shape, axis) for labels in ctx.input_labels]
+    )
+    parts = []
+    for labels, tensor in zip(ctx.input_labels, ctx.inputs):
+        size = tensor.sample_shape[axis]
+        if size is None:
+            if labels.shape[axis] != 1:
+                ctx.freeze_all("it concatenates along an axis of unknown size")
+                return
+            size = 1
+        shape = list(widest)
+        shape[axis] = size
+        parts.append(np.broadcast_to(labels, shape))
+    joined = np.concatenate(parts, axis=axis)
+    if ctx.call.outputs[0].sample_shape[axis] is None:
+        first = joined.take([0], axis=axis)
+        if not np.array_equal(np.broadcast_to(first, joined.shape), joined):
+            # Along an axis of unknown size the labels must agree.
+            for part in parts[1:]:
+                ctx.unite(parts[0], part)
+        joined = parts[0]
+    ctx.output(joined)
+
+
+def _without(shape, axis):
+    shape = list(shape)
+    shape[axis] = 1
+    return tuple(shape)

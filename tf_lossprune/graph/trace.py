@@ -1,0 +1,214 @@
+"""Flattens a functional Keras model into one list of calls.
+
+Nested models are inlined, so that whatever comes later sees one flat graph of
+layers and operations in execution order.
+"""
+
+import dataclasses
+
+import keras
+from keras import tree
+
+
+@dataclasses.dataclass(eq=False)
+class Tensor:
+    """A tensor of the traced graph.
+
+    Attributes:
+        shape: tuple, the shape with the batch dimension (`None` where unknown).
+        dtype: string.
+        name: string, the name of the Keras tensor it stands for.
+    """
+
+    shape: tuple
+    dtype: str
+    name: str
+
+    @property
+    def sample_shape(self):
+        """The shape without the batch dimension."""
+        return tuple(self.shape[1:])
+
+
+@dataclasses.dataclass(eq=False)
+class Call:
+    """One call of a layer or operation.
+
+    Attributes:
+        operation: `keras.Operation`, usually a `keras.layers.Layer`.
+        args: positional arguments; Keras tensors are replaced by `Tensor`s.
+        kwargs: keyword arguments, likewise.
+        outputs: list of `Tensor`s.
+    """
+
+    operation: keras.Operation
+    args: tuple
+    kwargs: dict
+    outputs: list
+
+    @property
+    def inputs(self):
+        """The tensors among the arguments, in order."""
+        flat = tree.flatten((self.args, self.kwargs))
+        return [x for x in flat if isinstance(x, Tensor)]
+
+    @property
+    def is_layer(self):
+        return isinstance(self.operation, keras.layers.Layer)
+
+
+@dataclasses.dataclass(eq=False)
+class Graph:
+    """A flattened functional model.
+
+    Attributes:
+        inputs: the model's input structure with `Tensor`s at its leaves.
+        outputs: the model's output structure, likewise.
+        calls: list of `Call`s in execution order.
+        name: string, the model's name.
+    """
+
+    inputs: object
+    outputs: object
+    calls: list
+    name: str
+
+    @property
+    def layers(self):
+        """The distinct layers, in order of their first call."""
+        seen = {}
+        for call in self.calls:
+            if call.is_layer:
+                seen.setdefault(id(call.operation), call.operation)
+        return list(seen.values())
+
+
+def check_model(model):
+    """Raises a helpful `TypeError` or `ValueError` unless `model` can be traced."""
+    if type(model).__module__.split(".")[0] == "tf_keras":
+        raise TypeError(
+            "Expected a Keras 3 model, but this one belongs to tf_keras (Keras 2). "
+            "Save its weights, rebuild the architecture with `import keras` "
+            "(Keras 3) and load the weights there (`save_weights('w.weights.h5')`, "
+            f"`load_weights`). Received: {type(model).__module__}."
+            f"{type(model).__name__}"
+        )
+    if not isinstance(model, keras.Model):
+        raise TypeError(
+            f"Expected a keras.Model. Received: {model!r} (of type {type(model)})"
+        )
+    if isinstance(model, keras.Sequential) and not model.built:
+        raise ValueError(
+            "This Sequential model has no declared input, so its channels are not "
+            "known yet. Add a `keras.Input(shape)` as its first entry or call "
+            f"`model.build(input_shape)`. Received: {model.name!r}, unbuilt"
+        )
+    if functional_of(model) is None:
+        raise TypeError(
+            "Expected a functional or Sequential model: the graph of a subclassed "
+            "model with a hand-written `call` cannot be read. Rebuild it with "
+            "`keras.Model(inputs, outputs)` (the same layer objects can be used: "
+            "`x = keras.Input(shape); keras.Model(x, layers(x))`). Received: "
+            f"{type(model).__name__}"
+        )
+
+
+def functional_of(model):
+    """Returns the `keras.Function` behind a model, or None if there is none."""
+    if isinstance(model, keras.Sequential):
+        return getattr(model, "_functional", None)
+    if not isinstance(model, keras.Function):
+        return None
+    # A functional model whose class overrides `call` does something else than
+    # its graph says.
+    for klass in type(model).__mro__:
+        if "call" in vars(klass):
+            return model if klass.__module__.startswith("keras.") else None
+    return None
+
+
+def trace(model):
+    """Flattens a functional or Sequential model.
+
+    Args:
+        model: built functional or Sequential `keras.Model`; not changed.
+
+    Returns:
+        A `Graph`.
+
+    Raises:
+        TypeError: if `model` is not a functional or Sequential Keras 3 model.
+        ValueError: if `model` is a Sequential model without declared input.
+    """
+    check_model(model)
+    function = functional_of(model)
+    tensors = {}
+    calls = []
+    for tensor in tree.flatten(function._inputs_struct):
+        tensors[id(tensor)] = _tensor(tensor)
+    _walk(function, tensors, calls, {})
+
+    def lookup(struct):
+        return tree.map_structure(lambda t: tensors[id(t)], struct)
+
+    return Graph(
+        inputs=lookup(function._inputs_struct),
+        outputs=lookup(function._outputs_struct),
+        calls=calls,
+        name=model.name,
+    )
+
+
+def _tensor(keras_tensor):
+    shape = tuple(keras_tensor.shape)
+    return Tensor(shape, keras_tensor.dtype, keras_tensor.name)
+
+
+def _walk(function, tensors, calls, extra):
+    """Appends the calls of `function`; `tensors` maps Keras tensor ids to `Tensor`s.
+
+    Args:
+        function: `keras.Function` to walk.
+        tensors: dict, filled in with the outputs of each call.
+        calls: list, extended.
+        extra: dict of call arguments that a caller of a nested model passed on
+            to its layers (`training=False` in transfer learning).
+    """
+    known = {id(t) for t in tree.flatten(function._inputs_struct)}
+    for depth in sorted(function._nodes_by_depth, reverse=True):
+        for node in function._nodes_by_depth[depth]:
+            if node.is_input or all(id(t) in known for t in node.outputs):
+                continue
+            args, kwargs = node.arguments.convert(
+                lambda x: tensors[id(x)] if isinstance(x, keras.KerasTensor) else x
+            )
+            inner = (
+                functional_of(node.operation)
+                if isinstance(node.operation, keras.Model)
+                else None
+            )
+            if inner is None:
+                kwargs = {**_accepted(node.operation, extra), **kwargs}
+                outputs = [_tensor(t) for t in node.outputs]
+                calls.append(Call(node.operation, args, kwargs, outputs))
+            else:
+                outputs = _inline(inner, args, kwargs, calls, extra)
+            for keras_tensor, tensor in zip(node.outputs, outputs):
+                tensors[id(keras_tensor)] = tensor
+
+
+def _inline(inner, args, kwargs, calls, extra):
+    kwargs = dict(kwargs)
+    training = kwargs.pop("training", extra.get("training"))
+    kwargs.pop("mask", None)
+    given = [t for t in tree.flatten((args, kwargs)) if isinstance(t, Tensor)]
+    names = tree.flatten(inner._inputs_struct)
+    local = {id(k): t for k, t in zip(names, given)}
+    _walk(inner, local, calls, {} if training is None else {"training": training})
+    return [local[id(t)] for t in tree.flatten(inner._outputs_struct)]
+
+
+def _accepted(operation, extra):
+    if extra and getattr(operation, "_call_has_training_arg", False):
+        return extra
+    return {}

@@ -1,0 +1,121 @@
+"""What a model's channels look like before anything is pruned."""
+
+import dataclasses
+
+from tf_lossprune.allocation import minimum_widths, width_steps
+from tf_lossprune.cost import cost_models
+from tf_lossprune.exclude import excluded_layers
+from tf_lossprune.graph import analyze, trace
+
+
+@dataclasses.dataclass
+class Inspection:
+    """The result of `inspect_model`; `str()` of it is a table.
+
+    Attributes:
+        groups: list of `Group`s.
+        frozen: list of `(layer name, reason)`.
+        cost: dict, resource -> cost of the dense model.
+        share: dict, resource -> list with each group's share of the cost, 0 to
+            1: what would be saved if the group lost all its channels.
+        smallest: dict, resource -> smallest reachable share of the dense cost.
+    """
+
+    groups: list
+    frozen: list
+    cost: dict
+    share: dict
+    smallest: dict
+
+    def __str__(self):
+        shares = "".join(f"{name:>9s}" for name in self.share)
+        lines = [f"{'group':32s}{'units':>6s}{shares}  coupled layers"]
+        for k, group in enumerate(self.groups):
+            cells = "".join(f"{self.share[n][k]:9.1%}" for n in self.share)
+            layers = ", ".join(group.producers + group.through)
+            lines.append(f"{group.name:32s}{group.size:6d}{cells}  {layers}")
+        for name, value in self.cost.items():
+            lines.append(
+                f"{name}: {value:,}, smallest reachable share {self.smallest[name]:.2%}"
+            )
+        lines += [f"frozen: {layer} ({reason})" for layer, reason in self.frozen]
+        return "\n".join(lines)
+
+
+def inspect_model(model, exclude=None, channel_multiple="auto", min_channels=1):
+    """Tells which channels move together, what is frozen and what can be saved.
+
+    Args:
+        model: built functional or Sequential `keras.Model`; not changed.
+        exclude: as in `prune_model`.
+        channel_multiple: as in `prune_model`.
+        min_channels: as in `prune_model`.
+
+    Returns:
+        An `Inspection`.
+
+    Raises:
+        TypeError, ValueError: as `prune_model`; a model in which nothing can be
+            pruned is no error here.
+
+    Example:
+
+    ```python
+    print(tf_lossprune.inspect_model(model))
+    ```
+    """
+    excluded = {id(la) for la in excluded_layers(trace(model).layers, exclude)}
+    channels = analyze(model, lambda layer: id(layer) in excluded)
+    costs = cost_models(channels)
+    sizes = [group.size for group in channels.groups]
+    smallest = minimum_widths(sizes, width_steps(sizes, channel_multiple), min_channels)
+    share = {}
+    for name, cost in costs.items():
+        saved = []
+        for k in range(len(sizes)):
+            without = list(sizes)
+            without[k] = 0
+            saved.append(1 - cost.total(without) / max(cost.dense, 1))
+        share[name] = saved
+    return Inspection(
+        groups=channels.groups,
+        frozen=channels.frozen,
+        cost={name: int(cost.dense) for name, cost in costs.items()},
+        share=share,
+        smallest={n: c.total(smallest) / max(c.dense, 1) for n, c in costs.items()},
+    )
+
+
+def cost(model, per_layer=False):
+    """Counts what a model costs.
+
+    Args:
+        model: built functional or Sequential `keras.Model`, dense or compact.
+        per_layer: bool, whether to add the costs of each layer.
+
+    Returns:
+        A dict with `"macs"` (multiply-accumulates of convolutions and dense
+        layers per sample) and `"params"` (all stored weights), both ints; with
+        `per_layer` also `"layers"`, a dict from layer name to such a dict.
+
+    Raises:
+        TypeError, ValueError: if the model cannot be traced, or has unknown
+            spatial sizes.
+
+    Example:
+
+    ```python
+    tf_lossprune.cost(model)["macs"]
+    ```
+    """
+    channels = analyze(model)
+    costs = cost_models(channels)
+    sizes = [group.size for group in channels.groups]
+    found = {name: int(model.dense) for name, model in costs.items()}
+    if per_layer:
+        layers = {}
+        for name, model in costs.items():
+            for layer, value in model.per_layer(sizes).items():
+                layers.setdefault(layer, {})[name] = value
+        found["layers"] = layers
+    return found

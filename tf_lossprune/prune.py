@@ -1,0 +1,158 @@
+"""The facade: wrap a model, take the compact one out again."""
+
+import numpy as np
+from keras import tree
+
+from tf_lossprune.budget import Budget
+from tf_lossprune.exclude import excluded_layers
+from tf_lossprune.graph import trace
+from tf_lossprune.methods import find_method
+from tf_lossprune.surgery import check_equal, copy_graph, cut
+from tf_lossprune.training import PrunedModel
+from tf_lossprune.training.options import PruningOptions
+
+#: Largest relative difference between the gated and the compact model's output.
+TOLERANCE = {"float32": 1e-3, "float64": 1e-6}
+LOW_PRECISION_TOLERANCE = 5e-2
+
+
+def prune_model(
+    model,
+    budget,
+    *,
+    method="loss",
+    schedule=None,
+    importance=None,
+    family=None,
+    draw=None,
+    constraint=None,
+    ratio_optimizer=None,
+    exclude=None,
+    channel_multiple="auto",
+    min_channels=1,
+    seed=0,
+):
+    """Makes a copy of a model whose channels are gated under a budget.
+
+    Args:
+        model: built functional or Sequential `keras.Model`; it is not changed.
+        budget: dict, resource -> share of the dense model's cost in (0, 1], such
+            as `{"macs": 0.5}` or `{"macs": 0.5, "params": 0.4}`; or a `Budget`.
+        method: string. `"loss"` learns each group's keep ratio in `fit` by the
+            task loss's gradient; `"uniform"` (the same ratio everywhere) and
+            `"magnitude"` (a global threshold on weight norms) fix the widths at
+            once, so that `fit` only fine-tunes.
+        schedule: `Schedule` or None, the phases of `fit`.
+        importance: `Importance`, one of its kinds as a string, or None.
+        family: `Family` of soft thresholds or None (`SigmoidLog`).
+        draw: `Draw` or None (`HardDraw`).
+        constraint: `Constraint` or None (`Projection`).
+        ratio_optimizer: Keras optimizer for the ratios or None (Adam).
+        exclude: layers whose output channels all stay: None; a regular expression
+            or a list of them, searched for in the layer's name; or a function
+            `layer -> bool`, true for layers to leave alone (the forms that
+            `filters` takes in `keras.Model.quantize`).
+        channel_multiple: int >= 1, widths become multiples of it; or `"auto"`, up
+            to 8 depending on the group's size.
+        min_channels: int >= 1, the fewest channels a group keeps.
+        seed: int, of the draws.
+
+    Returns:
+        A `PrunedModel`; compile and `fit` it as usual, then `strip_pruning`.
+
+    Raises:
+        TypeError: if `model` is not a functional or Sequential Keras 3 model, or
+            an option has the wrong type.
+        ValueError: for wrong values; if the model is pruned already; if nothing
+            can be pruned.
+        InfeasibleBudgetError: if the smallest widths break the budget.
+
+    Example:
+
+    ```python
+    pruned = tf_lossprune.prune_model(model, budget={"macs": 0.5})
+    pruned.compile("adam", loss, metrics=["accuracy"])
+    pruned.fit(train, validation_data=val, epochs=10)
+    compact = tf_lossprune.strip_pruning(pruned)
+    ```
+
+    Reference:
+        Ning et al., DSA: more efficient budgeted pruning via differentiable
+        sparsity allocation, ECCV 2020, arXiv 2004.02164.
+    """
+    if isinstance(model, PrunedModel):
+        raise ValueError(
+            "Expected a model that is not pruned yet; take the compact model out with "
+            f"`strip_pruning` first. Received: PrunedModel {model.name!r}"
+        )
+    graph = trace(model)
+    budget = Budget(budget)
+    template, names = copy_graph(graph)
+    options = PruningOptions(
+        method=method,
+        schedule=schedule,
+        importance=importance,
+        family=family,
+        draw=draw,
+        constraint=constraint,
+        ratio_optimizer=ratio_optimizer,
+        excluded=[names[id(la)] for la in excluded_layers(graph.layers, exclude)],
+        channel_multiple=channel_multiple,
+        min_channels=min_channels,
+        seed=seed,
+    )
+    pruned = PrunedModel(template, budget, options)
+    if find_method(method).one_shot:
+        pruned.decide()
+    return pruned
+
+
+def strip_pruning(pruned, *, check=True):
+    """Takes the compact model out of a pruned one.
+
+    If the widths are not fixed yet, they are fixed now from what is known: the
+    learned ratios, or uniform ones before any search. The budget holds in any
+    case, counted on the compact model.
+
+    Args:
+        pruned: `PrunedModel`; its weights are not changed.
+        check: bool, whether to compare the outputs of both models on random
+            input.
+
+    Returns:
+        A functional `keras.Model` of stock layers, which loads in a process that
+        never imports tf_lossprune. It is not compiled.
+
+    Raises:
+        TypeError: if `pruned` is not a `PrunedModel`.
+        RuntimeError: if the compact model's output differs from the gated one's.
+    """
+    if not isinstance(pruned, PrunedModel):
+        raise TypeError(
+            "Expected a model made by `prune_model`. "
+            f"Received: {pruned!r} (of type {type(pruned).__name__})"
+        )
+    if pruned.phase != "fixed":
+        pruned.decide()
+    compact = cut(pruned.channels, pruned.kept_units(), pruned.network.name)
+    if check:
+        _check_output(pruned, compact)
+    return compact
+
+
+def _check_output(pruned, compact):
+    rng = np.random.default_rng(0)
+
+    def sample(tensor):
+        shape = [2] + [d or 32 for d in tensor.shape[1:]]
+        if "int" in tensor.dtype or tensor.dtype == "bool":
+            return rng.integers(0, 2, shape).astype(tensor.dtype)
+        return rng.normal(size=shape).astype("float32")
+
+    x = tree.map_structure(sample, pruned.channels.graph.inputs)
+    policies = {la.compute_dtype for la in pruned.channels.graph.layers}
+    if policies <= set(TOLERANCE):
+        tolerance = max(TOLERANCE[p] for p in policies)
+    else:
+        tolerance = LOW_PRECISION_TOLERANCE
+    check_equal(pruned(x, training=False), compact(x, training=False), tolerance)

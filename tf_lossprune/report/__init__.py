@@ -1,0 +1,6 @@
+"""What pruning bought: tables and pictures."""
+
+from tf_lossprune.report.plot import plot_ratios
+from tf_lossprune.report.table import comparison_table, ratio_table
+
+__all__ = ["comparison_table", "plot_ratios", "ratio_table"]

@@ -1,0 +1,238 @@
+"""The gated model that users compile and fit."""
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+from tf_lossprune.allocation import (
+    choose_units,
+    fit_widths,
+    minimum_widths,
+    width_steps,
+)
+from tf_lossprune.budget import Budget
+from tf_lossprune.cost import cost_models
+from tf_lossprune.gates import GatedLayer
+from tf_lossprune.graph import analyze, replay
+from tf_lossprune.methods import find_method
+from tf_lossprune.training.gates import ChannelGates
+from tf_lossprune.training.phases import PhaseCallback, with_phases
+
+PHASES = ("warmup", "search", "fixed")
+
+
+def training_step_class():
+    """The class with this backend's `train_step`."""
+    if keras.backend.backend() == "tensorflow":
+        from tf_lossprune.training.tensorflow import TensorFlowStep
+
+        return TensorFlowStep
+    from tf_lossprune.training.unsupported import UnsupportedStep
+
+    return UnsupportedStep
+
+
+@keras.saving.register_keras_serializable(package="tf_lossprune")
+class PrunedModel(training_step_class(), keras.Model):
+    """A model with gated channels; made by `prune_model`.
+
+    Args:
+        template: functional `keras.Model` whose layers this model takes over.
+        budget: `Budget`.
+        options: `PruningOptions`.
+    """
+
+    def __init__(self, template, budget, options, **kwargs):
+        kwargs.setdefault("name", f"pruned_{template.name}")
+        super().__init__(**kwargs)
+        self.budget = Budget(budget)
+        self.options = options
+        excluded = set(options.excluded)
+        # In a tuple with a function, Keras does not track the template again.
+        self._template = lambda: template
+        self.channels = analyze(template, lambda layer: layer.name in excluded)
+        if not self.channels.groups:
+            reasons = "; ".join(f"{n}: {r}" for n, r in self.channels.frozen)
+            raise ValueError(
+                "Expected a model with prunable channels, but every channel is "
+                f"frozen. Received: {template.name!r} ({reasons})"
+            )
+        self.costs = cost_models(self.channels)
+        sizes = [group.size for group in self.channels.groups]
+        self._steps = width_steps(sizes, options.channel_multiple)
+        self._smallest = minimum_widths(sizes, self._steps, options.min_channels)
+        self.budget.check_feasible(self.costs, self._smallest)
+        self.gates = ChannelGates(
+            self.channels,
+            [self.costs[name] for name in self.budget.limits],
+            list(self.budget.limits.values()),
+            self._smallest,
+            options,
+        )
+        self.ratio_optimizer = options.make_ratio_optimizer()
+        self.ratio_optimizer.build([self.gates.log_ratio])
+        self.network = self._gate(template)
+        self.built = True
+
+    def _gate(self, template):
+        """The functional network with the gates as a second input."""
+        gates = keras.Input(
+            batch_shape=(self.channels.num_units + 1,), name="channel_gates_input"
+        )
+        inputs = tree.map_structure(
+            lambda t: keras.Input(batch_shape=t.shape, dtype=t.dtype, name=t.name),
+            self.channels.graph.inputs,
+        )
+        wrappers = {}
+
+        def call_fn(call, args, kwargs):
+            layer = call.operation
+            found = self.channels.gated(layer) if call.is_layer else {}
+            if not found:
+                return layer(*args, **kwargs)
+            if id(layer) not in wrappers:
+                wrappers[id(layer)] = GatedLayer(layer, found)
+            return wrappers[id(layer)](args[0], gates, *args[1:], **kwargs)
+
+        outputs = replay(self.channels.graph, inputs, call_fn)
+        return keras.Model([inputs, gates], outputs, name=template.name)
+
+    # The forward pass.
+
+    def run_network(self, inputs, gates, training=None):
+        """Runs the network with given gates `[num_units + 1]`."""
+        given = tree.map_structure(ops.convert_to_tensor, [inputs, gates])
+        return self.network(given, training=training)
+
+    def call(self, inputs, training=None):
+        gates = (
+            self.gates.begin_step().gates if training else self.gates.evaluation_gates()
+        )
+        return self.run_network(inputs, gates, training=training)
+
+    def build(self, input_shape=None):
+        self.built = True
+
+    def compute_output_spec(self, inputs, training=None):
+        gates = keras.KerasTensor((self.channels.num_units + 1,), "float32")
+        return self.network.compute_output_spec([inputs, gates])
+
+    # Phases.
+
+    @property
+    def groups(self):
+        """The coupling groups, in the order of all per-group arrays."""
+        return self.channels.groups
+
+    @property
+    def phase(self):
+        """`"warmup"`, `"search"` or `"fixed"`."""
+        if int(self.gates.fixed):
+            return "fixed"
+        return "search" if bool(self.gates.searching()) else "warmup"
+
+    def begin(self, total_steps):
+        """Lays the schedule over `total_steps` training steps.
+
+        `fit` does this itself. Steps already done count, so that a resumed run
+        goes on where it was.
+
+        Args:
+            total_steps: int, steps of warm-up, search and fine-tuning together.
+        """
+        total_steps = self.options.schedule.total_steps or total_steps
+        warmup, search = self.options.schedule.steps(int(total_steps))
+        self.gates.warmup_steps.assign(warmup)
+        self.gates.search_steps.assign(search)
+
+    @property
+    def search_end(self):
+        """The step at which the widths get fixed; 0 before `begin`."""
+        return int(self.gates.warmup_steps) + int(self.gates.search_steps)
+
+    def decide(self, ratios=None):
+        """Fixes whole widths which keep the budget, and which channels stay.
+
+        Args:
+            ratios: float `[groups]` or None; None: what the method has found.
+        """
+        importance = ops.convert_to_numpy(self.gates.current_importance())
+        self.gates.importance.assign(importance)
+        if ratios is None:
+            ratios = self._method_ratios(importance)
+        widths = fit_widths(
+            ratios, self.costs, self.budget.limits, self._steps, self._smallest
+        )
+        keep = choose_units(importance, self.groups, widths)
+        self.gates.kept.assign(keep.astype("float32"))
+        self.gates.fixed.assign(1)
+
+    def _method_ratios(self, importance):
+        method = find_method(self.options.method)
+        if method.one_shot:
+            return method.ratios(
+                self.channels, self.costs, self.budget, importance, self._smallest
+            )
+        return self.gates.target_ratios()
+
+    def keep_ratios(self):
+        """Dict, group name -> keep ratio (of the delivered widths once fixed)."""
+        if int(self.gates.fixed):
+            return {n: kept / size for n, (kept, size) in self.kept_channels().items()}
+        started = int(self.gates.search_steps) > 0 and bool(self.gates.searching())
+        values = np.ones(len(self.groups))
+        if started:
+            values = ops.convert_to_numpy(self.gates.ratios())
+        return {g.name: float(v) for g, v in zip(self.groups, values)}
+
+    def kept_units(self):
+        """Bool `[num_units + 1]`: which channel units are delivered."""
+        return ops.convert_to_numpy(self.gates.kept.value) > 0.5
+
+    def kept_channels(self):
+        """Dict, group name -> (kept channels, all channels)."""
+        keep = self.kept_units()
+        return {g.name: (int(keep[g.units].sum()), g.size) for g in self.groups}
+
+    def cost(self):
+        """Dict, resource -> cost of the network with the kept channels."""
+        kept = np.array([k for k, _ in self.kept_channels().values()])
+        return {name: int(model.total(kept)) for name, model in self.costs.items()}
+
+    def search_logs(self, draw):
+        """What the progress bar shows: expected costs and the phase, as tensors."""
+        fixed = self.gates.fixed > 0
+        phase = ops.where(fixed, 2.0, ops.where(draw.searching, 1.0, 0.0))
+        ratios = ops.where(draw.searching, draw.ratios, self.gates.kept_ratios())
+        shares = self.gates.fractions(ratios)
+        logs = {name: shares[i] for i, name in enumerate(self.budget.limits)}
+        return {**logs, "phase": phase}
+
+    # What Keras calls.
+
+    def fit(self, x=None, *args, batch_size=None, callbacks=None, **kwargs):
+        """As `keras.Model.fit`, with the phases in it.
+
+        Warm-up, search and fixed widths follow by themselves; the logs show the
+        resources and the phase (0, 1, 2). Arguments and result as in Keras.
+        """
+        phases = PhaseCallback(data=x, batch_size=batch_size)
+        kwargs.update(batch_size=batch_size, callbacks=with_phases(callbacks, phases))
+        return super().fit(x, *args, **kwargs)
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "template": keras.saving.serialize_keras_object(self._template()),
+            "budget": keras.saving.serialize_keras_object(self.budget),
+            "options": keras.saving.serialize_keras_object(self.options),
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        for key in ("template", "budget", "options"):
+            config[key] = keras.saving.deserialize_keras_object(
+                config[key], custom_objects=custom_objects
+            )
+        return cls(**config)

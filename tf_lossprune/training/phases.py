@@ -1,0 +1,97 @@
+"""Follows the phases inside one `fit`."""
+
+import keras
+
+from tf_lossprune.training.data import batches
+from tf_lossprune.training.statistics import reestimate_statistics
+
+
+class PhaseCallback(keras.callbacks.Callback):
+    """Starts the schedule and fixes the widths when the search is over.
+
+    `PrunedModel.fit` adds it by itself. The step counter lives in the model, so
+    a resumed run goes on where it was; the host only counts along, and reads
+    the counter where a phase may end.
+
+    Args:
+        stop_at_end: bool, whether `fit` stops as soon as the widths are fixed.
+        data: training data in a form which `batches` takes, or None.
+        batch_size: int or None, for arrays.
+    """
+
+    def __init__(self, stop_at_end=False, data=None, batch_size=None):
+        super().__init__()
+        self._data, self._batch_size = data, batch_size
+        self.stop_at_end = stop_at_end
+        self._steps_left = None
+        self._last_batch = -1
+
+    def on_train_begin(self, logs=None):
+        if self._fixed():
+            return
+        steps = self.params.get("steps")
+        total = steps * self.params["epochs"] if steps else None
+        if total or self.model.options.schedule.total_steps:
+            self._begin(total)
+
+    def _fixed(self):
+        return self.model.phase == "fixed"
+
+    def _begin(self, total):
+        self.model.begin(total)
+        self._steps_left = self.model.search_end - int(self.model.gates.step)
+        if self._steps_left <= 0:
+            self._finish()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._last_batch = -1
+
+    def on_train_batch_end(self, batch, logs=None):
+        done, self._last_batch = batch - self._last_batch, batch
+        if self._steps_left is None:
+            return
+        self._steps_left -= done
+        if self._steps_left <= 0 and not self._fixed():
+            self._finish()
+
+    def on_epoch_end(self, epoch, logs=None):
+        # Data of unknown length: the first epoch tells how long one is.
+        if self._steps_left is None and not self._fixed():
+            self._begin(int(self.model.gates.step) * self.params["epochs"])
+
+    def on_train_end(self, logs=None):
+        spans_more = self.model.options.schedule.total_steps is not None
+        if not self._fixed() and not spans_more and int(self.model.gates.step) > 0:
+            self._finish()
+        elif self._fixed():
+            self._reestimate()
+
+    def _finish(self):
+        self.model.decide()
+        self._reestimate()
+        if self.stop_at_end:
+            self.model.stop_training = True
+
+    def _reestimate(self):
+        model, wanted = self.model, self.model.options.schedule.statistics_batches
+        if wanted:
+            reestimate_statistics(
+                model.network,
+                batches(self._data, self._batch_size),
+                wanted,
+                lambda x: model.run_network(x, model.gates.kept.value, training=True),
+            )
+
+
+def with_phases(callbacks, phases):
+    """Puts the phase callback in front of the user's callbacks."""
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        callbacks.append(phases)
+        phases.set_model(callbacks.model if hasattr(callbacks, "model") else None)
+        return callbacks
+    if callbacks is None:
+        return [phases]
+    if isinstance(callbacks, keras.callbacks.Callback):
+        callbacks = [callbacks]
+    own = [c for c in callbacks if isinstance(c, PhaseCallback)]
+    return list(callbacks) if own else [phases, *callbacks]

@@ -1,0 +1,37 @@
+"""The training step on TensorFlow."""
+
+import keras
+import tensorflow as tf
+
+
+class TensorFlowStep:
+    """Mix-in for `PrunedModel`: one backward pass for weights and gates."""
+
+    def train_step(self, data):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        draw = self.gates.begin_step()
+        with tf.GradientTape() as tape:
+            tape.watch(draw.gates)
+            y_pred = self.run_network(x, draw.gates, training=True)
+            loss = self.compute_loss(
+                x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True
+            )
+            scaled = self.optimizer.scale_loss(loss)
+        weights = self.trainable_weights
+        by_gates, *by_weights = tape.gradient(scaled, [draw.gates, *weights])
+        self.optimizer.apply(by_weights, weights)
+        by_gates = tf.convert_to_tensor(by_gates) / self.optimizer.scale_loss(1.0)
+        if tf.distribute.in_cross_replica_context():
+            replicas = 1
+        else:
+            context = tf.distribute.get_replica_context()
+            replicas = context.num_replicas_in_sync
+            if replicas > 1:
+                by_gates = context.all_reduce("sum", by_gates)
+        self.gates.end_step(draw, by_gates, self.ratio_optimizer)
+        batch = tf.shape(tf.nest.flatten(x)[0])[0]
+        for metric in self.metrics:
+            if metric.name == "loss":
+                metric.update_state(loss * replicas, sample_weight=batch)
+        logs = self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+        return {**logs, **self.search_logs(draw)}

@@ -1,0 +1,14 @@
+"""The training step where a backend has none yet."""
+
+import keras
+
+
+class UnsupportedStep:
+    """Mix-in for `PrunedModel` that says which backends train."""
+
+    def train_step(self, *args, **kwargs):
+        raise NotImplementedError(
+            "Learning the widths runs on the TensorFlow backend so far; the one-shot "
+            "methods and `strip_pruning` run on any. Set KERAS_BACKEND=tensorflow. "
+            f"Received: backend {keras.backend.backend()!r}"
+        )
