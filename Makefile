@@ -5,7 +5,7 @@
 # make bench        the short benchmarks (step time, scaling)
 # make clean        remove what the runs wrote, and the environment
 #
-# Needs make and Python 3.11 or later, nothing else: the first target that is made
+# Needs make and Python 3.10 or later, nothing else: the first target that is made
 # creates .venv. Another interpreter: make PYTHON=python3.12 demo
 
 PYTHON ?= python3
@@ -27,8 +27,8 @@ help:
 install: $(STAMP)
 
 $(STAMP): setup.py pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "Needs Python 3.11 or later: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "Needs Python 3.10 or later: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	  -e '.[test,demo,report,benchmarks]'

@@ -38,13 +38,11 @@ setuptools.setup(
     # Said outright, an editable install puts the whole checkout on the path, so that
     # the examples can be run from anywhere.
     package_dir={"": "."},
-    # keras 3.15 is the first whose `Model.export(format="litert")` takes an input
-    # signature, with which files have a fixed batch; it needs Python 3.11.
-    python_requires=">=3.11",
+    python_requires=">=3.10",
     install_requires=[
         "absl-py>=1.4",
         "ai-edge-litert>=1.2",
-        "keras>=3.15,<4",
+        "keras>=3.12,<4",  # keras.distillation
         "numpy>=1.26",
         "tensorflow>=2.18,<3",
         "tensorflow-model-optimization>=0.8",
@@ -61,6 +59,7 @@ setuptools.setup(
         "Intended Audience :: Developers",
         "Intended Audience :: Science/Research",
         "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",
         "Programming Language :: Python :: 3.13",

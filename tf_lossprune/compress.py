@@ -125,13 +125,13 @@ def compress(
     if searching:
         schedule = prune_options.pop("schedule", None) or Schedule()
         prune_options["schedule"] = _within_search(schedule, search_steps)
-    data = {"x": train, "batch_size": batch_size}
+    data = {"x": train, "batch_size": batch_size, "shuffle": False}
     if isinstance(train, (tuple, list)):
         if len(train) < 2:
             raise ValueError(
                 f"Expected training data as (x, y). Received: {len(train)} entries"
             )
-        data.update(x=train[0], y=train[1])
+        data.update(x=train[0], y=train[1], shuffle=True)
     fit = {**data, "validation_data": validation, "verbose": verbose}
     dense, _ = copy_graph(trace(model))
 

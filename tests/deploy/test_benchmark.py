@@ -3,10 +3,12 @@
 import builtins
 import dataclasses
 import os
+import tempfile
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
 from tf_lossprune.deploy import LitertBenchmark, benchmark_litert, run_litert, to_litert
@@ -32,17 +34,25 @@ def test_predictions_are_those_of_keras(model, path):
     np.testing.assert_allclose(y, model(x.astype("float32")), atol=1e-6)
 
 
+def export_with_batch(model, batch, path):
+    signature = [keras.InputSpec(shape=(batch, 5), dtype="float32")]
+    with tempfile.TemporaryDirectory() as folder:
+        model.export(folder, verbose=False, input_signature=signature)
+        content = tf.lite.TFLiteConverter.from_saved_model(folder).convert()
+    with open(path, "wb") as file:
+        file.write(content)
+
+
 def test_a_file_with_a_free_batch_runs_at_once(model, tmp_path):
     free = str(tmp_path / "free.tflite")
-    model.export(free, format="litert", verbose=False)
+    export_with_batch(model, None, free)
     x = np.random.default_rng(0).normal(size=(6, 5)).astype("float32")
     np.testing.assert_allclose(run_litert(free, x), model(x), atol=1e-6)
 
 
 def test_a_file_with_a_batch_of_several(model, tmp_path):
     pairs = str(tmp_path / "pairs.tflite")
-    signature = [keras.InputSpec(shape=(2, 5), dtype="float32")]
-    model.export(pairs, format="litert", verbose=False, input_signature=signature)
+    export_with_batch(model, 2, pairs)
     x = np.random.default_rng(0).normal(size=(6, 5)).astype("float32")
     np.testing.assert_allclose(run_litert(pairs, x), model(x), atol=1e-6)
     with pytest.raises(ValueError, match="multiple of that. Received: .3, 5."):

@@ -46,15 +46,14 @@ def to_litert(model, path):
         model.inputs[0] if isinstance(model, keras.Sequential) else model.input,
     )
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    with _captured_stderr() as read_log:
+    with _captured_stderr() as read_log, tempfile.TemporaryDirectory() as folder:
         try:
-            model.export(
-                path,
-                format="litert",
-                verbose=False,
-                input_signature=[signature],
-                target_spec={"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]},
-            )
+            # Through a SavedModel: `export(format="litert")` takes a signature only
+            # from Keras 3.15 on, and without one the batch stays open.
+            model.export(folder, verbose=False, input_signature=[signature])
+            converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+            content = converter.convert()
         except Exception as error:
             log = f"{error}\n{read_log()}"
             missing = re.findall(r"^(?:Custom|TF Select) ops: (.*)$", log, re.M)
@@ -65,6 +64,8 @@ def to_litert(model, path):
                 "The model must consist of operations that LiteRT has. "
                 f"Received: {operations} (model {model.name!r})"
             ) from error
+    with open(path, "wb") as file:
+        file.write(content)
     return path
 
 
