@@ -285,7 +285,11 @@ def _distiller(teacher, student, distill, temperature, settings):
     distiller = keras.distillation.Distiller(
         teacher=teacher,
         student=student,
-        distillation_losses=keras.distillation.LogitsDistillation(temperature),
+        distillation_losses=keras.distillation.LogitsDistillation(
+            # Given as a string, Keras 3.15 compares raw logits instead.
+            temperature,
+            loss=keras.losses.KLDivergence(),
+        ),
         student_loss_weight=1.0 - weight,
     )
     distiller.compile(**settings)
