@@ -30,7 +30,7 @@ class PhaseCallback(keras.callbacks.Callback):
         if self._fixed():
             return
         steps = self.params.get("steps")
-        total = steps * self.params["epochs"] if steps else None
+        total = steps * self.params.get("epochs", 1) if steps else None
         if total or self.model.options.schedule.total_steps:
             self._begin(total)
 
@@ -57,7 +57,7 @@ class PhaseCallback(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         # Data of unknown length: the first epoch tells how long one is.
         if self._steps_left is None and not self._fixed():
-            self._begin(int(self.model.gates.step) * self.params["epochs"])
+            self._begin(int(self.model.gates.step) * self.params.get("epochs", 1))
 
     def on_train_end(self, logs=None):
         spans_more = self.model.options.schedule.total_steps is not None
@@ -87,7 +87,8 @@ def with_phases(callbacks, phases):
     """Puts the phase callback in front of the user's callbacks."""
     if isinstance(callbacks, keras.callbacks.CallbackList):
         callbacks.append(phases)
-        phases.set_model(callbacks.model if hasattr(callbacks, "model") else None)
+        phases.set_model(callbacks.model)
+        phases.set_params(callbacks.params)
         return callbacks
     if callbacks is None:
         return [phases]
