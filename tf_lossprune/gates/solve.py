@@ -8,7 +8,7 @@ from keras import ops
 THRESHOLD_STEPS = 24
 #: Bisection steps for the steepness, a slowly annealed target.
 STEEPNESS_STEPS = 14
-STEEPNESS_RANGE = (0.02, 2000.0)
+STEEPNESS_RANGE = (0.02, 5e4)
 
 
 class GroupLayout:
