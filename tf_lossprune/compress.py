@@ -286,7 +286,7 @@ def _distiller(teacher, student, distill, temperature, settings):
         teacher=teacher,
         student=student,
         distillation_losses=keras.distillation.LogitsDistillation(
-            # Given as a string, Keras 3.15 compares raw logits instead.
+            # The default, a string, makes Keras compare raw logits instead.
             temperature,
             loss=keras.losses.KLDivergence(),
         ),

@@ -133,8 +133,7 @@ class LearningTest(parameterized.TestCase):
             mask = np.array(draw.gates)
             index = int((masks == mask[1:]).all(1).argmax())
             self.assertEqual(list(masks[index]), list(mask[1:]))
-            gradient = slopes[index]
-            estimates.append(float(np.sum(gradient * np.array(draw.weight))))
+            estimates.append(float(np.sum(slopes[index] * np.array(draw.weight))))
         error = np.std(estimates) / np.sqrt(len(estimates))
         self.assertLess(abs(np.mean(estimates) - wanted), 4 * error)
         self.assertGreater(abs(wanted), 8 * error)  # the test can tell

@@ -33,27 +33,19 @@ def convolution(ctx, layer):
         channels = np.zeros(ctx.inputs[0].sample_shape[axis], int)
     rank = layer.rank
     if layer.groups > 1:
-        _grouped(ctx, layer, channels, out)
-        ctx.weight(
-            "kernel",
-            {rank: channels[: len(channels) // layer.groups], rank + 1: out},
-            ctx.output_positions(axis),
-        )
+        # A kernel slice holds one input of each group, so it cannot be zeroed for
+        # one of them alone.
+        ctx.freeze(channels, "it feeds a grouped convolution")
+        ctx.freeze(out, "a grouped convolution makes it")
     else:
-        ctx.weight(
-            "kernel", {rank: channels, rank + 1: out}, ctx.output_positions(axis)
-        )
         ctx.gate("kernel", rank)
+    ctx.weight(
+        "kernel",
+        {rank: channels[: len(channels) // layer.groups], rank + 1: out},
+        ctx.output_positions(axis),
+    )
     ctx.config("filters", out)
     produce(ctx, layer, out, axis)
-
-
-def _grouped(ctx, layer, channels, out):
-    # Each group keeps the same positions, so that the groups stay equal; and
-    # the kernel's slices hold several groups' inputs, so none can be zeroed
-    # without them.
-    ctx.freeze(channels, "it feeds a grouped convolution")
-    ctx.freeze(out, "a grouped convolution makes it")
 
 
 @register_rule(layers.DepthwiseConv1D, layers.DepthwiseConv2D)
