@@ -218,6 +218,7 @@ def main(argv):
     if any(row.get("cell") == settings for row in common.read_lines(FLAGS.out)):
         print(f"Already in {FLAGS.out}: {settings}")
         return
+    common.slice_before_strided_pointwise()
     row = {"cell": settings, **run(settings)}
     common.append_line(FLAGS.out, row)
     shown = {k: v and round(v, 4) for k, v in row["accuracy"].items()}

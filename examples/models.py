@@ -236,6 +236,8 @@ def randomize(model, seed=0):
     for variable in model.weights:
         shape = variable.shape
         kind = variable.path.split("/")[-1]
+        if kind in ("mean", "variance", "count"):
+            continue  # what a Normalization layer has been adapted to
         if kind == "moving_variance":
             value = rng.uniform(0.5, 1.5, shape)
         elif kind == "gamma":

@@ -14,8 +14,10 @@ from tf_lossprune.gates import (
     Importance,
     SigmoidLog,
 )
+from tf_lossprune.graph import register_rule
 from tf_lossprune.inspection import Inspection, cost, inspect_model
 from tf_lossprune.prune import prune_model, strip_pruning
+from tf_lossprune.testing import check_rule
 from tf_lossprune.training import PrunedModel, reestimate_statistics
 from tf_lossprune.version import __version__
 
@@ -36,10 +38,12 @@ __all__ = [
     "Schedule",
     "SigmoidLog",
     "__version__",
+    "check_rule",
     "compress",
     "cost",
     "inspect_model",
     "prune_model",
+    "register_rule",
     "reestimate_statistics",
     "strip_pruning",
     "to_litert",

@@ -1,10 +1,17 @@
 """Rebuilds the compact model: channels that were gated away are cut out."""
 
+import os
+import tempfile
+
 import keras
 import numpy as np
 from keras import ops, tree
 
+from tf_lossprune.graph.constants import dead_values, kept_part
 from tf_lossprune.graph.replay import Cloner, make_inputs, replay
+
+#: Stands for a tensor that is a constant or has no channels.
+_DEAD = object()
 
 
 def cut(channels, keep, name=None):
@@ -19,19 +26,43 @@ def cut(channels, keep, name=None):
         A functional `keras.Model` of clones of the same layer classes.
     """
     cloner = Cloner()
+    dead = dead_values(channels, keep)
 
     def call_fn(call, args, kwargs):
-        operation = call.operation
-        if not call.is_layer:
-            return cloner(operation)(*args, **kwargs)
-        return cloner(operation, **_config(channels, operation, keep))(*args, **kwargs)
+        if id(call.outputs[0]) in dead:
+            return [_DEAD for _ in call.outputs]
+        if any(id(t) in dead for t in call.inputs):
+            return _add_constants(channels, keep, cloner, call, args, dead)
+        record = channels.record(call.operation)
+        if id(call) in record.arguments:
+            units, function = record.arguments[id(call)]
+            args = function(list(args), keep[units])
+        config = {k: f(keep[units]) for k, (units, f) in record.config.items()}
+        return cloner(call.operation, **config)(*args, **kwargs)
 
     inputs = make_inputs(channels.graph, cloner)
     outputs = replay(channels.graph, inputs, call_fn)
     model = keras.Model(inputs, outputs, name=name or channels.graph.name)
     for layer in channels.graph.layers:
-        copy_weights(layer, cloner(layer), channels.record(layer), keep)
+        if cloner.has(layer):
+            copy_weights(layer, cloner(layer), channels.record(layer), keep)
     return model
+
+
+def _add_constants(channels, keep, cloner, call, args, dead):
+    """What a sum becomes of which some summands are constants."""
+    living = [x for x in tree.flatten(args) if x is not _DEAD]
+    x = living[0] if len(living) == 1 else cloner(call.operation)(living)
+    constant = sum(dead[id(t)] for t in call.inputs if id(t) in dead)
+    constant = kept_part(channels, call.outputs[0], constant, keep)[0]
+    if not constant.any():
+        return x
+    first = constant[(0,) * (constant.ndim - 1)]
+    if x.shape[1:] == constant.shape and (constant == first).all():
+        constant = first
+    name = cloner.unique(f"{call.operation.name}_constant")
+    offset = constant.astype(float).tolist()
+    return keras.layers.Rescaling(1.0, offset, name=name, dtype=x.dtype)(x)
 
 
 def copy_graph(graph):
@@ -54,21 +85,11 @@ def copy_graph(graph):
     return copy, {id(layer): cloner(layer).name for layer in graph.layers}
 
 
-def _config(channels, layer, keep):
-    record = channels.record(layer)
-    if record is None:
-        return {}
-    return {
-        key: value(int(keep[units].sum()))
-        for key, (units, value) in record.config.items()
-    }
-
-
 def copy_weights(source, target, record, keep):
     """Copies the kept slices of a layer's weights to its smaller clone."""
     declared = {}
     if record is not None:
-        declared = {id(getattr(source, n)): axes for n, axes in record.weights.items()}
+        declared = {id(record.weight(n)): axes for n, axes in record.weights.items()}
     values = []
     for variable in source.weights:
         value = ops.convert_to_numpy(variable.value)
@@ -76,6 +97,18 @@ def copy_weights(source, target, record, keep):
             value = value.compress(keep[units], axis=axis)
         values.append(value)
     target.set_weights(values)
+    if isinstance(source, keras.layers.Normalization):
+        target.finalize_state()  # it computes with tensors made of its weights
+    if hasattr(source, "save_assets"):
+        _copy_assets(source, target)
+
+
+def _copy_assets(source, target):
+    """Copies what a layer keeps besides weights, such as a vocabulary."""
+    with tempfile.TemporaryDirectory() as folder:
+        source.save_assets(folder)
+        if os.listdir(folder):
+            target.load_assets(folder)
 
 
 def check_equal(expected, actual, tolerance):

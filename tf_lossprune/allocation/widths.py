@@ -41,8 +41,11 @@ def width_steps(sizes, channel_multiple):
     return np.full(len(sizes), int(channel_multiple))
 
 
-def minimum_widths(sizes, steps, min_channels):
-    """The fewest channels of each group: a multiple of its step or its size."""
+def minimum_widths(sizes, steps, min_channels, blocks=()):
+    """The fewest channels of each group: a multiple of its step or its size.
+
+    Groups in `blocks`, a list of arrays of group indices, may lose all channels.
+    """
     if (
         isinstance(min_channels, bool)
         or not isinstance(min_channels, (int, np.integer))
@@ -54,10 +57,13 @@ def minimum_widths(sizes, steps, min_channels):
         )
     sizes = np.asarray(sizes)
     up = -(-np.maximum(min_channels, 1) // steps) * steps
-    return np.minimum(up, sizes)
+    smallest = np.minimum(up, sizes)
+    for block in blocks:
+        smallest[block] = 0
+    return smallest
 
 
-def fit_widths(ratios, costs, limits, steps, smallest):
+def fit_widths(ratios, costs, limits, steps, smallest, blocks=()):
     """Rounds ratios to whole widths that keep all budgets and use them up.
 
     Args:
@@ -66,6 +72,8 @@ def fit_widths(ratios, costs, limits, steps, smallest):
         limits: dict, resource -> share of the dense cost in (0, 1].
         steps: int `[groups]`, widths are multiples of it (or the full size).
         smallest: int `[groups]`; must be feasible.
+        blocks: list of int arrays, groups that can only lose all their channels
+            together.
 
     Returns:
         int `[groups]`: widths in proportion to the ratios as far as the budget
@@ -83,25 +91,33 @@ def fit_widths(ratios, costs, limits, steps, smallest):
         wanted = np.minimum(ratios * scale, 1.0) * sizes
         widths = (wanted + 1e-6) // steps * steps
         widths = np.where(wanted > sizes - 1e-6, sizes, widths)
-        return np.clip(widths, smallest, sizes).astype(int)
+        widths = np.clip(widths, smallest, sizes).astype(int)
+        for block in blocks:
+            if not widths[block].all():
+                widths[block] = 0
+        return widths
 
     # The largest common scale whose rounded-down widths keep the budgets.
     low, high = 1e-6, 1.0 / ratios.min()
     for _ in range(60):
         middle = math.sqrt(low * high)
         low, high = (middle, high) if fits(at(middle)) else (low, middle)
-    return _grow(at(low), ratios, sizes, steps, fits)
+    return _grow(at(low), ratios, sizes, steps, fits, blocks)
 
 
-def _grow(widths, ratios, sizes, steps, fits):
+def _grow(widths, ratios, sizes, steps, fits, blocks):
     """Adds single steps where a group is furthest below its ratio, while they fit."""
     widths = widths.copy()
     open_groups = set(np.flatnonzero(widths < sizes))
+    partners = {k: block for block in blocks for k in block}
     while open_groups:
         order = sorted(open_groups, key=lambda k: widths[k] / (ratios[k] * sizes[k]))
         for k in order:
             larger = widths.copy()
-            larger[k] = min((widths[k] // steps[k] + 1) * steps[k], sizes[k])
+            more = [k] if widths[k] else partners.get(k, [k])
+            larger[more] = np.minimum(
+                (widths[more] // steps[more] + 1) * steps[more], sizes[more]
+            )
             if fits(larger):
                 widths = larger
                 if widths[k] >= sizes[k]:

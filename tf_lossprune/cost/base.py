@@ -60,9 +60,15 @@ def weight_terms(channels, coefficient):
             per_entry = coefficient(record, name)
             if not per_entry:
                 continue
-            shape = getattr(record.layer, name).shape
+            shape = record.weight(name).shape
+            varying = sorted(axis for axis in axes if axes[axis].any())
+            if len(varying) > 2:
+                raise ValueError(
+                    "Expected channels along at most two axes of a weight. Received: "
+                    f"{len(varying)} axes of {name!r} of layer {record.layer.name!r}"
+                )
             for axis, size in enumerate(shape):
-                per_entry *= 1 if axis in axes else size
-            factors = tuple(axes[a] for a in sorted(axes))
+                per_entry *= 1 if axis in varying else size
+            factors = tuple(axes[axis] for axis in varying)
             terms.append(Term(record.layer.name, per_entry, factors))
     return terms

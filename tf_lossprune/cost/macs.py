@@ -1,6 +1,6 @@
 """Multiply-accumulate operations of convolutions and dense layers."""
 
-from tf_lossprune.cost.base import Resource, register_resource, weight_terms
+from tf_lossprune.cost.base import Resource, Term, register_resource, weight_terms
 
 
 class Macs(Resource):
@@ -13,7 +13,11 @@ class Macs(Resource):
     unit = "MACs"
 
     def terms(self, channels):
-        return weight_terms(channels, lambda record, name: record.positions[name])
+        terms = weight_terms(channels, lambda record, name: record.positions[name])
+        for record in channels.records.values():
+            for number, units in record.products:
+                terms.append(Term(record.layer.name, number, (units,)))
+        return terms
 
 
 register_resource(Macs())

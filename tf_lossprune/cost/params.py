@@ -15,9 +15,7 @@ class Params(Resource):
         terms = weight_terms(channels, lambda record, name: 1)
         for layer in channels.graph.layers:
             record = channels.record(layer)
-            known = set()
-            if record is not None:
-                known = {id(getattr(layer, name)) for name in record.weights}
+            known = {id(record.weight(name)) for name in record.weights}
             rest = sum(math.prod(w.shape) for w in layer.weights if id(w) not in known)
             if rest:
                 terms.append(Term(layer.name, rest, ()))

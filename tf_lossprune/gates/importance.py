@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from tf_lossprune.graph.context import find_weight
+
 KINDS = ("group_l2", "l1", "bn_scale", "taylor")
 
 
@@ -135,7 +137,7 @@ class WeightSlices:
     def score(self, power, total):
         """`[total]`: per unit the sum of |w|**power, over the mean slice."""
         value = ops.cast(
-            ops.stop_gradient(getattr(self.layer, self.weight).value), "float32"
+            ops.stop_gradient(find_weight(self.layer, self.weight).value), "float32"
         )
         others = [a for a in range(len(value.shape)) if a != self.axis]
         size = ops.abs(value) if power == 1 else ops.square(value)
@@ -154,7 +156,7 @@ def weight_slices(channels):
                     role = "scale"
                 elif record.gates.get(name) == axis:
                     role = "consumer"
-                elif len(getattr(record.layer, name).shape) > 1:
+                elif len(record.weight(name).shape) > 1:
                     role = "producer"
                 else:
                     role = "other"

@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from tf_lossprune.graph.context import find_weight
+
 
 @keras.saving.register_keras_serializable(package="tf_lossprune")
 class GatedLayer(keras.layers.Wrapper):
@@ -38,30 +40,28 @@ class GatedLayer(keras.layers.Wrapper):
             for name, (axis, units) in gates.items()
         }
 
-    def build(self, inputs_shape=None, gates_shape=None):
-        if not self.layer.built:
-            self.layer.build(inputs_shape)
-        self.built = True
+    def build(self, *shapes, **named_shapes):
+        self.built = True  # the wrapped layer is
 
-    def call(self, inputs, gates, **kwargs):
+    def call(self, inputs, gates, *others, **kwargs):
         values = []
         for variable in self.layer.weights:
             values.append((variable, variable.value))
         for name, (axis, units) in self.gates.items():
-            variable = getattr(self.layer, name)
+            variable = find_weight(self.layer, name)
             gate = ops.take(gates, np.array(units, "int32"))
             shape = [1] * len(variable.shape)
             shape[axis] = -1
             gate = ops.cast(ops.reshape(gate, shape), variable.dtype)
             values.append((variable, variable.value * gate))
         with keras.StatelessScope(values, collect_losses=True) as scope:
-            outputs = self.layer(inputs, **kwargs)
+            outputs = self.layer(inputs, *others, **kwargs)
         if scope.losses:  # an activity regularizer of the wrapped layer
             self.add_loss(scope.losses)
         return outputs
 
-    def compute_output_shape(self, inputs_shape, gates_shape=None):
-        return self.layer.compute_output_shape(inputs_shape)
+    def compute_output_spec(self, inputs, gates, *others, **kwargs):
+        return self.layer.compute_output_spec(inputs, *others, **kwargs)
 
     def get_config(self):
         config = super().get_config()

@@ -1,7 +1,9 @@
 """The channel graph: which channels of a model can only be removed together."""
 
+from tf_lossprune.graph.blocks import removable_blocks
 from tf_lossprune.graph.groups import ChannelGraph, Group, analyze
 from tf_lossprune.graph.replay import replay
+from tf_lossprune.graph.rules import register_rule
 from tf_lossprune.graph.trace import Call, Graph, Tensor, trace
 
 __all__ = [
@@ -11,6 +13,8 @@ __all__ = [
     "Group",
     "Tensor",
     "analyze",
+    "register_rule",
+    "removable_blocks",
     "replay",
     "trace",
 ]

@@ -1,6 +1,7 @@
 """What a layer's rule sees and what it may say about its channels."""
 
 import math
+import operator
 
 import numpy as np
 
@@ -14,10 +15,14 @@ class LayerRecord:
         layer: the layer.
         weights: dict, weight name -> {axis: labels `[size]`}.
         gates: dict, weight name -> axis whose labels gate this weight.
-        config: dict, config entry -> (labels, function from their kept number
-            to the entry's value).
+        config: dict, config entry -> (labels, function from which of them are
+            kept to the entry's value).
+        arguments: dict, `id(call)` -> (labels, function from the call's
+            positional arguments and which labels are kept to new arguments).
         positions: dict, weight name -> how often a sample is multiplied with
             each entry of the weight, over all calls.
+        products: list of `(number, labels)`: multiplications per sample and
+            kept label which no weight takes part in.
     """
 
     def __init__(self, layer):
@@ -25,7 +30,32 @@ class LayerRecord:
         self.weights = {}
         self.gates = {}
         self.config = {}
+        self.arguments = {}
         self.positions = {}
+        self.products = []
+
+    def weight(self, name):
+        """The variable of a declared weight."""
+        return find_weight(self.layer, name)
+
+    def relabel(self, unit_of):
+        """Replaces all labels by `unit_of[label]`."""
+        for axes in self.weights.values():
+            for axis in axes:
+                axes[axis] = unit_of[axes[axis]]
+        for table in (self.config, self.arguments):
+            for key, (labels, function) in table.items():
+                table[key] = (unit_of[labels], function)
+        self.products = [(n, unit_of[labels]) for n, labels in self.products]
+
+
+def find_weight(layer, name):
+    """The variable of a layer under a name, dotted for a layer inside it."""
+    return operator.attrgetter(name)(layer)
+
+
+def _count(kept):
+    return int(kept.sum())
 
 
 class Context:
@@ -35,8 +65,7 @@ class Context:
         call: `Call`.
         input_labels: list of label arrays, one for each of `call.inputs`.
         ties: `Ties`.
-        record: `LayerRecord` of the layer, shared by its calls; None for an
-            operation that is not a layer.
+        record: `LayerRecord` of the layer or operation, shared by its calls.
         freeze_log: list, `(labels, layer name, reason)` entries are added.
     """
 
@@ -52,6 +81,15 @@ class Context:
     @property
     def inputs(self):
         return self.call.inputs
+
+    def varies(self, axis, index=0):
+        """Whether the labels of an input vary along an axis of its sample."""
+        return self.input_labels[index].shape[axis] > 1
+
+    def sample_axis(self, axis, index=0):
+        """An axis of a whole batch as one of a sample; None for the batch's own."""
+        axis = axis % len(self.inputs[index].shape)
+        return axis - 1 if axis else None
 
     def channels(self, index=0, axis=-1):
         """The labels `[size]` of an input along one axis of its sample.
@@ -71,6 +109,10 @@ class Context:
     def unite(self, a, b):
         """Says that channels can only be removed together, elementwise."""
         self._ties.unite(np.asarray(a), np.asarray(b))
+
+    def separate(self, labels):
+        """Says that at least one of these labels must stay, if any can go."""
+        self._ties.separate(labels)
 
     def freeze(self, labels, reason):
         """Says that channels must stay, and why."""
@@ -93,7 +135,8 @@ class Context:
         """Declares what the axes of a weight stand for.
 
         Args:
-            name: string, attribute of the layer.
+            name: string, attribute of the layer; `"cell.kernel"` for a weight of a
+                layer inside it.
             axes: dict, axis -> labels `[size]`. Surgery keeps the entries
                 whose unit is kept.
             positions: int, multiplications per sample with each entry (the
@@ -112,15 +155,34 @@ class Context:
         """Declares that zeroing slices of a weight removes its input channels."""
         self._record.gates[name] = axis
 
-    def config(self, key, labels, value=int):
-        """Declares a config entry that depends on the number of kept channels.
+    def config(self, key, labels, value=None):
+        """Declares a config entry that depends on which channels are kept.
 
         Args:
             key: string, the entry (`"filters"`).
-            labels: labels `[size]` to count.
-            value: function from their kept number to the entry's value.
+            labels: labels `[size]`.
+            value: function from which of them are kept, bool `[size]`, to the
+                entry's value. Without it: their number.
         """
-        self._record.config.setdefault(key, (np.asarray(labels), value))
+        labels = np.asarray(labels)
+        if key in self._record.config:  # a shared layer: its calls must agree
+            self.unite(self._record.config[key][0], labels)
+        else:
+            self._record.config[key] = (labels, value or _count)
+
+    def arguments(self, labels, function):
+        """Declares positional arguments that depend on which channels are kept.
+
+        Args:
+            labels: array of labels.
+            function: from the list of positional arguments and which labels are
+                kept, a bool array, to the list for the compact model.
+        """
+        self._record.arguments[id(self.call)] = (np.asarray(labels), function)
+
+    def products(self, number, labels):
+        """Declares multiplications without a weight: `number` for each label."""
+        self._record.products.append((number, np.asarray(labels)))
 
     def output(self, *labels):
         """Sets the labels of the outputs; each broadcastable to its shape."""
@@ -138,12 +200,21 @@ class Context:
         Raises:
             ValueError: if one of them is unknown.
         """
-        sizes = list(self.call.outputs[0].sample_shape)
-        del sizes[axis]
+        return self.positions(self.call.outputs[0], (axis,))
+
+    def input_positions(self, axis=-1, index=0):
+        """The same for an input."""
+        return self.positions(self.inputs[index], (axis,))
+
+    def positions(self, tensor, without):
+        """Product of a tensor's sizes over all axes but those in `without`."""
+        rank = len(tensor.sample_shape)
+        left_out = {axis % rank for axis in without}
+        sizes = [d for i, d in enumerate(tensor.sample_shape) if i not in left_out]
         if None in sizes:
             raise ValueError(
                 "Operations can only be counted on static shapes: build the model "
                 "with `keras.Input(shape=...)` without None. Received: layer "
-                f"{self.layer.name!r} with output shape {self.call.outputs[0].shape}"
+                f"{self.layer.name!r} with a tensor of shape {tensor.shape}"
             )
         return math.prod(sizes)

@@ -48,31 +48,32 @@ class ChannelGraph:
 
     Attributes:
         graph: the flattened `Graph`.
-        records: dict, `id(layer)` -> `LayerRecord`; labels in it are unit
+        records: dict, `id(operation)` -> `LayerRecord`; labels in it are unit
             indices here: 0 for what always stays, 1 to `num_units` otherwise.
         groups: list of `Group`s in order of appearance.
+        labels: dict, `id(tensor)` -> array of units, broadcastable to the shape of
+            one sample: which unit each element belongs to.
         num_units: int.
         group_of: int `[num_units + 1]`, the group of each unit, -1 for unit 0.
         frozen: list of `(layer name, reason)`.
     """
 
-    def __init__(self, graph, records, groups, group_of, frozen):
+    def __init__(self, graph, records, labels, groups, group_of, frozen):
         self.graph = graph
         self.records = records
+        self.labels = labels
         self.groups = groups
         self.group_of = group_of
         self.num_units = len(group_of) - 1
         self.frozen = frozen
 
-    def record(self, layer):
-        """The `LayerRecord` of a layer; None if it has no rule."""
-        return self.records.get(id(layer))
+    def record(self, operation):
+        """The `LayerRecord` of a layer or operation of the graph."""
+        return self.records[id(operation)]
 
     def gated(self, layer):
         """The gates of a layer that can close: dict, weight -> (axis, units)."""
         record = self.record(layer)
-        if record is None:
-            return {}
         found = {}
         for name, axis in record.gates.items():
             units = record.weights[name][axis]
@@ -103,14 +104,12 @@ def analyze(model, exclude=None):
         labels[id(tensor)] = np.zeros((1,) * len(tensor.sample_shape), int)
     for call in graph.calls:
         inputs = [labels[id(t)] for t in call.inputs]
-        record = None
-        if call.is_layer:
-            layer = call.operation
-            record = records.setdefault(id(layer), LayerRecord(layer))
+        operation = call.operation
+        record = records.setdefault(id(operation), LayerRecord(operation))
         ctx = Context(call, inputs, ties, record, log)
         first = ties.count
         _apply_rule(ctx, records)
-        if exclude is not None and call.is_layer and exclude(call.operation):
+        if exclude is not None and call.is_layer and exclude(operation):
             ctx.freeze(np.arange(first, ties.count), "excluded")
             ctx.freeze(
                 np.concatenate([o.reshape(-1) for o in ctx.output_labels]), "excluded"
@@ -121,16 +120,19 @@ def analyze(model, exclude=None):
         units = np.unique(labels[id(tensor)])
         ties.freeze(units)
         log.append((units[units != 0], _producer_of(graph, tensor), "model output"))
-    return _collect(graph, records, ties, log)
+    return _collect(graph, records, labels, ties, log)
 
 
 def _apply_rule(ctx, records):
     rule = find_rule(ctx.layer)
-    if rule is not None:
-        rule(ctx, ctx.layer)
-        return
-    records.pop(id(ctx.layer), None)
-    ctx.freeze_all(f"no rule for {type(ctx.layer).__name__}")
+    if rule is None:
+        ctx.freeze_all(f"no rule for {type(ctx.layer).__name__}")
+    elif getattr(ctx.layer, "quantization_mode", None) is not None:
+        ctx.freeze_all("it is quantized")
+    elif getattr(ctx.layer, "lora_enabled", False):
+        ctx.freeze_all("it has LoRA weights")
+    else:
+        rule.apply(ctx, ctx.layer)
 
 
 def _producer_of(graph, tensor):
@@ -140,7 +142,7 @@ def _producer_of(graph, tensor):
     return tensor.name
 
 
-def _collect(graph, records, ties, log):
+def _collect(graph, records, labels, ties, log):
     roots, frozen = ties.resolve()
     signature = _signatures(records, ties, roots, frozen)
     # Units with one signature form a group, in order of first appearance.
@@ -155,14 +157,12 @@ def _collect(graph, records, ties, log):
         group_of += [index] * len(units)
     unit_of = unit_of[roots] * ~frozen
     for record in records.values():
-        for axes in record.weights.values():
-            for axis in axes:
-                axes[axis] = unit_of[axes[axis]]
-        record.config = {k: (unit_of[v], f) for k, (v, f) in record.config.items()}
+        record.relabel(unit_of)
+    labels = {key: unit_of[values] for key, values in labels.items()}
     group_of = np.asarray(group_of)
     groups = _name_groups(records, ties, unit_of, group_of, len(members))
     reasons = _reasons(ties, log, roots, frozen)
-    return ChannelGraph(graph, records, groups, group_of, reasons)
+    return ChannelGraph(graph, records, labels, groups, group_of, reasons)
 
 
 def _signatures(records, ties, roots, frozen):
@@ -174,15 +174,19 @@ def _signatures(records, ties, roots, frozen):
     for index, (start, size, _) in enumerate(ties.blocks):
         for root in roots[start : start + size]:
             found[root].append((index,))
-    number = 0
-    for record in records.values():
-        for axes in record.weights.values():
-            for labels in axes.values():
-                number += 1
-                used, counts = np.unique(roots[labels], return_counts=True)
-                for root, count in zip(used, counts):
-                    if not frozen[root]:
-                        found[root].append((-number, int(count)))
+    used = [
+        labels
+        for record in records.values()
+        for labels in [
+            *(la for axes in record.weights.values() for la in axes.values()),
+            *(la for _, la in record.products),
+        ]
+    ]
+    for number, labels in enumerate([*used, *ties.parts]):
+        held, counts = np.unique(roots[labels], return_counts=True)
+        for root, count in zip(held, counts):
+            if not frozen[root]:
+                found[root].append((-1 - number, int(count)))
     return [tuple(sorted(set(s))) for s in found]
 
 

@@ -49,6 +49,7 @@ class Ties:
     def __init__(self):
         self.count = 1  # label 0 is FROZEN
         self.blocks = []  # (first label, size, producer)
+        self.parts = []  # label arrays of which some must stay
         self._pairs = []
         self._frozen = []
 
@@ -67,6 +68,10 @@ class Ties:
         tied = (a != b) & (a != FROZEN) & (b != FROZEN)
         if tied.any():
             self._pairs.append(np.unique(np.stack([a[tied], b[tied]]), axis=1))
+
+    def separate(self, labels):
+        """Says that these labels form groups of their own."""
+        self.parts.append(np.unique(labels))
 
     def freeze(self, labels):
         """Says that these labels, and all that is tied to them, must stay."""

@@ -6,6 +6,15 @@ from keras import tree
 from tf_lossprune.graph.trace import Tensor
 
 
+def _unbuilt(config):
+    """A config without the input shapes that layers inside a layer were built for."""
+    if isinstance(config, dict):
+        return {k: _unbuilt(v) for k, v in config.items() if k != "build_config"}
+    if isinstance(config, list):
+        return [_unbuilt(v) for v in config]
+    return config
+
+
 class Cloner:
     """Clones layers once each, under names that are unique in the new model."""
 
@@ -27,8 +36,12 @@ class Cloner:
             self._clones[id(operation)] = self._clone(operation, config)
         return self._clones[id(operation)]
 
+    def has(self, operation):
+        """Whether a clone of `operation` has been made."""
+        return id(operation) in self._clones
+
     def _clone(self, operation, overrides):
-        config = {**operation.get_config(), **overrides}
+        config = {**_unbuilt(operation.get_config()), **overrides}
         if "name" in config:
             config["name"] = self.unique(operation.name)
         return operation.__class__.from_config(config)

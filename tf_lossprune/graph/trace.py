@@ -5,6 +5,7 @@ layers and operations in execution order.
 """
 
 import dataclasses
+import inspect
 
 import keras
 from keras import tree
@@ -182,6 +183,8 @@ def _walk(function, tensors, calls, extra):
             args, kwargs = node.arguments.convert(
                 lambda x: tensors[id(x)] if isinstance(x, keras.KerasTensor) else x
             )
+            if not args:
+                args, kwargs = _positional(node.operation, kwargs)
             inner = (
                 functional_of(node.operation)
                 if isinstance(node.operation, keras.Model)
@@ -206,6 +209,17 @@ def _inline(inner, args, kwargs, calls, extra):
     local = {id(k): t for k, t in zip(names, given)}
     _walk(inner, local, calls, {} if training is None else {"training": training})
     return [local[id(t)] for t in tree.flatten(inner._outputs_struct)]
+
+
+def _positional(operation, kwargs):
+    """The arguments of a call that named all of them: `layer(inputs=x)`."""
+    kwargs, args = dict(kwargs), []
+    for name in inspect.signature(operation.call).parameters:
+        flat = tree.flatten(kwargs.get(name))
+        if not flat or not all(isinstance(x, Tensor) for x in flat):
+            break
+        args.append(kwargs.pop(name))
+    return tuple(args), kwargs
 
 
 def _accepted(operation, extra):

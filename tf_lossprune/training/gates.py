@@ -42,6 +42,9 @@ class ChannelGates(keras.layers.Layer):
         units = [g.units for g in channels.groups]
         self._layout = GroupLayout(units, channels.num_units)
         self._smallest = (smallest / self._layout.sizes).astype("float32")
+        # A soft ratio of 0 has no gradient; half a channel has, and rounds to none.
+        half = (0.5 / self._layout.sizes).astype("float32")
+        self._smallest_soft = np.maximum(self._smallest, half)
         self._score = options.importance.bind(channels)
         groups, total = len(units), channels.num_units + 1
 
@@ -125,7 +128,7 @@ class ChannelGates(keras.layers.Layer):
         searching = self.searching()
         limits = self.limits()
         ratios = self.ratios(limits)
-        soft = ops.clip(ratios, self._smallest, LARGEST_SOFT_RATIO)
+        soft = ops.clip(ratios, self._smallest_soft, LARGEST_SOFT_RATIO)
         interval = self._options.importance.interval
         age = self.step - self.warmup_steps
         refresh = ops.logical_and(searching, age % interval == 0)

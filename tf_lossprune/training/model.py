@@ -13,7 +13,7 @@ from tf_lossprune.allocation import (
 from tf_lossprune.budget import Budget
 from tf_lossprune.cost import cost_models
 from tf_lossprune.gates import GatedLayer
-from tf_lossprune.graph import analyze, replay
+from tf_lossprune.graph import analyze, removable_blocks, replay
 from tf_lossprune.methods import find_method
 from tf_lossprune.training.gates import ChannelGates
 from tf_lossprune.training.phases import PhaseCallback, with_phases
@@ -30,6 +30,14 @@ def training_step_class():
     from tf_lossprune.training.unsupported import UnsupportedStep
 
     return UnsupportedStep
+
+
+def _free_name(name, taken):
+    """The name, with underscores behind it while it is taken; takes it."""
+    while name in taken:
+        name += "_"
+    taken.add(name)
+    return name
 
 
 @keras.saving.register_keras_serializable(package="tf_lossprune")
@@ -60,7 +68,10 @@ class PrunedModel(training_step_class(), keras.Model):
         self.costs = cost_models(self.channels)
         sizes = [group.size for group in self.channels.groups]
         self._steps = width_steps(sizes, options.channel_multiple)
-        self._smallest = minimum_widths(sizes, self._steps, options.min_channels)
+        self._blocks = removable_blocks(self.channels) if options.remove_blocks else []
+        self._smallest = minimum_widths(
+            sizes, self._steps, options.min_channels, self._blocks
+        )
         self.budget.check_feasible(self.costs, self._smallest)
         self.gates = ChannelGates(
             self.channels,
@@ -76,8 +87,11 @@ class PrunedModel(training_step_class(), keras.Model):
 
     def _gate(self, template):
         """The functional network with the gates as a second input."""
+        taken = {t.name for t in tree.flatten(self.channels.graph.inputs)}
+        taken |= {layer.name for layer in self.channels.graph.layers}
         gates = keras.Input(
-            batch_shape=(self.channels.num_units + 1,), name="channel_gates_input"
+            batch_shape=(self.channels.num_units + 1,),
+            name=_free_name("channel_gates_input", taken),
         )
         inputs = tree.map_structure(
             lambda t: keras.Input(batch_shape=t.shape, dtype=t.dtype, name=t.name),
@@ -91,7 +105,8 @@ class PrunedModel(training_step_class(), keras.Model):
             if not found:
                 return layer(*args, **kwargs)
             if id(layer) not in wrappers:
-                wrappers[id(layer)] = GatedLayer(layer, found)
+                name = _free_name(f"gated_{layer.name}", taken)
+                wrappers[id(layer)] = GatedLayer(layer, found, name=name)
             return wrappers[id(layer)](args[0], gates, *args[1:], **kwargs)
 
         outputs = replay(self.channels.graph, inputs, call_fn)
@@ -161,7 +176,12 @@ class PrunedModel(training_step_class(), keras.Model):
         if ratios is None:
             ratios = self._method_ratios(importance)
         widths = fit_widths(
-            ratios, self.costs, self.budget.limits, self._steps, self._smallest
+            ratios,
+            self.costs,
+            self.budget.limits,
+            self._steps,
+            self._smallest,
+            self._blocks,
         )
         keep = choose_units(importance, self.groups, widths)
         self.gates.kept.assign(keep.astype("float32"))

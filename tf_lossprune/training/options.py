@@ -29,6 +29,7 @@ class PruningOptions:
         excluded: list of names of the template's layers.
         channel_multiple: int or `"auto"`.
         min_channels: int.
+        remove_blocks: bool.
         seed: int.
     """
 
@@ -44,6 +45,7 @@ class PruningOptions:
         excluded=(),
         channel_multiple="auto",
         min_channels=1,
+        remove_blocks=False,
         seed=0,
     ):
         find_method(method)
@@ -82,6 +84,7 @@ class PruningOptions:
         self.excluded = list(excluded)
         self.channel_multiple = channel_multiple
         self.min_channels = min_channels
+        self.remove_blocks = bool(remove_blocks)
         self.seed = seed
 
     def make_ratio_optimizer(self):
@@ -104,6 +107,7 @@ class PruningOptions:
             "excluded": self.excluded,
             "channel_multiple": self.channel_multiple,
             "min_channels": self.min_channels,
+            "remove_blocks": self.remove_blocks,
             "seed": self.seed,
         }
 

@@ -1,7 +1,9 @@
 """Layers and operations that treat each element alone: labels pass through."""
 
 import keras
+import numpy as np
 
+from tf_lossprune.graph import labels as lb
 from tf_lossprune.graph.rules.registry import register_rule
 
 layers = keras.layers
@@ -46,31 +48,126 @@ def passing(ctx, layer):
     ctx.output(*ctx.input_labels)
 
 
+def across(ctx, axes):
+    """Passes labels on where a function only mixes elements along other axes.
+
+    Args:
+        ctx: `Context`.
+        axes: iterable of axes of the whole batch along which it mixes elements.
+    """
+    along = [ctx.sample_axis(axis) for axis in axes]
+    if None in along or any(ctx.varies(axis) for axis in along):
+        ctx.freeze_all("it mixes channels")
+    else:
+        ctx.output(*[ctx.input_labels[0] for _ in ctx.call.outputs])
+
+
+def axes_of(value, rank):
+    """An `axis` argument (None, a number or several) as a tuple of axes."""
+    if value is None:
+        return tuple(range(rank))
+    if isinstance(value, (tuple, list)):
+        return tuple(value)
+    return (value,)
+
+
 @register_rule(layers.Activation)
 def activation(ctx, layer):
-    if mixes_channels(layer.activation):
+    if layer.activation is keras.activations.softmax:
+        across(ctx, (-1,))
+    elif mixes_channels(layer.activation):
         ctx.freeze_all("this activation may mix channels")
     else:
         ctx.output(ctx.input_labels[0])
 
 
+@register_rule(layers.Softmax, remark="frozen along the channel axis")
+def softmax(ctx, layer):
+    if len(ctx.inputs) > 1:
+        ctx.freeze_all("Softmax with a mask")
+    else:
+        across(ctx, axes_of(layer.axis, len(ctx.inputs[0].shape)))
+
+
+@register_rule(layers.PReLU)
+def prelu(ctx, layer):
+    for axis, size in enumerate(layer.alpha.shape):
+        if size > 1 and ctx.varies(axis):
+            channels = ctx.channels(axis=axis)
+            if channels is None:
+                ctx.output(np.zeros((), int))
+                return
+            ctx.weight("alpha", {axis: channels})
+    ctx.output(ctx.input_labels[0])
+
+
 @register_rule(layers.Rescaling)
 def rescaling(ctx, layer):
-    if all(getattr(v, "ndim", 0) == 0 for v in (layer.scale, layer.offset)):
-        if not any(isinstance(v, (list, tuple)) for v in (layer.scale, layer.offset)):
-            ctx.output(ctx.input_labels[0])
+    """A vector of factors runs along the last axis."""
+    for key in ("scale", "offset"):
+        value = getattr(layer, key)
+        if np.ndim(value) == 0:
+            continue
+        channels = ctx.channels() if np.ndim(value) == 1 else None
+        if channels is None:
+            ctx.freeze_all("Rescaling by an array")
             return
-    ctx.freeze_all("Rescaling by a vector")
+        if len(value) > 1:
+            ctx.config(key, channels, _chosen(value))
+    ctx.output(ctx.input_labels[0])
+
+
+def _chosen(values):
+    values = np.asarray(values)
+    return lambda kept: values[kept].tolist()
 
 
 # The operations behind `keras.ops` functions and the operators of tensors.
 @register_rule(
-    "Relu", "Relu6", "LeakyRelu", "Elu", "Selu", "Gelu", "Silu", "Sigmoid",
-    "HardSigmoid", "HardSilu", "Softplus", "Softsign", "Tanh", "Exp", "Abs",
-    "Absolute", "Negative", "Square", "Sqrt", "Clip", "Cast", "Sign", "Sin", "Cos",
+    "Abs", "Absolute", "Angle", "Arccos", "Arccosh", "Arcsin", "Arcsinh", "Arctan",
+    "Arctanh", "BitwiseInvert", "BitwiseNot", "Cast", "Cbrt", "Ceil", "Celu", "Clip",
+    "Conj", "Conjugate", "Copy", "Cos", "Cosh", "Deg2rad", "Elu", "Erf", "Erfc",
+    "Erfinv", "Exp", "Exp2", "Expm1", "Fabs", "Floor", "Gelu", "HardShrink",
+    "HardSigmoid", "HardSilu", "HardTanh", "I0", "Imag", "Isfinite", "Isinf", "Isnan",
+    "Isneginf", "Isposinf", "Isreal", "LeakyRelu", "Log", "Log10", "Log1p", "Log2",
+    "LogSigmoid", "LogicalNot", "NanToNum", "Negative", "OnesLike", "Rad2deg", "Real",
+    "Reciprocal", "Relu", "Relu6", "Round", "Rsqrt", "SaturateCast", "Selu", "Sigmoid",
+    "Sign", "Signbit", "Silu", "Sin", "Sinc", "Sinh", "SoftShrink", "Softplus",
+    "Softsign", "SparsePlus", "SparseSigmoid", "Sqrt", "Square", "Squareplus",
+    "StopGradient", "Tan", "Tanh", "TanhShrink", "Threshold", "Trunc", "ZerosLike",
 )  # fmt: skip
 def unary_operation(ctx, operation):
     if len(ctx.input_labels) == 1:
         ctx.output(ctx.input_labels[0])
     else:
         ctx.freeze_all("an operation with tensors for parameters")
+
+
+@register_rule(
+    "Softmax", "LogSoftmax", "Sparsemax", "Normalize", "RMSNorm", "LayerNorm",
+    "Cumsum", "Cumprod", "Sort", "Argsort", "Roll",
+    remark="frozen along the channel axis",
+)  # fmt: skip
+def along_an_axis(ctx, operation):
+    if len(ctx.inputs) > 1:
+        ctx.freeze_all("an operation with tensors for parameters")
+        return
+    axis = getattr(operation, "axis", -1)
+    across(ctx, axes_of(axis, len(ctx.inputs[0].shape)))
+
+
+@register_rule("Glu")
+def gated_linear_unit(ctx, operation):
+    """The first half times the sigmoid of the second: channel i with channel i."""
+    axis = ctx.sample_axis(operation.axis)
+    if axis is None or not ctx.varies(axis):
+        across(ctx, (operation.axis,))
+        return
+    channels = ctx.channels(axis=axis)
+    if channels is None:
+        ctx.output(np.zeros((), int))
+        return
+    first, second = np.split(channels, 2)
+    ctx.unite(first, second)
+    first = np.where((first == lb.FROZEN) | (second == lb.FROZEN), lb.FROZEN, first)
+    ctx.output(lb.on_axis(first, axis, len(ctx.inputs[0].sample_shape)))

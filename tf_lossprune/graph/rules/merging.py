@@ -12,20 +12,14 @@ REASON = "it meets a tensor whose channels cannot be removed"
 
 
 @register_rule(
-    layers.Add,
-    layers.Subtract,
-    layers.Multiply,
-    layers.Average,
-    layers.Maximum,
-    layers.Minimum,
-    "Add",
-    "Subtract",
-    "Multiply",
-    "Divide",
-    "TrueDivide",
-    "Maximum",
-    "Minimum",
-)
+    layers.Add, layers.Subtract, layers.Multiply, layers.Average, layers.Maximum,
+    layers.Minimum, "Add", "Arctan2", "BitwiseAnd", "BitwiseOr", "BitwiseXor",
+    "Divide", "DivideNoNan", "Equal", "FloorDivide", "Fmax", "Fmin", "Fmod", "Greater",
+    "GreaterEqual", "Heaviside", "Hypot", "Isclose", "Less", "LessEqual", "Logaddexp",
+    "Logaddexp2", "LogicalAnd", "LogicalOr", "LogicalXor", "Maximum", "Minimum", "Mod",
+    "Multiply", "Nextafter", "NotEqual", "Power", "Subtract", "TrueDivide", "Where",
+    remark="the channels that meet go together",
+)  # fmt: skip
 def merge(ctx, operation):
     """Unites the labels elementwise, with broadcasting.
 
@@ -58,6 +52,11 @@ def _pair(ctx, a, a_shape, b, b_shape):
         return np.zeros((1,) * a.ndim, int)
     if a_serves_many or b_serves_many:
         return b if a_serves_many else a
+    return join(ctx, a, b)
+
+
+def join(ctx, a, b):
+    """Ties two label arrays that meet elementwise; returns what comes out."""
     a, b = np.broadcast_arrays(a, b)
     ctx.freeze(a[b == lb.FROZEN], REASON)
     ctx.freeze(b[a == lb.FROZEN], REASON)
@@ -74,41 +73,3 @@ def _varies_where_broadcast(shape, other_labels, other_shape):
 def _array_operands(call):
     flat = keras.tree.flatten((call.args, call.kwargs))
     return any(getattr(x, "ndim", 0) > 0 or isinstance(x, list) for x in flat)
-
-
-@register_rule(layers.Concatenate, "Concatenate")
-def concatenate(ctx, operation):
-    rank = len(ctx.inputs[0].shape)
-    axis = operation.axis % rank - 1
-    if axis < 0:
-        ctx.freeze_all("it concatenates along the batch dimension")
-        return
-    widest = np.broadcast_shapes(
-        *[_without(labels.shape, axis) for labels in ctx.input_labels]
-    )
-    parts = []
-    for labels, tensor in zip(ctx.input_labels, ctx.inputs):
-        size = tensor.sample_shape[axis]
-        if size is None:
-            if labels.shape[axis] != 1:
-                ctx.freeze_all("it concatenates along an axis of unknown size")
-                return
-            size = 1
-        shape = list(widest)
-        shape[axis] = size
-        parts.append(np.broadcast_to(labels, shape))
-    joined = np.concatenate(parts, axis=axis)
-    if ctx.call.outputs[0].sample_shape[axis] is None:
-        first = joined.take([0], axis=axis)
-        if not np.array_equal(np.broadcast_to(first, joined.shape), joined):
-            # Along an axis of unknown size the labels must agree.
-            for part in parts[1:]:
-                ctx.unite(parts[0], part)
-        joined = parts[0]
-    ctx.output(joined)
-
-
-def _without(shape, axis):
-    shape = list(shape)
-    shape[axis] = 1
-    return tuple(shape)

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from tf_lossprune.graph import labels as lb
+from tf_lossprune.graph.rules.elementwise import across, axes_of
 from tf_lossprune.graph.rules.registry import register_rule
 
 
@@ -23,3 +24,38 @@ def batch_normalization(ctx, layer):
         ctx.weight(name, {0: channels})
     if ctx.output_labels is None:
         ctx.output(ctx.input_labels[0])
+
+
+@register_rule(
+    keras.layers.GroupNormalization,
+    remark="instance normalisation; frozen where a statistic spans channels",
+)
+def group_normalization(ctx, layer):
+    axis = ctx.sample_axis(layer.axis)
+    size = ctx.inputs[0].sample_shape[axis]
+    channels = lb.along(ctx.input_labels[0], axis, size)
+    if channels is None or layer.groups != size:
+        ctx.freeze_all("one statistic spans several channels")
+        return
+    for name in ("gamma", "beta"):
+        if getattr(layer, name, None) is not None:
+            ctx.weight(name, {0: channels})
+    ctx.config("groups", channels)
+    ctx.output(ctx.input_labels[0])
+
+
+@register_rule(
+    keras.layers.LayerNormalization,
+    keras.layers.RMSNormalization,
+    keras.layers.UnitNormalization,
+    remark="frozen along the channel axis",
+)
+def across_channels(ctx, layer):
+    across(ctx, axes_of(layer.axis, len(ctx.inputs[0].shape)))
+
+
+@register_rule(
+    keras.layers.Normalization, remark="frozen along the axes with statistics"
+)
+def feature_normalization(ctx, layer):
+    across(ctx, layer._keep_axis)

@@ -3,20 +3,25 @@
 import keras
 import numpy as np
 
-from tf_lossprune.graph.rules.registry import register_rule
+from tf_lossprune.graph.rules.registry import register_rule, stock_layers
 
 layers = keras.layers
 
 
-def _axis(layer, ctx):
-    if layer.data_format == "channels_first":
+def channel_axis_of(ctx, layer):
+    """The channel axis of the first input's sample, not negative."""
+    if getattr(layer, "data_format", None) == "channels_first":
         return 0
     return len(ctx.inputs[0].sample_shape) - 1
 
 
-def _varies(ctx, axis):
-    labels = ctx.input_labels[0]
-    return any(d != 1 for i, d in enumerate(labels.shape) if i != axis)
+def varies_over_space(ctx, axis):
+    """Whether labels vary along another axis than this one; freezes them if so."""
+    shape = ctx.input_labels[0].shape
+    if all(d == 1 for i, d in enumerate(shape) if i != axis):
+        return False
+    ctx.freeze_all("its channels vary over space")
+    return True
 
 
 @register_rule(
@@ -26,11 +31,21 @@ def _varies(ctx, axis):
     layers.AveragePooling1D,
     layers.AveragePooling2D,
     layers.AveragePooling3D,
+    *stock_layers(
+        "AdaptiveMaxPooling1D",
+        "AdaptiveMaxPooling2D",
+        "AdaptiveMaxPooling3D",
+        "AdaptiveAveragePooling1D",
+        "AdaptiveAveragePooling2D",
+        "AdaptiveAveragePooling3D",
+    ),
+    "MaxPool",
+    "AveragePool",
+    "AdaptiveMaxPool",
+    "AdaptiveAveragePool",
 )
 def pooling(ctx, layer):
-    if _varies(ctx, _axis(layer, ctx)):
-        ctx.freeze_all("its channels vary over space")
-    else:
+    if not varies_over_space(ctx, channel_axis_of(ctx, layer)):
         ctx.output(ctx.input_labels[0])
 
 
@@ -43,9 +58,8 @@ def pooling(ctx, layer):
     layers.GlobalMaxPooling3D,
 )
 def global_pooling(ctx, layer):
-    axis = _axis(layer, ctx)
-    if _varies(ctx, axis):
-        ctx.freeze_all("its channels vary over space")
+    axis = channel_axis_of(ctx, layer)
+    if varies_over_space(ctx, axis):
         return
     labels = ctx.input_labels[0]
     if not layer.keepdims:

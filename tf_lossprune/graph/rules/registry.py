@@ -1,26 +1,48 @@
 """The registry of layer rules."""
 
+import collections
+
+import keras
+
+#: What a rule does, for the table of supported layers.
+EFFECTS = {
+    "prunes": "its own channels are chosen, those of its inputs are cut",
+    "cuts": "the channels of its inputs are cut, its own stay",
+    "carries": "channels pass through it, with their weights where it has some",
+    "freezes": "the channels that reach it stay",
+}
+
+#: A rule: `apply(context, layer)`, what it does (a key of `EFFECTS`), a remark.
+Rule = collections.namedtuple("Rule", ["apply", "effect", "remark"])
+
 _RULES = {}
 
 
-def register_rule(*classes):
+def register_rule(*classes, effect="carries", remark=""):
     """Registers a rule for layer or operation classes.
 
     A rule is a function `rule(context, layer)` that tells, through the
-    `Context`, what the call does with channels. It holds for exactly these
+    `Context`, what one call does with channels. It holds for exactly these
     classes: a subclass may compute something else, so it needs its own line.
 
     Args:
         *classes: layer classes; or strings, the class names of `keras.ops`
             operations (`"Add"`).
+        effect: string, what it does, for the table of supported layers:
+            `"prunes"`, `"cuts"`, `"carries"` or `"freezes"`.
+        remark: string, for that table.
 
     Returns:
         A decorator that returns the function unchanged.
 
+    Raises:
+        TypeError: for anything but classes and strings.
+        ValueError: for an unknown effect.
+
     Example:
 
     ```python
-    @register_rule(MyScale)
+    @tf_lossprune.register_rule(MyScale)
     def my_scale(context, layer):
         channels = context.channels()
         if channels is not None:
@@ -28,20 +50,40 @@ def register_rule(*classes):
             context.output(context.input_labels[0])
     ```
     """
+    for klass in classes:
+        if not isinstance(klass, (type, str)):
+            raise TypeError(
+                "Expected a layer class or the name of an operation's class. "
+                f"Received: {klass!r} (of type {type(klass).__name__})"
+            )
+    if effect not in EFFECTS:
+        raise ValueError(
+            f"Expected an effect among {sorted(EFFECTS)}. Received: {effect!r}"
+        )
 
     def register(function):
         for klass in classes:
-            _RULES[klass] = function
+            _RULES[klass] = Rule(function, effect, remark)
         return function
 
     return register
 
 
+def stock_layers(*names):
+    """The `keras.layers` classes of these names that this version of Keras has."""
+    return [getattr(keras.layers, n) for n in names if hasattr(keras.layers, n)]
+
+
 def find_rule(operation):
-    """Returns the rule of a layer or operation, or None."""
+    """Returns the `Rule` of a layer or operation, or None."""
     klass = type(operation)
     if klass in _RULES:
         return _RULES[klass]
     if klass.__module__.startswith("keras.src.ops."):
         return _RULES.get(klass.__name__)
     return None
+
+
+def all_rules():
+    """Dict, layer class or operation class name -> `Rule`."""
+    return dict(_RULES)

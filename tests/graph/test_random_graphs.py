@@ -1,0 +1,74 @@
+"""Gated equals compact on random graphs of everything the rules know."""
+
+import os
+
+import keras
+import numpy as np
+import pytest
+from absl.testing import parameterized
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import tf_lossprune
+from examples import models
+from tests.graph.random_graphs import random_graph
+from tf_lossprune.graph import analyze
+from tf_lossprune.testing import close_at_random
+
+SETTINGS = {
+    "deadline": None,
+    "database": None,
+    "derandomize": True,
+    "suppress_health_check": list(HealthCheck),
+}
+
+
+def check_graph(rng, nodes):
+    """Cuts random channels out of a random graph and compares the outputs."""
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(0)
+    model = random_graph(rng, nodes)
+    models.randomize(model, 1)
+    if not analyze(model).groups:
+        with np.testing.assert_raises(ValueError):
+            tf_lossprune.prune_model(model, {"macs": 0.5})
+        return
+    check_model(model)
+
+
+def check_model(model, seed=0):
+    """The gated model equals the original, then the compact one."""
+    choice = np.random.default_rng(seed)
+    x = [choice.normal(size=(2, *t.shape[1:])).astype("float32") for t in model.inputs]
+    x = x if len(x) > 1 else x[0]
+    expected = model(x, training=False)
+    pruned = tf_lossprune.prune_model(
+        model, {"macs": 1.0}, method="uniform", channel_multiple=1
+    )
+    compare(expected, pruned(x, training=False))
+    close_at_random(pruned, choice)
+    compact = tf_lossprune.strip_pruning(pruned, check=False)
+    compare(pruned(x, training=False), compact(x, training=False))
+    assert pruned.cost() == tf_lossprune.cost(compact)
+    assert tf_lossprune.cost(compact)["params"] == compact.count_params()
+
+
+def compare(expected, actual):
+    """Within 1e-4 of the largest value of each output."""
+    flat = zip(keras.tree.flatten(expected), keras.tree.flatten(actual), strict=True)
+    for a, b in flat:
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        np.testing.assert_allclose(b, a, rtol=0, atol=1e-4 * max(np.abs(a).max(), 1e-3))
+
+
+class RandomGraphsTest(parameterized.TestCase):
+    @settings(max_examples=300, **SETTINGS)
+    @given(st.randoms(use_true_random=False), st.integers(5, 20))
+    def test_few_nodes(self, rng, nodes):
+        check_graph(rng, nodes)
+
+    @pytest.mark.long
+    @settings(max_examples=int(os.environ.get("RANDOM_GRAPHS", 5000)), **SETTINGS)
+    @given(st.randoms(use_true_random=False), st.integers(5, 40))
+    def test_many_nodes(self, rng, nodes):
+        check_graph(rng, nodes)

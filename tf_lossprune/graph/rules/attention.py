@@ -1,0 +1,86 @@
+"""Attention: heads are channels of their own."""
+
+import keras
+import numpy as np
+
+from tf_lossprune.graph import labels as lb
+from tf_lossprune.graph.rules.convolution import consumed
+from tf_lossprune.graph.rules.registry import register_rule
+
+layers = keras.layers
+
+PROJECTIONS = ("_query_dense", "_key_dense", "_value_dense")
+
+
+@register_rule(
+    layers.MultiHeadAttention,
+    effect="prunes",
+    remark="whole heads, and the channels of query, key and value",
+)
+def multi_head_attention(ctx, layer):
+    """A head is a slice of all four projections; the last one adds the heads up."""
+    inputs = _read(ctx, layer)
+    if inputs is None:
+        return
+    heads = ctx.fresh(layer.num_heads)
+    for name, index in inputs.items():
+        _project(ctx, name, index, {1: heads})
+        if layer.use_bias:
+            ctx.weight(f"{name}.bias", {0: heads})
+    ctx.config("num_heads", heads)
+    _attend(ctx, heads, layer.key_dim + layer.value_dim)
+    output = layer._output_dense
+    positions = ctx.input_positions()
+    if len(output.kernel.shape) != 3:
+        ctx.weight("_output_dense.kernel", {0: heads}, positions)
+        ctx.gate("_output_dense.kernel", 0)
+        ctx.output(np.full((), lb.FROZEN))
+        return
+    out = ctx.fresh(output.kernel.shape[-1])
+    ctx.weight("_output_dense.kernel", {0: heads, 2: out}, positions)
+    ctx.gate("_output_dense.kernel", 0)
+    if layer.use_bias:
+        ctx.weight("_output_dense.bias", {0: out})
+    ctx.config("output_shape", out)
+    ctx.output(out)
+
+
+@register_rule(layers.GroupQueryAttention, effect="cuts")
+def grouped_query_attention(ctx, layer):
+    inputs = _read(ctx, layer)
+    if inputs is None:
+        return
+    for name, index in inputs.items():
+        _project(ctx, name, index, {})
+    heads = np.zeros(layer.num_query_heads, int)
+    _attend(ctx, heads, 2 * layer.head_dim)
+    ctx.weight("_output_dense.kernel", {}, ctx.input_positions())
+    ctx.output(np.full((), lb.FROZEN))
+
+
+def _read(ctx, layer):
+    """Which input each projection reads: a dict; None if it cannot be told."""
+    count = len(ctx.call.args)
+    plain = 2 <= count == len(ctx.inputs) <= 3
+    if not plain or len(ctx.call.outputs) != 1 or hasattr(layer, "_gate_dense"):
+        ctx.freeze_all("attention with masks as inputs, gates or scores as outputs")
+        return None
+    if any(len(t.shape) != 3 for t in ctx.inputs):
+        ctx.freeze_all("attention over several axes")
+        return None
+    # The call is (query, value, key); without key the value is used.
+    return dict(zip(PROJECTIONS, (0, 2 if count == 3 else 1, 1)))
+
+
+def _project(ctx, name, index, axes):
+    channels = consumed(ctx, -1, index)
+    ctx.weight(
+        f"{name}.kernel", {0: channels, **axes}, ctx.input_positions(index=index)
+    )
+    ctx.gate(f"{name}.kernel", 0)
+
+
+def _attend(ctx, heads, width):
+    """Scores and weighted sums: two products per pair of positions."""
+    pairs = ctx.input_positions() * ctx.input_positions(index=1)
+    ctx.products(pairs * width, heads)

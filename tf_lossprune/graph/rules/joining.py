@@ -1,0 +1,136 @@
+"""Operations that put tensors side by side or take them apart."""
+
+import keras
+import numpy as np
+
+from tf_lossprune.graph import labels as lb
+from tf_lossprune.graph.rules.merging import join
+from tf_lossprune.graph.rules.registry import register_rule
+
+layers = keras.layers
+
+
+@register_rule(layers.Concatenate, "Concatenate")
+def concatenate(ctx, operation):
+    _concatenate(ctx, operation.axis)
+
+
+@register_rule("Append")
+def append(ctx, operation):
+    if operation.axis is None:
+        ctx.freeze_all("it flattens the batch")
+    else:
+        _concatenate(ctx, operation.axis)
+
+
+@register_rule("Hstack")
+def hstack(ctx, operation):
+    _concatenate(ctx, 1)
+
+
+@register_rule("Dstack")
+def dstack(ctx, operation):
+    if len(ctx.inputs[0].shape) < 3:
+        ctx.freeze_all("it makes a new axis")
+    else:
+        _concatenate(ctx, 2)
+
+
+def _concatenate(ctx, batch_axis):
+    axis = ctx.sample_axis(batch_axis)
+    if axis is None:
+        ctx.freeze_all("it concatenates along the batch dimension")
+        return
+    if any(len(t.shape) != len(ctx.inputs[0].shape) for t in ctx.inputs):
+        ctx.freeze_all("its operands differ in rank")
+        return
+    widest = np.broadcast_shapes(
+        *[_without(labels.shape, axis) for labels in ctx.input_labels]
+    )
+    parts = []
+    for labels, tensor in zip(ctx.input_labels, ctx.inputs):
+        size = tensor.sample_shape[axis]
+        if size is None:
+            if labels.shape[axis] != 1:
+                ctx.freeze_all("it concatenates along an axis of unknown size")
+                return
+            size = 1
+        shape = list(widest)
+        shape[axis] = size
+        parts.append(np.broadcast_to(labels, shape))
+    if any(d != 1 for d in widest):
+        # Channels lie across the seam: they must be the same ones on both sides.
+        parts = _same_on_all_sides(ctx, parts, axis)
+    joined = np.concatenate(parts, axis=axis)
+    if ctx.call.outputs[0].sample_shape[axis] is None:
+        first = joined.take([0], axis=axis)
+        if not np.array_equal(np.broadcast_to(first, joined.shape), joined):
+            # Along an axis of unknown size the labels must agree.
+            for part in parts[1:]:
+                ctx.unite(parts[0], part)
+        joined = parts[0]
+    ctx.output(joined)
+
+
+def _same_on_all_sides(ctx, parts, axis):
+    common = parts[0].take([0], axis=axis)
+    for part in parts:
+        for index in range(part.shape[axis]):
+            common = join(ctx, common, part.take([index], axis=axis))
+    return [np.broadcast_to(common, part.shape) for part in parts]
+
+
+def _without(shape, axis):
+    shape = list(shape)
+    shape[axis] = 1
+    return tuple(shape)
+
+
+@register_rule("Stack")
+def stack(ctx, operation):
+    rank = len(ctx.call.outputs[0].shape)
+    axis = operation.axis % rank - 1
+    if axis < 0:
+        ctx.freeze_all("it stacks along the batch dimension")
+        return
+    labels = ctx.input_labels[0]
+    for other in ctx.input_labels[1:]:
+        labels = join(ctx, labels, other)
+    ctx.output(np.expand_dims(labels, axis))
+
+
+@register_rule("Unstack", remark="frozen along the channel axis")
+def unstack(ctx, operation):
+    axis = ctx.sample_axis(operation.axis)
+    if axis is None or ctx.varies(axis):
+        ctx.freeze_all("it takes channels apart one by one")
+        return
+    labels = np.squeeze(ctx.input_labels[0], axis)
+    ctx.output(*[labels for _ in ctx.call.outputs])
+
+
+@register_rule("Split", "ArraySplit", "Hsplit", "Dsplit")
+def split(ctx, operation):
+    """Each part keeps at least one channel; where it is cut moves with them."""
+    named = {"Hsplit": 1, "Dsplit": 2}
+    axis = named.get(type(operation).__name__, getattr(operation, "axis", 0))
+    axis = ctx.sample_axis(axis)
+    if axis is not None and not ctx.varies(axis):
+        ctx.output(*[ctx.input_labels[0] for _ in ctx.call.outputs])
+        return
+    channels = None if axis is None else ctx.channels(axis=axis)
+    if channels is None or type(operation).__name__ in named:
+        ctx.freeze_all("it splits the batch, or channels that vary over space")
+        return
+    sizes = [t.sample_shape[axis] for t in ctx.call.outputs]
+    ends = np.cumsum(sizes)[:-1]
+    parts = np.split(channels, ends)
+    for part in parts:
+        ctx.separate(part)
+
+    def cuts(kept):
+        return [int(kept[:end].sum()) for end in ends]
+
+    ctx.config("indices_or_sections", channels, cuts)
+    ndim = len(ctx.inputs[0].sample_shape)
+    ctx.output(*[lb.on_axis(part, axis, ndim) for part in parts])
