@@ -38,10 +38,10 @@ demo: $(STAMP)
 	$(BIN)/python -m examples.digits_demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto
 
 test-long: $(STAMP)
-	$(BIN)/python -m pytest -q -m 'long or not long'
+	$(BIN)/python -m pytest -q -n auto -m 'long or not long'
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

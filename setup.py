@@ -18,6 +18,7 @@ TEST = [
     "hypothesis>=6.100",
     "matplotlib>=3.8",
     "pytest>=8.0",
+    "pytest-xdist>=3.5",
     "ruff>=0.6",
     "scikit-learn>=1.4",
 ]

@@ -3,6 +3,13 @@
 from tf_lossprune.allocation import AugmentedLagrangian, Projection, Schedule
 from tf_lossprune.budget import Budget
 from tf_lossprune.compress import CompressionResult, compress
+from tf_lossprune.cost import (
+    LayerTable,
+    PeakMemory,
+    Resource,
+    SizeBytes,
+    register_resource,
+)
 from tf_lossprune.deploy import to_litert
 from tf_lossprune.errors import InfeasibleBudgetError
 from tf_lossprune.gates import (
@@ -33,16 +40,21 @@ __all__ = [
     "Importance",
     "InfeasibleBudgetError",
     "Inspection",
+    "LayerTable",
+    "PeakMemory",
     "Projection",
     "PrunedModel",
+    "Resource",
     "Schedule",
     "SigmoidLog",
+    "SizeBytes",
     "__version__",
     "check_rule",
     "compress",
     "cost",
     "inspect_model",
     "prune_model",
+    "register_resource",
     "register_rule",
     "reestimate_statistics",
     "strip_pruning",

@@ -2,80 +2,195 @@
 
 import math
 import numbers
+import re
 
 import keras
 
-from tf_lossprune.cost import RESOURCES
+from tf_lossprune.cost import RESOURCES, Resource
+from tf_lossprune.cost.base import MILLISECONDS
 from tf_lossprune.errors import InfeasibleBudgetError
+
+#: A number above 1 and below this is no plausible number of MACs or bytes.
+SMALLEST_COUNT = 1000
+_TEXT = re.compile(r"\s*([0-9.]+(?:[eE][-+]?[0-9]+)?)\s*([a-zA-Z%]*)\s*")
 
 
 @keras.saving.register_keras_serializable(package="tf_lossprune")
 class Budget:
-    """Upper limits on resources, as shares of the dense model.
+    """Upper limits on resources. All of them hold at once.
+
+    A limit is a share of the dense model's cost or an absolute amount:
+
+    - a number in (0, 1], or a text in percent (`"50%"`), is a share;
+    - a text with a unit is an amount: `"300kB"`, `"1.5 MiB"`, `"4 ms"`, `"20M"`;
+    - a number from 1000 on (in milliseconds: above 1) is an amount.
+
+    Whatever could mean both, such as the integer 1, is an error.
 
     Args:
-        limits: dict, resource name (`"macs"`, `"params"`) -> share of the dense
-            model's cost, a float in (0, 1]. All of them hold at once.
+        limits: dict, resource name -> limit. Resources: `"macs"`, `"params"`,
+            `"size_bytes"` (of the .tflite file), `"peak_memory_bytes"`, and those
+            in `resources`.
+        resources: list of `Resource`s with settings of their own, such as
+            `SizeBytes("int8")`; they come before the standard ones.
 
     Raises:
-        TypeError: if `limits` is not a dict of numbers.
-        ValueError: for an empty dict, an unknown resource, or a share outside
-            (0, 1].
+        TypeError: if `limits` is not a dict, or holds neither numbers nor texts.
+        ValueError: for an empty dict, an unknown resource, or a limit that cannot
+            be read.
 
     Example:
 
     ```python
-    Budget({"macs": 0.5, "params": 0.4})
+    Budget({"macs": 0.5, "size_bytes": "300kB"}, resources=[SizeBytes("int8")])
     ```
     """
 
-    def __init__(self, limits):
+    def __init__(self, limits, resources=()):
         if isinstance(limits, Budget):
+            resources = [*resources, *limits.resources]
             limits = limits.limits
         if not isinstance(limits, dict):
             raise TypeError(
                 "Expected a budget as a dict such as {'macs': 0.5} or a Budget. "
                 f"Received: {limits!r} (of type {type(limits).__name__})"
             )
+        for resource in resources:
+            if not isinstance(resource, Resource):
+                raise TypeError(
+                    "Expected resources as a list of tf_lossprune Resources. "
+                    f"Received: {resource!r} (of type {type(resource).__name__})"
+                )
+        self.resources = list(resources)
+        self._known = {**RESOURCES, **{r.name: r for r in self.resources}}
         if not limits:
             raise ValueError(
-                f"Expected a budget on at least one of {sorted(RESOURCES)}. "
+                f"Expected a budget on at least one of {sorted(self._known)}. "
                 f"Received: {limits!r}"
             )
-        self.limits = {name: _check(name, share) for name, share in limits.items()}
+        self._amounts = {name: self._read(name, v) for name, v in limits.items()}
+        self.limits = dict(limits)
+
+    def resource(self, name):
+        """The `Resource` of this name."""
+        return self._known[name]
+
+    def shares(self, costs):
+        """The limits as shares of the dense cost: dict, resource -> float.
+
+        Args:
+            costs: dict, resource -> `CostFunction`.
+        """
+        found = {}
+        for name, (value, is_share) in self._amounts.items():
+            share = value if is_share else value / max(costs[name].dense, 1e-12)
+            found[name] = min(share, 1.0)
+        return found
+
+    def allowed(self, name, cost):
+        """The limit on one resource in its own unit.
+
+        Args:
+            name: string, the resource.
+            cost: its `CostFunction`.
+        """
+        value, is_share = self._amounts[name]
+        return value * cost.dense if is_share else value
 
     def check_feasible(self, costs, smallest_kept):
         """Raises `InfeasibleBudgetError` unless the smallest widths keep it.
 
+        Costs only grow with the widths, so what each resource can reach alone, all
+        can reach together.
+
         Args:
-            costs: dict, resource -> `CostModel`.
+            costs: dict, resource -> `CostFunction`.
             smallest_kept: int `[groups]`, the fewest channels per group.
         """
         smallest = {
-            name: costs[name].total(smallest_kept) / max(costs[name].dense, 1)
+            name: costs[name].total(smallest_kept) / max(costs[name].dense, 1e-12)
             for name in self.limits
         }
-        broken = [n for n, share in self.limits.items() if smallest[n] > share]
+        shares = self.shares(costs)
+        broken = [name for name in shares if smallest[name] > shares[name]]
         if broken:
-            reach = ", ".join(f"{n}={smallest[n]:.4f}" for n in broken)
+            reach = ", ".join(
+                f"{name}={smallest[name]:.4f} of the dense model "
+                f"({costs[name].total(smallest_kept):,.6g} {self._known[name].unit})"
+                for name in smallest
+            )
             raise InfeasibleBudgetError(
-                "This budget cannot be met: with every prunable group at its "
-                f"minimum width the smallest reachable value is {reach} of the dense "
-                "model. Raise the budget, lower `min_channels` or "
-                "`channel_multiple`, or exclude fewer layers "
+                f"This budget on {' and '.join(broken)} cannot be met: with every "
+                "prunable group at its minimum width the smallest reachable values, "
+                f"alone and together, are {reach}. Raise the budget, lower "
+                "`min_channels` or `channel_multiple`, or exclude fewer layers "
                 f"(`inspect_model` shows what is frozen). Received: {self.limits}",
                 smallest,
             )
 
+    def _read(self, name, limit):
+        """A limit as `(value, whether it is a share)`."""
+        if name == "latency_ms" and name not in self._known:
+            raise ValueError(
+                "A budget in milliseconds needs a calibration of the device: "
+                "Budget({'latency_ms': ...}, resources=[tf_lossprune.Latency("
+                f"table)]). Received: {name!r} without one"
+            )
+        if name not in self._known:
+            raise ValueError(
+                f"Expected a resource among {sorted(self._known)}. Received: {name!r}"
+            )
+        resource = self._known[name]
+        if isinstance(limit, str):
+            value, is_share = _read_text(name, limit, resource.units)
+        elif isinstance(limit, bool) or not isinstance(limit, numbers.Real):
+            raise TypeError(
+                f"Expected the budget of {name!r} as a number or a text with a unit. "
+                f"Received: {limit!r} (of type {type(limit).__name__})"
+            )
+        else:
+            value, is_share = float(limit), limit <= 1
+        if math.isnan(value) or value <= 0 or math.isinf(value):
+            raise ValueError(
+                f"Expected the budget of {name!r} above 0, for example 0.5 for one "
+                f"half. Received: {limit!r}"
+            )
+        if isinstance(limit, str):
+            return value, is_share
+        in_time = resource.units is MILLISECONDS
+        if limit == 1 and (in_time or isinstance(limit, numbers.Integral)):
+            raise ValueError(
+                f"A budget of 1 for {name!r} could mean all of the dense model or 1 "
+                f"{resource.unit}: write '100%' or '1 {_base_unit(resource)}'. "
+                f"Received: {limit!r}"
+            )
+        if not is_share and not in_time and limit < SMALLEST_COUNT:
+            raise ValueError(
+                f"Expected the budget of {name!r} as a share of the dense model in "
+                f"(0, 1] or as an amount of at least {SMALLEST_COUNT} "
+                f"{resource.unit}; smaller amounts as a text such as "
+                f"'{limit} {_base_unit(resource)}'. Received: {limit!r}"
+            )
+        return value, is_share
+
     def get_config(self):
-        return {"limits": dict(self.limits)}
+        return {
+            "limits": dict(self.limits),
+            "resources": [
+                keras.saving.serialize_keras_object(r) for r in self.resources
+            ],
+        }
 
     @classmethod
     def from_config(cls, config):
-        return cls(**config)
+        resources = [
+            keras.saving.deserialize_keras_object(r)
+            for r in config.get("resources", [])
+        ]
+        return cls(config["limits"], resources)
 
     def __eq__(self, other):
-        return isinstance(other, Budget) and self.limits == other.limits
+        return isinstance(other, Budget) and self.get_config() == other.get_config()
 
     __hash__ = None
 
@@ -83,20 +198,22 @@ class Budget:
         return f"Budget({self.limits})"
 
 
-def _check(name, share):
-    if name not in RESOURCES:
+def _base_unit(resource):
+    return next(unit for unit, factor in resource.units.items() if factor == 1.0)
+
+
+def _read_text(name, text, units):
+    match = _TEXT.fullmatch(text)
+    value, unit = (match.group(1), match.group(2)) if match else (None, None)
+    try:
+        value = float(value)
+    except (TypeError, ValueError):
+        unit = None
+    if unit == "%" and value <= 100:
+        return value / 100, True
+    if unit not in units:
         raise ValueError(
-            f"Expected a resource among {sorted(RESOURCES)}. Received: {name!r}"
+            f"Expected the budget of {name!r} as a number with a unit among "
+            f"{[u for u in units if u]}, or in percent up to 100%. Received: {text!r}"
         )
-    if isinstance(share, bool) or not isinstance(share, numbers.Real):
-        raise TypeError(
-            f"Expected the budget of {name!r} as a number. "
-            f"Received: {share!r} (of type {type(share).__name__})"
-        )
-    share = float(share)
-    if math.isnan(share) or not 0 < share <= 1:
-        raise ValueError(
-            f"Expected the budget of {name!r} as a share of the dense model in "
-            f"(0, 1], for example 0.5 for one half. Received: {share}"
-        )
-    return share
+    return value * units[unit], False

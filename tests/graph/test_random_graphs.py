@@ -63,7 +63,7 @@ def compare(expected, actual):
 
 class RandomGraphsTest(parameterized.TestCase):
     @settings(max_examples=300, **SETTINGS)
-    @given(st.randoms(use_true_random=False), st.integers(5, 20))
+    @given(st.randoms(use_true_random=False), st.integers(2, 8))
     def test_few_nodes(self, rng, nodes):
         check_graph(rng, nodes)
 

@@ -1,16 +1,31 @@
 """What a network costs at given widths; one resource per file."""
 
-from tf_lossprune.cost.base import RESOURCES, Resource, register_resource
+from tf_lossprune.cost.base import (
+    RESOURCES,
+    CostFunction,
+    Resource,
+    Term,
+    register_resource,
+)
 from tf_lossprune.cost.macs import Macs
-from tf_lossprune.cost.model import CostModel, cost_models
+from tf_lossprune.cost.memory import PeakMemory
+from tf_lossprune.cost.model import BilinearResource, CostModel, cost_models
 from tf_lossprune.cost.params import Params
+from tf_lossprune.cost.size import SizeBytes
+from tf_lossprune.cost.table import LayerTable
 
 __all__ = [
     "RESOURCES",
+    "BilinearResource",
+    "CostFunction",
     "CostModel",
+    "LayerTable",
     "Macs",
     "Params",
+    "PeakMemory",
     "Resource",
+    "SizeBytes",
+    "Term",
     "cost_models",
     "register_resource",
 ]

@@ -1,8 +1,18 @@
-"""The interface of a resource."""
+"""The interface of a resource, and of its cost as a function of the widths."""
 
 import dataclasses
 
 RESOURCES = {}
+
+#: Factors of the units that a budget may be given in, by kind of resource.
+COUNTS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+BYTES = {
+    "B": 1.0,
+    **{f"{k}B": v for k, v in COUNTS.items() if k},
+    "KB": 1e3,
+    **{f"{k}iB": 1024.0**i for i, k in enumerate("KMGT", 1)},
+}
+MILLISECONDS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,24 +31,88 @@ class Term:
     factors: tuple
 
 
+class CostFunction:
+    """What a network costs, as a function of how many channels each group keeps.
+
+    Attributes:
+        name: string, the resource.
+        sizes: int `[groups]`, the groups' sizes.
+        dense: float, the cost at full widths.
+    """
+
+    def total(self, kept):
+        """Cost at `kept` `[groups]` whole channels: a float."""
+        raise NotImplementedError
+
+    def per_layer(self, kept):
+        """Dict, layer name -> its part of the cost; empty if it has no parts."""
+        return {}
+
+    def fraction(self, ratios):
+        """Expected share of the dense cost, as a float32 scalar tensor.
+
+        Args:
+            ratios: tensor `[groups]`, keep ratios in [0, 1].
+        """
+        raise NotImplementedError
+
+    def gradient_fraction(self, ratios):
+        """The gradient of `fraction` by the ratios, `[groups]`."""
+        raise NotImplementedError
+
+
 class Resource:
-    """A resource: how its terms follow from a channel graph.
+    """A resource: how its cost follows from a channel graph.
+
+    Subclasses with parameters have `get_config` and are registered for
+    `keras.saving`, so that they are saved with the pruned model.
 
     Attributes:
         name: string, the key in a budget.
         unit: string, for tables.
+        units: dict, unit in a budget's text -> factor to `unit`.
+        measured: bool, whether delivered models are measured, because what
+            `function` says is an estimate.
     """
 
     name = None
     unit = ""
+    units = COUNTS
+    measured = False
 
-    def terms(self, channels):
-        """Returns a list of `Term`s for a `ChannelGraph`."""
+    def function(self, channels):
+        """Returns the `CostFunction` for a `ChannelGraph`."""
         raise NotImplementedError
+
+    def measure(self, model):
+        """The cost of a delivered `keras.Model`, if `measured`."""
+        raise NotImplementedError
+
+    def get_config(self):
+        return {}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
 
 
 def register_resource(resource):
-    """Makes a `Resource` known under its name in budgets."""
+    """Makes a `Resource` known under its name in budgets.
+
+    Args:
+        resource: `Resource`.
+
+    Returns:
+        The resource.
+
+    Raises:
+        TypeError: for anything else.
+    """
+    if not isinstance(resource, Resource):
+        raise TypeError(
+            f"Expected a Resource. Received: {resource!r} (of type "
+            f"{type(resource).__name__})"
+        )
     RESOURCES[resource.name] = resource
     return resource
 

@@ -1,9 +1,13 @@
 """Multiply-accumulate operations of convolutions and dense layers."""
 
-from tf_lossprune.cost.base import Resource, Term, register_resource, weight_terms
+import keras
+
+from tf_lossprune.cost.base import Term, register_resource, weight_terms
+from tf_lossprune.cost.model import BilinearResource
 
 
-class Macs(Resource):
+@keras.saving.register_keras_serializable(package="tf_lossprune")
+class Macs(BilinearResource):
     """Multiply-accumulates per sample (one MAC is two FLOPs).
 
     Each entry of a kernel is used once at each output position.

@@ -3,10 +3,25 @@
 import numpy as np
 from keras import ops
 
-from tf_lossprune.cost.base import RESOURCES
+from tf_lossprune.cost.base import RESOURCES, CostFunction, Resource
 
 
-class CostModel:
+def unit_counts(units, group_of, groups):
+    """How often units of each group occur in an index array.
+
+    Args:
+        units: int array of any shape.
+        group_of: int `[num_units + 1]`, the group of each unit, -1 for unit 0.
+        groups: int, number of groups.
+
+    Returns:
+        Counts `[groups]` and the number of entries that always stay.
+    """
+    counts = np.bincount(group_of[np.reshape(units, -1)] + 1, minlength=groups + 1)
+    return counts[1:], counts[0]
+
+
+class CostModel(CostFunction):
     """`F(n) = sum_t coef_t * left_t(n) * right_t(n)`, each side linear in `n`.
 
     The units of one group are interchangeable by construction of the groups, so
@@ -41,10 +56,9 @@ class CostModel:
         fixed = np.ones(len(terms))
         for t, term in enumerate(terms):
             if len(term.factors) > side:
-                counts = np.bincount(group_of[term.factors[side]] + 1, minlength=1)
-                fixed[t] = counts[0]
-                found = counts[1:]
-                per_group[t, : len(found)] = found
+                per_group[t], fixed[t] = unit_counts(
+                    term.factors[side], group_of, groups
+                )
         return per_group / np.maximum(self.sizes, 1), fixed
 
     def _sides(self, kept):
@@ -107,11 +121,28 @@ class CostModel:
         )
 
 
-def cost_models(channels, names=None):
-    """Builds the cost models of a `ChannelGraph`: dict, resource -> `CostModel`."""
-    names = RESOURCES if names is None else names
-    sizes = [group.size for group in channels.groups]
-    return {
-        name: CostModel(name, RESOURCES[name].terms(channels), channels.group_of, sizes)
-        for name in names
-    }
+class BilinearResource(Resource):
+    """A resource that is a sum of products of at most two widths each."""
+
+    def terms(self, channels):
+        """Returns a list of `Term`s for a `ChannelGraph`."""
+        raise NotImplementedError
+
+    def function(self, channels):
+        sizes = [group.size for group in channels.groups]
+        return CostModel(self.name, self.terms(channels), channels.group_of, sizes)
+
+
+def cost_models(channels, names=("macs", "params"), resources=()):
+    """Builds the cost functions of a `ChannelGraph`.
+
+    Args:
+        channels: `ChannelGraph`.
+        names: iterable of names of resources.
+        resources: list of `Resource`s that come before the registered ones.
+
+    Returns:
+        Dict, name -> `CostFunction`.
+    """
+    known = {**RESOURCES, **{r.name: r for r in resources}}
+    return {name: known[name].function(channels) for name in names}

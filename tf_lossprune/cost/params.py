@@ -2,10 +2,14 @@
 
 import math
 
-from tf_lossprune.cost.base import Resource, Term, register_resource, weight_terms
+import keras
+
+from tf_lossprune.cost.base import Term, register_resource, weight_terms
+from tf_lossprune.cost.model import BilinearResource
 
 
-class Params(Resource):
+@keras.saving.register_keras_serializable(package="tf_lossprune")
+class Params(BilinearResource):
     """Weights of all layers, BN statistics included: what a file must store."""
 
     name = "params"

@@ -6,21 +6,33 @@ import re
 import tempfile
 
 import keras
+import numpy as np
+
+#: Samples with which the ranges of an int8 file are found.
+CALIBRATION_SAMPLES = 256
+
+PRECISIONS = ("fp32", "fp16", "int8", "int8_fp32_io")
 
 
-def to_litert(model, path):
-    """Converts a Keras model to a float32 LiteRT file for one sample at a time.
+def to_litert(model, path, precision="fp32", representative_data=None):
+    """Converts a Keras model to a LiteRT file for one sample at a time.
 
     The batch is fixed to 1, which lets the runtime plan its memory and hand the
     whole graph to its fast kernels. Only LiteRT's own operations are allowed: a
     file that needs more would not run on a device. A model with a mixed-precision
-    policy is converted in float32. The model is not changed.
+    policy is converted as if it were float32. The model is not changed.
 
     Args:
         model: A built functional or sequential `keras.Model`, for example what
             `strip_pruning` returned.
         path: Path of the file to write, ending in `.tflite`; its folder is made
             where it is missing.
+        precision: string. `"fp32"`; `"fp16"`, weights stored in half the bytes;
+            `"int8"`, weights, activations, input and output in 8 bits; or
+            `"int8_fp32_io"`, the same with float32 input and output.
+        representative_data: for int8: typical inputs, an array `(samples, ...)` or
+            a `tf.data.Dataset` of batches (of inputs, or of pairs with labels).
+            The ranges of the activations are taken from up to 256 of them.
 
     Returns:
         The path, a string.
@@ -28,13 +40,15 @@ def to_litert(model, path):
     Raises:
         TypeError: If `model` is not a Keras 3 model or `path` is not a path.
         ValueError: If the model is not built or is still being pruned, if `path`
-            does not end in `.tflite`, or if LiteRT lacks an operation.
+            does not end in `.tflite`, for an unknown precision, for int8 without
+            data or with several inputs, or if LiteRT lacks an operation.
 
     Example:
         >>> path = to_litert(strip_pruning(pruned), "compact.tflite")
     """
     path = _checked_path(path)
     _check_model(model)
+    samples = _calibration(model, precision, representative_data)
     model = _as_float32(model)
     # Imported here: nothing before this stage needs TensorFlow.
     import tensorflow as tf
@@ -52,7 +66,7 @@ def to_litert(model, path):
             # from Keras 3.15 on, and without one the batch stays open.
             model.export(folder, verbose=False, input_signature=[signature])
             converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+            _set_precision(converter, precision, samples)
             content = converter.convert()
         except Exception as error:
             log = f"{error}\n{read_log()}"
@@ -67,6 +81,60 @@ def to_litert(model, path):
     with open(path, "wb") as file:
         file.write(content)
     return path
+
+
+def _calibration(model, precision, data):
+    """Batches of one sample each for the ranges of int8; None for floats."""
+    if precision not in PRECISIONS:
+        raise ValueError(
+            f"`precision` must be one of {PRECISIONS}. Received: {precision!r}"
+        )
+    if not precision.startswith("int8"):
+        return None
+    if data is None:
+        raise ValueError(
+            "int8 needs `representative_data`: an array of typical inputs, or a "
+            "dataset. Received: None"
+        )
+    if len(model.inputs) != 1:
+        raise ValueError(
+            "int8 conversion takes models with one input. Received: "
+            f"{len(model.inputs)} inputs (model {model.name!r})"
+        )
+    batches = [data] if hasattr(data, "shape") else data
+    samples, shape = [], model.inputs[0].shape[1:]
+    for batch in batches:
+        x = batch[0] if isinstance(batch, (tuple, list)) else batch
+        x = np.asarray(x, model.inputs[0].dtype)
+        if x.shape[1:] != tuple(s or d for s, d in zip(shape, x.shape[1:])):
+            raise ValueError(
+                f"`representative_data` must hold samples of shape {shape}. "
+                f"Received: {x.shape[1:]}"
+            )
+        samples += [x[i : i + 1] for i in range(len(x))]
+        if len(samples) >= CALIBRATION_SAMPLES:
+            break
+    if not samples:
+        raise ValueError(
+            "`representative_data` must hold at least one sample. Received: none"
+        )
+    return samples[:CALIBRATION_SAMPLES]
+
+
+def _set_precision(converter, precision, samples):
+    import tensorflow as tf
+
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    if precision == "fp32":
+        return
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if precision == "fp16":
+        converter.target_spec.supported_types = [tf.float16]
+        return
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.representative_dataset = lambda: ([sample] for sample in samples)
+    if precision == "int8":
+        converter.inference_input_type = converter.inference_output_type = tf.int8
 
 
 def _checked_path(path):

@@ -14,13 +14,13 @@ class Method:
     name = None
     one_shot = True
 
-    def ratios(self, channels, costs, budget, importance, smallest):
+    def ratios(self, channels, costs, shares, importance, smallest):
         """Returns float `[groups]`, to be rounded to widths that keep the budget.
 
         Args:
             channels: `ChannelGraph`.
-            costs: dict, resource -> `CostModel`.
-            budget: `Budget`.
+            costs: dict, resource -> `CostFunction`.
+            shares: dict, resource -> share of the dense cost that is allowed.
             importance: float `[num_units + 1]`, mean 1 over each group.
             smallest: int `[groups]`, the fewest channels.
         """

@@ -15,7 +15,7 @@ class Magnitude(Method):
 
     name = "magnitude"
 
-    def ratios(self, channels, costs, budget, importance, smallest):
+    def ratios(self, channels, costs, shares, importance, smallest):
         levels = np.unique(importance[1:])
         low, high = 0, len(levels)  # the threshold at `high` is always enough
         while low < high:
@@ -23,7 +23,7 @@ class Magnitude(Method):
             widths = self._widths(channels, importance, levels[middle], smallest)
             fits = all(
                 costs[name].total(widths) <= share * costs[name].dense
-                for name, share in budget.limits.items()
+                for name, share in shares.items()
             )
             low, high = (low, middle) if fits else (middle + 1, high)
         level = levels[min(low, len(levels) - 1)]

@@ -10,7 +10,7 @@ class Uniform(Method):
 
     name = "uniform"
 
-    def ratios(self, channels, costs, budget, importance, smallest):
+    def ratios(self, channels, costs, shares, importance, smallest):
         return np.ones(len(channels.groups))
 
 

@@ -12,13 +12,19 @@ from tf_lossprune.allocation import (
 )
 from tf_lossprune.budget import Budget
 from tf_lossprune.cost import cost_models
+from tf_lossprune.errors import InfeasibleBudgetError
 from tf_lossprune.gates import GatedLayer
 from tf_lossprune.graph import analyze, removable_blocks, replay
 from tf_lossprune.methods import find_method
+from tf_lossprune.surgery import cut
 from tf_lossprune.training.gates import ChannelGates
 from tf_lossprune.training.phases import PhaseCallback, with_phases
 
 PHASES = ("warmup", "search", "fixed")
+
+#: Cuts after which a measured budget is given up, and how much more each takes.
+MAX_RECUTS = 8
+RECUT_MARGIN = 1.005
 
 
 def training_step_class():
@@ -65,7 +71,11 @@ class PrunedModel(training_step_class(), keras.Model):
                 "Expected a model with prunable channels, but every channel is "
                 f"frozen. Received: {template.name!r} ({reasons})"
             )
-        self.costs = cost_models(self.channels)
+        self.costs = cost_models(
+            self.channels,
+            dict.fromkeys(["macs", "params", *self.budget.limits]),
+            self.budget.resources,
+        )
         sizes = [group.size for group in self.channels.groups]
         self._steps = width_steps(sizes, options.channel_multiple)
         self._blocks = removable_blocks(self.channels) if options.remove_blocks else []
@@ -73,10 +83,14 @@ class PrunedModel(training_step_class(), keras.Model):
             sizes, self._steps, options.min_channels, self._blocks
         )
         self.budget.check_feasible(self.costs, self._smallest)
+        #: dict, resource -> the share of the dense cost that is allowed.
+        self.shares = self.budget.shares(self.costs)
+        #: How often `decide` had to cut more after a measurement.
+        self.recuts = 0
         self.gates = ChannelGates(
             self.channels,
-            [self.costs[name] for name in self.budget.limits],
-            list(self.budget.limits.values()),
+            [self.costs[name] for name in self.shares],
+            list(self.shares.values()),
             self._smallest,
             options,
         )
@@ -175,23 +189,67 @@ class PrunedModel(training_step_class(), keras.Model):
         self.gates.importance.assign(importance)
         if ratios is None:
             ratios = self._method_ratios(importance)
-        widths = fit_widths(
+        keep = self._keep_within_measured_budget(importance, ratios)
+        self.gates.kept.assign(keep.astype("float32"))
+        self.gates.fixed.assign(1)
+
+    def _keep_within_measured_budget(self, importance, ratios):
+        """Chooses units; cuts more as long as the network, measured, costs too much.
+
+        Counted resources need no second cut: they are exact.
+        """
+        shares, self.recuts = dict(self.shares), 0
+        while True:
+            widths = self.fit_widths(ratios, shares)
+            keep = choose_units(importance, self.groups, widths)
+            excess = self._measured_excess(keep)
+            if not excess:
+                return keep
+            if self.recuts == MAX_RECUTS or (widths <= self._smallest).all():
+                raise InfeasibleBudgetError(
+                    "The network breaks its budget when measured, and cutting more "
+                    "channels did not help. Received: "
+                    f"{self.budget.limits}, exceeded by a factor of {excess}"
+                )
+            self.recuts += 1
+            for name, factor in excess.items():
+                least = self.costs[name].total(self._smallest) / self.costs[name].dense
+                shares[name] = max(shares[name] / (factor * RECUT_MARGIN), least)
+
+    def fit_widths(self, ratios, shares=None):
+        """Whole widths `[groups]` for ratios which keep all budgets and use them.
+
+        Args:
+            ratios: float `[groups]`.
+            shares: dict, resource -> share of the dense cost; None: the budget's.
+        """
+        return fit_widths(
             ratios,
             self.costs,
-            self.budget.limits,
+            self.shares if shares is None else shares,
             self._steps,
             self._smallest,
             self._blocks,
         )
-        keep = choose_units(importance, self.groups, widths)
-        self.gates.kept.assign(keep.astype("float32"))
-        self.gates.fixed.assign(1)
+
+    def _measured_excess(self, keep):
+        """Dict, resource -> factor by which the network with these units exceeds it."""
+        found = {}
+        for name in self.shares:
+            resource = self.budget.resource(name)
+            if not resource.measured:
+                continue
+            measured = resource.measure(cut(self.channels, keep))
+            allowed = self.budget.allowed(name, self.costs[name])
+            if measured > allowed:
+                found[name] = measured / allowed
+        return found
 
     def _method_ratios(self, importance):
         method = find_method(self.options.method)
         if method.one_shot:
             return method.ratios(
-                self.channels, self.costs, self.budget, importance, self._smallest
+                self.channels, self.costs, self.shares, importance, self._smallest
             )
         return self.gates.target_ratios()
 
@@ -225,7 +283,7 @@ class PrunedModel(training_step_class(), keras.Model):
         phase = ops.where(fixed, 2.0, ops.where(draw.searching, 1.0, 0.0))
         ratios = ops.where(draw.searching, draw.ratios, self.gates.kept_ratios())
         shares = self.gates.fractions(ratios)
-        logs = {name: shares[i] for i, name in enumerate(self.budget.limits)}
+        logs = {name: shares[i] for i, name in enumerate(self.shares)}
         return {**logs, "phase": phase}
 
     # What Keras calls.

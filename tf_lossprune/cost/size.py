@@ -1,0 +1,151 @@
+"""Bytes of the LiteRT file."""
+
+import os
+import tempfile
+
+import keras
+import numpy as np
+
+from tf_lossprune.cost.base import (
+    BYTES,
+    CostFunction,
+    Resource,
+    register_resource,
+    weight_terms,
+)
+from tf_lossprune.cost.memory import check_precision
+from tf_lossprune.cost.model import CostModel
+from tf_lossprune.surgery import copy_graph
+
+#: Bytes of a kernel's entry.
+KERNEL_BYTES = {"fp32": 4, "fp16": 2, "int8": 1, "int8_fp32_io": 1}
+#: Bytes of a bias' entry; in int8 with scale and zero point (4 + 8 bytes) of the
+#: channel in the kernel and in the bias.
+BIAS_BYTES = {"fp32": 4, "fp16": 2, "int8": 4 + 24, "int8_fp32_io": 4 + 24}
+
+
+class FileSize(CostFunction):
+    """The bytes of weights and biases, and a part that does not depend on widths.
+
+    Args:
+        weights: `CostModel` of the bytes that follow the widths.
+        overhead: float, what the file holds besides them.
+    """
+
+    name = "size_bytes"
+
+    def __init__(self, weights, overhead):
+        self.sizes = weights.sizes
+        self._weights = weights
+        self._overhead = float(overhead)
+        self.dense = weights.dense + self._overhead
+        self._share = weights.dense / max(self.dense, 1.0)
+
+    def total(self, kept):
+        return self._weights.total(kept) + self._overhead
+
+    def per_layer(self, kept):
+        return self._weights.per_layer(kept)
+
+    def fraction(self, ratios):
+        fixed = 1.0 - self._share
+        return self._weights.fraction(ratios) * self._share + fixed
+
+    def gradient_fraction(self, ratios):
+        return self._weights.gradient_fraction(ratios) * self._share
+
+
+@keras.saving.register_keras_serializable(package="tf_lossprune")
+class SizeBytes(Resource):
+    """Bytes of the `.tflite` file at a precision.
+
+    Kernels and biases are counted, batch normalisation as the bias it becomes.
+    What the file holds besides them (the graph, names, padding) hardly depends on
+    the widths: it is measured once, by converting the dense model. Delivered
+    models are converted and measured.
+
+    Args:
+        precision: string, `"fp32"`, `"fp16"`, `"int8"` or `"int8_fp32_io"`.
+        overhead: float or None, those other bytes; None: measured.
+
+    Raises:
+        ValueError: for another precision.
+    """
+
+    name = "size_bytes"
+    unit = "bytes"
+    units = BYTES
+    measured = True
+
+    def __init__(self, precision="fp32", overhead=None):
+        self.precision = check_precision(precision)
+        self.overhead = overhead
+
+    def get_config(self):
+        return {"precision": self.precision, "overhead": self.overhead}
+
+    def function(self, channels):
+        weights = CostModel(
+            self.name,
+            weight_terms(channels, self._bytes_of(channels)),
+            channels.group_of,
+            [group.size for group in channels.groups],
+        )
+        overhead = self.overhead
+        if overhead is None:
+            model, _ = copy_graph(channels.graph)
+            overhead = max(self.measure(model) - weights.dense, 0.0)
+        return FileSize(weights, overhead)
+
+    def measure(self, model):
+        """Bytes of the file that `model` is converted to."""
+        from tf_lossprune.deploy import to_litert
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "model.tflite")
+            # The ranges that the data gives do not change the size.
+            data = None
+            if self.precision.startswith("int8"):
+                shape = [d or 1 for d in model.inputs[0].shape[1:]]
+                data = np.random.default_rng(0).normal(size=(4, *shape))
+            to_litert(model, path, self.precision, data)
+            return os.path.getsize(path)
+
+    def _bytes_of(self, channels):
+        kernel, bias = KERNEL_BYTES[self.precision], BIAS_BYTES[self.precision]
+        with_bias = _merged_normalizations(channels)
+
+        def bytes_of(record, name):
+            layer = record.layer
+            if isinstance(layer, keras.layers.BatchNormalization):
+                if id(layer) in with_bias:
+                    return bias if name == "moving_mean" else 0
+                return bias if name in ("moving_mean", "moving_variance") else 0
+            if len(record.weight(name).shape) > 1:
+                return kernel
+            return bias
+
+        return bytes_of
+
+
+def _merged_normalizations(channels):
+    """Ids of the batch normalisations that become the bias of a layer before them."""
+    readers, maker = {}, {}
+    for call in channels.graph.calls:
+        for tensor in call.inputs:
+            readers[id(tensor)] = readers.get(id(tensor), 0) + 1
+        for tensor in call.outputs:
+            maker[id(tensor)] = call.operation
+    found = set()
+    for call in channels.graph.calls:
+        if not isinstance(call.operation, keras.layers.BatchNormalization):
+            continue
+        source = call.inputs[0]
+        before = maker.get(id(source))
+        kernel = getattr(before, "kernel", None)
+        if kernel is not None and readers[id(source)] == 1 and not before.use_bias:
+            found.add(id(call.operation))
+    return found
+
+
+register_resource(SizeBytes())
