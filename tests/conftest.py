@@ -1,7 +1,14 @@
-"""Shared by all tests: determinism."""
+"""Shared by all tests: determinism, and one thread for each of several workers."""
 
-import keras
-import pytest
+import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Thread pools of several processes on the same cores get in each other's way.
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+    os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+
+import keras  # noqa: E402
+import pytest  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

@@ -28,7 +28,9 @@ def _python(code):
 def _files():
     for path in sorted(ROOT.rglob("*")):
         parts = path.relative_to(ROOT).parts
-        hidden = any(part.endswith(("_cache", ".egg-info")) for part in parts)
+        hidden = any(
+            part.endswith(("_cache", ".egg-info", ".hypothesis")) for part in parts
+        )
         if path.is_file() and not hidden and not _SKIPPED & set(parts):
             yield path
 

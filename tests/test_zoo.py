@@ -17,8 +17,8 @@ class ZooTest(parameterized.TestCase):
     def test_network(self, name):
         self.check(name)
 
-    @pytest.mark.long
     @parameterized.parameters(*sorted(set(zoo.constructors()) - set(SHORT)))
+    @pytest.mark.long  # below: the mark is the function's, which is copied
     def test_other_network(self, name):
         self.check(name)
 

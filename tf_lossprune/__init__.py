@@ -54,9 +54,9 @@ __all__ = [
     "cost",
     "inspect_model",
     "prune_model",
+    "reestimate_statistics",
     "register_resource",
     "register_rule",
-    "reestimate_statistics",
     "strip_pruning",
     "to_litert",
 ]

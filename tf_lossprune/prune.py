@@ -171,8 +171,8 @@ def _check_output(pruned, compact):
 
 def _forward(model, x, channels_first):
     if channels_first and keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
+        from tf_lossprune.training.tensorflow import forward_with_xla
 
         # On a CPU, TensorFlow computes this format with XLA only.
-        return tf.function(model, jit_compile=True)(x, training=False)
+        return forward_with_xla(model, x)
     return model(x, training=False)

@@ -4,6 +4,11 @@ import keras
 import tensorflow as tf
 
 
+def forward_with_xla(model, x):
+    """A model's inference on `x`, compiled by XLA."""
+    return tf.function(model, jit_compile=True)(x, training=False)
+
+
 class TensorFlowStep:
     """Mix-in for `PrunedModel`: one backward pass for weights and gates."""
 
