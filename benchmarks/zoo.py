@@ -9,8 +9,8 @@ magnitude method, strip, then
 - LiteRT gives the same output,
 - seconds for pruning and stripping, also as a multiple of `clone_model`.
 
-One JSON line a network; those in `--out` already are not run again. The table of
-docs/zoo.md is `python -m benchmarks.zoo --table`.
+One JSON line a network; those in `--out` already are not run again.
+`python -m benchmarks.zoo --table` prints the lines as a Markdown table.
 
     python -m benchmarks.zoo --names=MobileNetV2,ResNet50
 """
@@ -28,6 +28,7 @@ from absl import app, flags
 import tf_lossprune
 from benchmarks import common
 from examples import models
+from tf_lossprune.deploy import run_litert
 
 FLAGS = flags.FLAGS
 
@@ -70,8 +71,6 @@ def build(name, seed=0):
     constructor = constructors()[name]
     size = INPUT_SIZES.get(name, 64)
     options = {"weights": None, "classes": 10, "classifier_activation": None}
-    if "MobileNet" in name:
-        options["alpha"] = 1.0
     # Some constructors only take their default size with a top of their own.
     try:
         model = constructor(input_shape=(size, size, 3), **options)
@@ -109,24 +108,21 @@ def relative(expected, actual):
     return float(np.abs(expected - actual).max() / np.abs(expected).max())
 
 
-def check(name, share=0.5, numeric=None):
+def check(name):
     """Prunes one network and measures everything the table shows.
 
     Args:
         name: Name of its constructor.
-        share: Budget, share of the MACs.
-        numeric: Whether outputs are compared; None: unless it is a large one.
 
     Returns:
         A dict; see the module's text.
     """
-    numeric = name not in LARGE if numeric is None else numeric
     model = build(name)
     started = time.perf_counter()
     keras.models.clone_model(model)
     cloned = time.perf_counter()
     pruned = tf_lossprune.prune_model(
-        model, {"macs": share}, method="magnitude", channel_multiple=1
+        model, {"macs": 0.5}, method="magnitude", channel_multiple=1
     )
     wrapped = time.perf_counter()
     compact = tf_lossprune.strip_pruning(pruned, check=False)
@@ -148,7 +144,7 @@ def check(name, share=0.5, numeric=None):
             "strip": stripped - wrapped,
         },
     }
-    if numeric:
+    if name not in LARGE:
         row.update(compare(model, pruned, compact))
     return row
 
@@ -173,13 +169,7 @@ def compare(model, pruned, compact):
         loaded = run_alone(compact, x, pathlib.Path(folder))
         path = pathlib.Path(folder) / "compact.tflite"
         tf_lossprune.to_litert(compact, path)
-        from ai_edge_litert.interpreter import Interpreter
-
-        interpreter = Interpreter(str(path))
-        interpreter.allocate_tensors()
-        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x[:1])
-        interpreter.invoke()
-        output = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+        output = run_litert(path, x[:1])
     return {
         "error": relative(expected, actual),
         "loaded_error": relative(actual, loaded),

@@ -8,11 +8,13 @@ budget adds to its gradient.
 import keras
 from keras import ops
 
+from tf_lossprune.config import Configurable
+
 #: Bisection steps for the common scale of the ratios.
 SCALE_STEPS = 26
 
 
-class Constraint:
+class Constraint(Configurable):
     """Base class.
 
     A constraint is used with `costs`, a list of `CostModel`s, and `limits`, a
@@ -37,13 +39,6 @@ class Constraint:
     def next_multipliers(self, multipliers, fractions, limits):
         """The multipliers for the next step."""
         return multipliers
-
-    def get_config(self):
-        return {}
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**config)
 
 
 @keras.saving.register_keras_serializable(package="tf_lossprune")

@@ -5,9 +5,11 @@ import numbers
 import keras
 from keras import ops
 
+from tf_lossprune.config import Configurable
+
 
 @keras.saving.register_keras_serializable(package="tf_lossprune")
-class Schedule:
+class Schedule(Configurable):
     """The phases of one `fit`, and how budget and variance move in the search.
 
     Warm-up trains the dense network; the search learns the ratios while the
@@ -98,10 +100,6 @@ class Schedule:
             "total_steps": self.total_steps,
             "statistics_batches": self.statistics_batches,
         }
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**config)
 
 
 def _check(name, value, good, text):

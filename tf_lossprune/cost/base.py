@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from tf_lossprune.config import Configurable
+
 RESOURCES = {}
 
 #: Factors of the units that a budget may be given in, by kind of resource.
@@ -61,7 +63,7 @@ class CostFunction:
         raise NotImplementedError
 
 
-class Resource:
+class Resource(Configurable):
     """A resource: how its cost follows from a channel graph.
 
     Subclasses with parameters have `get_config` and are registered for
@@ -87,13 +89,6 @@ class Resource:
     def measure(self, model):
         """The cost of a delivered `keras.Model`, if `measured`."""
         raise NotImplementedError
-
-    def get_config(self):
-        return {}
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**config)
 
 
 def register_resource(resource):

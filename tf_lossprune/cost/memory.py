@@ -11,9 +11,10 @@ from tf_lossprune.cost.base import (
     register_resource,
 )
 from tf_lossprune.cost.model import unit_counts
+from tf_lossprune.precision import check_precision
 
 #: Bytes of one activation.
-PRECISIONS = {"fp32": 4, "fp16": 4, "int8": 1, "int8_fp32_io": 1}
+ACTIVATION_BYTES = {"fp32": 4, "fp16": 4, "int8": 1, "int8_fp32_io": 1}
 
 layers = keras.layers
 #: What the converter merges into the operation before it, or drops.
@@ -100,23 +101,13 @@ class PeakMemory(Resource):
             per_kept[row], fixed[row] = counts, always
         sizes = np.array([group.size for group in channels.groups])
         per_kept = per_kept / np.maximum(sizes, 1)
-        bytes_each = PRECISIONS[self.precision]
+        bytes_each = ACTIVATION_BYTES[self.precision]
         return LargestSum(
             self.name,
             bytes_each * (alive @ per_kept),
             bytes_each * (alive @ fixed),
             sizes,
         )
-
-
-def check_precision(precision):
-    """The precision, or a ValueError."""
-    if precision not in PRECISIONS:
-        raise ValueError(
-            f"Expected a precision among {sorted(PRECISIONS)}. "
-            f"Received: precision={precision!r}"
-        )
-    return precision
 
 
 def _elements(channels, tensor):
@@ -136,12 +127,7 @@ def _elements(channels, tensor):
 def _buffers(channels):
     """The tensors that need memory, and for each tensor which of them it is in."""
     graph = channels.graph
-    readers = {}
-    for call in graph.calls:
-        for tensor in call.inputs:
-            readers[id(tensor)] = readers.get(id(tensor), 0) + 1
-    for tensor in tree.flatten(graph.outputs):
-        readers[id(tensor)] = readers.get(id(tensor), 0) + 1
+    readers = graph.readers()
     buffers = list(tree.flatten(graph.inputs))
     owner = {id(tensor): row for row, tensor in enumerate(buffers)}
     made = set()  # outputs of operations, which others can be merged into

@@ -13,8 +13,8 @@ from tf_lossprune.cost.base import (
     register_resource,
     weight_terms,
 )
-from tf_lossprune.cost.memory import check_precision
 from tf_lossprune.cost.model import CostModel
+from tf_lossprune.precision import check_precision
 from tf_lossprune.surgery import copy_graph
 
 #: Bytes of a kernel's entry.
@@ -130,12 +130,8 @@ class SizeBytes(Resource):
 
 def _merged_normalizations(channels):
     """Ids of the batch normalisations that become the bias of a layer before them."""
-    readers, maker = {}, {}
-    for call in channels.graph.calls:
-        for tensor in call.inputs:
-            readers[id(tensor)] = readers.get(id(tensor), 0) + 1
-        for tensor in call.outputs:
-            maker[id(tensor)] = call.operation
+    readers = channels.graph.readers()
+    maker = {id(t): c.operation for c in channels.graph.calls for t in c.outputs}
     found = set()
     for call in channels.graph.calls:
         if not isinstance(call.operation, keras.layers.BatchNormalization):

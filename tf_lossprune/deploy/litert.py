@@ -8,10 +8,10 @@ import tempfile
 import keras
 import numpy as np
 
+from tf_lossprune.precision import check_precision
+
 #: Samples with which the ranges of an int8 file are found.
 CALIBRATION_SAMPLES = 256
-
-PRECISIONS = ("fp32", "fp16", "int8", "int8_fp32_io")
 
 
 def to_litert(model, path, precision="fp32", representative_data=None):
@@ -85,11 +85,7 @@ def to_litert(model, path, precision="fp32", representative_data=None):
 
 def _calibration(model, precision, data):
     """Batches of one sample each for the ranges of int8; None for floats."""
-    if precision not in PRECISIONS:
-        raise ValueError(
-            f"`precision` must be one of {PRECISIONS}. Received: {precision!r}"
-        )
-    if not precision.startswith("int8"):
+    if not check_precision(precision).startswith("int8"):
         return None
     if data is None:
         raise ValueError(

@@ -3,8 +3,10 @@
 import keras
 from keras import ops
 
+from tf_lossprune.config import Configurable
 
-class Draw:
+
+class Draw(Configurable):
     """Base class of the draws."""
 
     def __call__(self, probabilities, noise):
@@ -19,13 +21,6 @@ class Draw:
             the gates is passed on to the probabilities.
         """
         raise NotImplementedError
-
-    def get_config(self):
-        return {}
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**config)
 
 
 @keras.saving.register_keras_serializable(package="tf_lossprune")

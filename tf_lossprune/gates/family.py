@@ -8,8 +8,10 @@ differentiable sparsity allocation (Ning et al., ECCV 2020, arXiv 2004.02164).
 import keras
 from keras import ops
 
+from tf_lossprune.config import Configurable
 
-class Family:
+
+class Family(Configurable):
     """Base class of the soft-threshold families; they have no parameters."""
 
     #: |z| beyond which `cdf` is within 1e-7 of 0 or 1.
@@ -22,13 +24,6 @@ class Family:
     def pdf(self, z):
         """The derivative of `cdf`."""
         raise NotImplementedError
-
-    def get_config(self):
-        return {}
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**config)
 
 
 @keras.saving.register_keras_serializable(package="tf_lossprune")

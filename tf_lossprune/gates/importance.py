@@ -4,13 +4,14 @@ import keras
 import numpy as np
 from keras import ops
 
+from tf_lossprune.config import Configurable
 from tf_lossprune.graph.context import find_weight
 
 KINDS = ("group_l2", "l1", "bn_scale", "taylor")
 
 
 @keras.saving.register_keras_serializable(package="tf_lossprune")
-class Importance:
+class Importance(Configurable):
     """How important a channel unit is inside its group.
 
     Each layer's scores are divided by their mean before they are added up, so
@@ -57,10 +58,6 @@ class Importance:
             "members": self.members,
             "interval": self.interval,
         }
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**config)
 
     def bind(self, channels):
         """Returns a function without arguments that scores the current weights.

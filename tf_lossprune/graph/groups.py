@@ -108,7 +108,7 @@ def analyze(model, exclude=None):
         record = records.setdefault(id(operation), LayerRecord(operation))
         ctx = Context(call, inputs, ties, record, log)
         first = ties.count
-        _apply_rule(ctx, records)
+        _apply_rule(ctx)
         if exclude is not None and call.is_layer and exclude(operation):
             ctx.freeze(np.arange(first, ties.count), "excluded")
             ctx.freeze(
@@ -123,7 +123,7 @@ def analyze(model, exclude=None):
     return _collect(graph, records, labels, ties, log)
 
 
-def _apply_rule(ctx, records):
+def _apply_rule(ctx):
     rule = find_rule(ctx.layer)
     if rule is None:
         ctx.freeze_all(f"no rule for {type(ctx.layer).__name__}")

@@ -4,6 +4,7 @@ Nested models are inlined, so that whatever comes later sees one flat graph of
 layers and operations in execution order.
 """
 
+import collections
 import dataclasses
 import inspect
 
@@ -82,6 +83,11 @@ class Graph:
             if call.is_layer:
                 seen.setdefault(id(call.operation), call.operation)
         return list(seen.values())
+
+    def readers(self):
+        """Dict, id of a tensor -> how many calls and model outputs read it."""
+        read = [t for call in self.calls for t in call.inputs]
+        return collections.Counter(id(t) for t in (*read, *tree.flatten(self.outputs)))
 
 
 def check_model(model):

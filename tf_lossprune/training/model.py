@@ -234,12 +234,11 @@ class PrunedModel(training_step_class(), keras.Model):
 
     def _measured_excess(self, keep):
         """Dict, resource -> factor by which the network with these units exceeds it."""
+        names = [n for n in self.shares if self.budget.resource(n).measured]
+        compact = cut(self.channels, keep) if names else None
         found = {}
-        for name in self.shares:
-            resource = self.budget.resource(name)
-            if not resource.measured:
-                continue
-            measured = resource.measure(cut(self.channels, keep))
+        for name in names:
+            measured = self.budget.resource(name).measure(compact)
             allowed = self.budget.allowed(name, self.costs[name])
             if measured > allowed:
                 found[name] = measured / allowed

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from tf_lossprune.graph import labels as lb
-from tf_lossprune.graph.rules.merging import join
+from tf_lossprune.graph.rules.merging import join, same_across
 from tf_lossprune.graph.rules.registry import register_rule
 
 layers = keras.layers
@@ -58,26 +58,12 @@ def _concatenate(ctx, batch_axis):
         shape = list(widest)
         shape[axis] = size
         parts.append(np.broadcast_to(labels, shape))
-    if any(d != 1 for d in widest):
-        # Channels lie across the seam: they must be the same ones on both sides.
-        parts = _same_on_all_sides(ctx, parts, axis)
     joined = np.concatenate(parts, axis=axis)
-    if ctx.call.outputs[0].sample_shape[axis] is None:
-        first = joined.take([0], axis=axis)
-        if not np.array_equal(np.broadcast_to(first, joined.shape), joined):
-            # Along an axis of unknown size the labels must agree.
-            for part in parts[1:]:
-                ctx.unite(parts[0], part)
-        joined = parts[0]
+    size = ctx.call.outputs[0].sample_shape[axis]
+    if size is None or any(d != 1 for d in widest):
+        # Channels lie across the seam: they must be the same ones on both sides.
+        joined = same_across(ctx, joined, [axis])
     ctx.output(joined)
-
-
-def _same_on_all_sides(ctx, parts, axis):
-    common = parts[0].take([0], axis=axis)
-    for part in parts:
-        for index in range(part.shape[axis]):
-            common = join(ctx, common, part.take([index], axis=axis))
-    return [np.broadcast_to(common, part.shape) for part in parts]
 
 
 def _without(shape, axis):

@@ -64,6 +64,16 @@ def join(ctx, a, b):
     return np.where(b == lb.FROZEN, lb.FROZEN, a)
 
 
+def same_across(ctx, labels, axes):
+    """Ties labels along some axes, along which they then no longer vary."""
+    for axis in axes:
+        first = labels.take([0], axis=axis)
+        for index in range(1, labels.shape[axis]):
+            first = join(ctx, first, labels.take([index], axis=axis))
+        labels = first
+    return labels
+
+
 def _varies_where_broadcast(shape, other_labels, other_shape):
     """Whether one element of `shape` meets several units of the other side."""
     sizes = zip(shape, other_shape, other_labels.shape)

@@ -10,8 +10,7 @@ from tf_lossprune.graph.rules.registry import register_rule
 
 @register_rule(keras.layers.BatchNormalization)
 def batch_normalization(ctx, layer):
-    rank = len(ctx.inputs[0].shape)
-    axis = layer.axis % rank - 1  # without the batch dimension
+    axis = ctx.sample_axis(layer.axis)
     shape = ctx.inputs[0].sample_shape
     channels = lb.along(ctx.input_labels[0], axis, shape[axis])
     if channels is None:

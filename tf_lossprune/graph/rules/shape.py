@@ -4,7 +4,8 @@ import keras
 import numpy as np
 
 from tf_lossprune.graph import labels as lb
-from tf_lossprune.graph.rules.merging import join
+from tf_lossprune.graph.rules.elementwise import axes_of
+from tf_lossprune.graph.rules.merging import same_across
 from tf_lossprune.graph.rules.registry import register_rule
 
 layers = keras.layers
@@ -46,7 +47,7 @@ def reshape(ctx, layer):
     axes = [i for i, d in enumerate(moved.shape) if d > 1]
     if len(axes) > 1:
         main = max(axes, key=lambda i: (moved.shape[i], i))
-        moved = _same_across(ctx, moved, [i for i in axes if i != main])
+        moved = same_across(ctx, moved, [i for i in axes if i != main])
         axes = [i for i, d in enumerate(moved.shape) if d > 1]
     if axes:
         is_layer = isinstance(layer, keras.layers.Layer)
@@ -63,16 +64,6 @@ def reshape(ctx, layer):
 
             ctx.config(key, moved.reshape(-1), shape)
     ctx.output(moved)
-
-
-def _same_across(ctx, labels, axes):
-    """Ties labels along some axes, along which they then no longer vary."""
-    for axis in axes:
-        first = labels.take([0], axis=axis)
-        for index in range(1, labels.shape[axis]):
-            first = join(ctx, first, labels.take([index], axis=axis))
-        labels = first
-    return labels
 
 
 @register_rule(layers.Permute)
@@ -112,9 +103,7 @@ def _reorder(ctx, order):
 @register_rule("ExpandDims")
 def expand_dims(ctx, operation):
     rank = len(ctx.call.outputs[0].shape)
-    axes = operation.axis
-    axes = axes if isinstance(axes, (tuple, list)) else (axes,)
-    axes = tuple(a % rank - 1 for a in axes)
+    axes = tuple(a % rank - 1 for a in axes_of(operation.axis, rank))
     if -1 in axes:
         ctx.freeze_all("it moves the batch dimension")
     else:
@@ -123,12 +112,14 @@ def expand_dims(ctx, operation):
 
 @register_rule("Squeeze")
 def squeeze(ctx, operation):
-    axes = operation.axis
-    if axes is None or ctx.call.outputs[0].shape[:1] != ctx.inputs[0].shape[:1]:
+    rank = len(ctx.inputs[0].shape)
+    if (
+        operation.axis is None
+        or ctx.call.outputs[0].shape[:1] != ctx.inputs[0].shape[:1]
+    ):
         ctx.freeze_all("it may move the batch dimension")
         return
-    axes = axes if isinstance(axes, (tuple, list)) else (axes,)
-    axes = tuple(ctx.sample_axis(a) for a in axes)
+    axes = tuple(ctx.sample_axis(a) for a in axes_of(operation.axis, rank))
     ctx.output(np.squeeze(ctx.input_labels[0], axes))
 
 
@@ -166,10 +157,8 @@ def tile(ctx, operation):
 @register_rule("Flip")
 def flip(ctx, operation):
     rank = len(ctx.inputs[0].shape)
-    axes = operation.axis
-    axes = () if axes is None else axes if isinstance(axes, (tuple, list)) else (axes,)
-    axes = [a % rank - 1 for a in axes]
-    if not axes or -1 in axes:
+    axes = [ctx.sample_axis(a) for a in axes_of(operation.axis, rank)]
+    if None in axes:
         ctx.freeze_all("it flips the batch")
     else:
         ctx.output(np.flip(ctx.input_labels[0], axes))
@@ -181,7 +170,7 @@ def depth_to_space(ctx, operation):
     channels = _last_channels(ctx, operation)
     if channels is not None:
         blocks = channels.reshape(operation.block_size**2, -1)
-        ctx.output(_same_across(ctx, blocks, [0]).reshape(-1))
+        ctx.output(same_across(ctx, blocks, [0]).reshape(-1))
 
 
 @register_rule("SpaceToDepth")

@@ -1,0 +1,12 @@
+"""The number formats of a LiteRT file."""
+
+PRECISIONS = ("fp32", "fp16", "int8", "int8_fp32_io")
+
+
+def check_precision(precision):
+    """Returns the precision, or raises a ValueError."""
+    if precision not in PRECISIONS:
+        raise ValueError(
+            f"`precision` must be one of {PRECISIONS}. Received: {precision!r}"
+        )
+    return precision
