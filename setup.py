@@ -14,6 +14,7 @@ def read_version():
     return re.search(r'^__version__ = "([^"]+)"', text, re.MULTILINE).group(1)
 
 
+LATENCY = ["scipy>=1.11"]
 TEST = [
     "hypothesis>=6.100",
     "matplotlib>=3.8",
@@ -21,9 +22,10 @@ TEST = [
     "pytest-xdist>=3.5",
     "ruff>=0.6",
     "scikit-learn>=1.4",
+    *LATENCY,
 ]
 REPORT = ["matplotlib>=3.8"]
-DEMO = ["matplotlib>=3.8", "scikit-learn>=1.4"]
+DEMO = ["matplotlib>=3.8", "scikit-learn>=1.4", *LATENCY]
 
 setuptools.setup(
     name="tf_lossprune",
@@ -50,6 +52,7 @@ setuptools.setup(
     ],
     extras_require={
         "test": TEST,
+        "latency": LATENCY,
         "report": REPORT,
         "demo": DEMO,
         "benchmarks": DEMO,

@@ -4,14 +4,17 @@ from tf_lossprune.allocation import AugmentedLagrangian, Projection, Schedule
 from tf_lossprune.budget import Budget
 from tf_lossprune.compress import CompressionResult, compress
 from tf_lossprune.cost import (
+    Latency,
+    LatencyTable,
     LayerTable,
     PeakMemory,
     Resource,
     SizeBytes,
     register_resource,
 )
-from tf_lossprune.deploy import to_litert
+from tf_lossprune.deploy import calibrate_latency, export_probes, to_litert
 from tf_lossprune.errors import InfeasibleBudgetError
+from tf_lossprune.frontier import compress_frontier
 from tf_lossprune.gates import (
     ClippedLinear,
     ConcreteDraw,
@@ -40,6 +43,8 @@ __all__ = [
     "Importance",
     "InfeasibleBudgetError",
     "Inspection",
+    "Latency",
+    "LatencyTable",
     "LayerTable",
     "PeakMemory",
     "Projection",
@@ -49,9 +54,12 @@ __all__ = [
     "SigmoidLog",
     "SizeBytes",
     "__version__",
+    "calibrate_latency",
     "check_rule",
     "compress",
+    "compress_frontier",
     "cost",
+    "export_probes",
     "inspect_model",
     "prune_model",
     "reestimate_statistics",

@@ -75,6 +75,19 @@ class Budget:
         """The `Resource` of this name."""
         return self._known[name]
 
+    def bind(self, channels):
+        """This budget, with what its resources measure of the dense model.
+
+        Args:
+            channels: `ChannelGraph`.
+        """
+        bound = {r.name: r for r in self.resources}
+        for name in self.limits:
+            resource = self._known[name].bind(channels)
+            if resource is not self._known[name]:
+                bound[name] = resource
+        return Budget(self.limits, bound.values())
+
     def shares(self, costs):
         """The limits as shares of the dense cost: dict, resource -> float.
 

@@ -68,7 +68,9 @@ def inspect_model(model, exclude=None, channel_multiple="auto", min_channels=1):
     channels = analyze(model, lambda layer: id(layer) in excluded)
     costs = cost_models(channels)
     sizes = [group.size for group in channels.groups]
-    smallest = minimum_widths(sizes, width_steps(sizes, channel_multiple), min_channels)
+    producers = [group.producers for group in channels.groups]
+    steps = width_steps(sizes, channel_multiple, producers)
+    smallest = minimum_widths(sizes, steps, min_channels)
     share = {}
     for name, cost in costs.items():
         saved = []

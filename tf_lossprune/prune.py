@@ -55,7 +55,8 @@ def prune_model(
             `layer -> bool`, true for layers to leave alone (the forms that
             `filters` takes in `keras.Model.quantize`).
         channel_multiple: int >= 1, widths become multiples of it; or `"auto"`, up
-            to 8 depending on the group's size.
+            to 8 depending on the group's size; or a dict from regular expressions
+            for layer names to those.
         min_channels: int >= 1, the fewest channels a group keeps.
         remove_blocks: bool, whether a group behind a skip path may lose all its
             channels: its block becomes the skip path (plus a constant, if what is

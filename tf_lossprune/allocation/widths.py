@@ -1,29 +1,37 @@
 """Whole widths which keep every budget, and which use it."""
 
 import math
+import re
 
 import numpy as np
 
 #: Fewest width steps a group should have before "auto" takes a larger multiple.
 AUTO_STEPS = 8
+#: Channels by which a group is widened at once where more may cost less.
+FARTHEST = 16
 
 
-def width_steps(sizes, channel_multiple):
+def width_steps(sizes, channel_multiple, producers=None):
     """The width granularity of each group.
 
     Args:
         sizes: int `[groups]`.
         channel_multiple: int >= 1; or `"auto"`: the largest of 8, 4, 2 and 1 that
             still leaves a group 8 widths to choose from (kernels of LiteRT work on
-            tiles of 4 or 8 channels, but a narrow layer cannot pay for them).
+            tiles of 4 or 8 channels, but a narrow layer cannot pay for them); or a
+            dict from regular expressions to those, for groups with a producer whose
+            name matches, the first that does; `"auto"` where none does.
+        producers: list `[groups]` of lists of layer names, for a dict.
 
     Returns:
         int array `[groups]`.
 
     Raises:
-        ValueError: for anything else.
+        ValueError: for anything else, or an expression that matches nothing.
     """
     sizes = np.asarray(sizes)
+    if isinstance(channel_multiple, dict):
+        return _steps_by_name(sizes, channel_multiple, producers)
     if channel_multiple == "auto":
         steps = np.ones(len(sizes), int)
         for multiple in (2, 4, 8):
@@ -35,10 +43,34 @@ def width_steps(sizes, channel_multiple):
         or channel_multiple < 1
     ):
         raise ValueError(
-            "Expected channel_multiple as a whole number of at least 1 or 'auto'. "
+            "Expected channel_multiple as a whole number of at least 1, 'auto', or a "
+            "dict from regular expressions for layer names to those. "
             f"Received: channel_multiple={channel_multiple!r}"
         )
     return np.full(len(sizes), int(channel_multiple))
+
+
+def _steps_by_name(sizes, multiples, producers):
+    steps = width_steps(sizes, "auto")
+    open_groups = np.ones(len(sizes), bool)
+    for pattern, multiple in multiples.items():
+        try:
+            found = [any(re.search(pattern, n) for n in names) for names in producers]
+        except (re.error, TypeError) as error:
+            raise ValueError(
+                "Expected regular expressions as keys of channel_multiple. "
+                f"Received: {pattern!r} ({error})"
+            ) from error
+        if not any(found):
+            names = [name for group in producers for name in group]
+            raise ValueError(
+                "Expected keys of channel_multiple that match a layer which makes "
+                f"prunable channels: {names}. Received: {pattern!r}"
+            )
+        chosen = open_groups & found
+        steps[chosen] = width_steps(sizes[chosen], multiple)
+        open_groups &= ~chosen
+    return steps
 
 
 def minimum_widths(sizes, steps, min_channels, blocks=()):
@@ -102,31 +134,46 @@ def fit_widths(ratios, costs, limits, steps, smallest, blocks=()):
     for _ in range(60):
         middle = math.sqrt(low * high)
         low, high = (middle, high) if fits(at(middle)) else (low, middle)
-    return _grow(at(low), ratios, sizes, steps, fits, blocks)
+    monotone = all(costs[name].monotone for name in limits)
+    reach = np.ones_like(steps) if monotone else -(-FARTHEST // steps)
+    return _grow(at(low), ratios, sizes, steps, fits, blocks, reach)
 
 
-def _grow(widths, ratios, sizes, steps, fits, blocks):
-    """Adds single steps where a group is furthest below its ratio, while they fit."""
+def _grow(widths, ratios, sizes, steps, fits, blocks, reach):
+    """Adds single steps where a group is furthest below its ratio, while they fit.
+
+    Of a group, up to `reach[k]` steps are tried at once: more may cost less.
+    """
     widths = widths.copy()
     open_groups = set(np.flatnonzero(widths < sizes))
     partners = {k: block for block in blocks for k in block}
     while open_groups:
         order = sorted(open_groups, key=lambda k: widths[k] / (ratios[k] * sizes[k]))
         for k in order:
-            larger = widths.copy()
-            more = [k] if widths[k] else partners.get(k, [k])
-            larger[more] = np.minimum(
-                (widths[more] // steps[more] + 1) * steps[more], sizes[more]
-            )
-            if fits(larger):
+            larger = _next_width(k, widths, sizes, steps, fits, partners, reach[k])
+            if larger is not None:
                 widths = larger
                 if widths[k] >= sizes[k]:
                     open_groups.discard(k)
                 break
-            open_groups.discard(k)  # costs only grow: it will not fit later
+            open_groups.discard(k)  # it will not fit later, as others only grow
         else:
             break
     return widths
+
+
+def _next_width(k, widths, sizes, steps, fits, partners, reach):
+    more = [k] if widths[k] else partners.get(k, [k])
+    for count in range(1, reach + 1):
+        larger = widths.copy()
+        larger[more] = np.minimum(
+            (widths[more] // steps[more] + count) * steps[more], sizes[more]
+        )
+        if fits(larger):
+            return larger
+        if (larger[more] == sizes[more]).all():
+            break
+    return None
 
 
 def choose_units(importance, groups, widths):

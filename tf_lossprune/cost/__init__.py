@@ -7,9 +7,10 @@ from tf_lossprune.cost.base import (
     Term,
     register_resource,
 )
+from tf_lossprune.cost.latency import Latency, LatencyTable
 from tf_lossprune.cost.macs import Macs
 from tf_lossprune.cost.memory import PeakMemory
-from tf_lossprune.cost.model import BilinearResource, CostModel, cost_models
+from tf_lossprune.cost.model import BilinearResource, CostModel, cost_models, plain
 from tf_lossprune.cost.params import Params
 from tf_lossprune.cost.size import SizeBytes
 from tf_lossprune.cost.table import LayerTable
@@ -19,6 +20,8 @@ __all__ = [
     "BilinearResource",
     "CostFunction",
     "CostModel",
+    "Latency",
+    "LatencyTable",
     "LayerTable",
     "Macs",
     "Params",
@@ -27,5 +30,6 @@ __all__ = [
     "SizeBytes",
     "Term",
     "cost_models",
+    "plain",
     "register_resource",
 ]

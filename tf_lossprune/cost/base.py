@@ -40,7 +40,10 @@ class CostFunction:
         name: string, the resource.
         sizes: int `[groups]`, the groups' sizes.
         dense: float, the cost at full widths.
+        monotone: bool, whether more channels never cost less.
     """
+
+    monotone = True
 
     def total(self, kept):
         """Cost at `kept` `[groups]` whole channels: a float."""
@@ -86,8 +89,17 @@ class Resource(Configurable):
         """Returns the `CostFunction` for a `ChannelGraph`."""
         raise NotImplementedError
 
-    def measure(self, model):
-        """The cost of a delivered `keras.Model`, if `measured`."""
+    def bind(self, channels):
+        """This resource with what it measures of the dense model, to be stored."""
+        return self
+
+    def measure(self, model, channels):
+        """The cost of a delivered `keras.Model`, if `measured`.
+
+        Args:
+            model: the compact model.
+            channels: `ChannelGraph` of the dense one.
+        """
         raise NotImplementedError
 
 

@@ -10,22 +10,12 @@ from tf_lossprune.cost.base import (
     Resource,
     register_resource,
 )
+from tf_lossprune.cost.fusion import merged_calls
 from tf_lossprune.cost.model import unit_counts
 from tf_lossprune.precision import check_precision
 
 #: Bytes of one activation.
 ACTIVATION_BYTES = {"fp32": 4, "fp16": 4, "int8": 1, "int8_fp32_io": 1}
-
-layers = keras.layers
-#: What the converter merges into the operation before it, or drops.
-MERGED = (
-    layers.BatchNormalization, layers.ReLU, layers.Dropout, layers.SpatialDropout1D,
-    layers.SpatialDropout2D, layers.SpatialDropout3D, layers.GaussianNoise,
-    layers.GaussianDropout, layers.AlphaDropout, layers.ActivityRegularization,
-    layers.Identity, layers.Flatten, layers.Reshape,
-)  # fmt: skip
-#: Activation functions that every LiteRT kernel can end with.
-MERGED_ACTIVATIONS = ("relu", "relu6", "linear")
 
 
 class LargestSum(CostFunction):
@@ -127,32 +117,17 @@ def _elements(channels, tensor):
 def _buffers(channels):
     """The tensors that need memory, and for each tensor which of them it is in."""
     graph = channels.graph
-    readers = graph.readers()
+    merged = merged_calls(graph)
     buffers = list(tree.flatten(graph.inputs))
     owner = {id(tensor): row for row, tensor in enumerate(buffers)}
-    made = set()  # outputs of operations, which others can be merged into
     for call in graph.calls:
-        source = call.inputs[0] if len(call.inputs) == 1 else None
-        merged = (
-            source is not None
-            and _is_merged(call.operation)
-            and readers[id(source)] == 1
-            and id(source) in made
-        )
         for tensor in call.outputs:
-            made.add(id(tensor))
-            if merged:
-                owner[id(tensor)] = owner[id(source)]
+            if id(call) in merged:
+                owner[id(tensor)] = owner[id(merged[id(call)].outputs[0])]
             else:
                 owner[id(tensor)] = len(buffers)
                 buffers.append(tensor)
     return buffers, owner
-
-
-def _is_merged(operation):
-    if type(operation) is layers.Activation:
-        return operation.activation.__name__ in MERGED_ACTIVATIONS
-    return type(operation) in MERGED
 
 
 def _alive(channels, buffers, owner):

@@ -21,6 +21,12 @@ def unit_counts(units, group_of, groups):
     return counts[1:], counts[0]
 
 
+def plain(value):
+    """A cost as a Python number: an int if it is a count."""
+    value = float(value)
+    return int(value) if value.is_integer() else value
+
+
 class CostModel(CostFunction):
     """`F(n) = sum_t coef_t * left_t(n) * right_t(n)`, each side linear in `n`.
 
@@ -43,8 +49,10 @@ class CostModel(CostFunction):
         self.coefficients = np.array([t.coefficient for t in terms], np.float64)
         self._left, self._left_fixed = self._side(terms, 0, group_of)
         self._right, self._right_fixed = self._side(terms, 1, group_of)
+        whole = np.array_equal(self.coefficients, np.rint(self.coefficients))
+        self._rounded = np.rint if whole else np.asarray
         self.dense = self.total(self.sizes)
-        share = self.coefficients / max(self.dense, 1)
+        share = self.coefficients / max(self.dense, 1e-12)
         self._weights = share.astype("float32")
         self._left32 = self._left.astype("float32")
         self._right32 = self._right.astype("float32")
@@ -73,14 +81,17 @@ class CostModel(CostFunction):
         return self.coefficients * left * right
 
     def total(self, kept):
-        """Cost at `kept` `[groups]` whole channels: a float, exact up to 2**53."""
-        return float(np.rint(self.per_term(kept).sum()))
+        """Cost at `kept` `[groups]` whole channels: a float.
+
+        Counts (whole coefficients) are exact up to 2**53.
+        """
+        return float(self._rounded(self.per_term(kept).sum()))
 
     def per_layer(self, kept):
         """Dict, layer name -> cost."""
         found = {}
         for layer, value in zip(self.layers, self.per_term(kept)):
-            found[layer] = found.get(layer, 0) + int(np.rint(value))
+            found[layer] = found.get(layer, 0) + plain(self._rounded(value))
         return found
 
     def gradient(self, kept):

@@ -4,7 +4,6 @@ import os
 import tempfile
 
 import keras
-import numpy as np
 
 from tf_lossprune.cost.base import (
     BYTES,
@@ -13,7 +12,9 @@ from tf_lossprune.cost.base import (
     register_resource,
     weight_terms,
 )
+from tf_lossprune.cost.fusion import folds_into_kernel, merged_calls
 from tf_lossprune.cost.model import CostModel
+from tf_lossprune.cost.probes import random_samples
 from tf_lossprune.precision import check_precision
 from tf_lossprune.surgery import copy_graph
 
@@ -84,32 +85,35 @@ class SizeBytes(Resource):
     def get_config(self):
         return {"precision": self.precision, "overhead": self.overhead}
 
-    def function(self, channels):
-        weights = CostModel(
-            self.name,
-            weight_terms(channels, self._bytes_of(channels)),
-            channels.group_of,
-            [group.size for group in channels.groups],
-        )
-        overhead = self.overhead
-        if overhead is None:
-            model, _ = copy_graph(channels.graph)
-            overhead = max(self.measure(model) - weights.dense, 0.0)
-        return FileSize(weights, overhead)
+    def bind(self, channels):
+        if self.overhead is not None:
+            return self
+        dense, _ = copy_graph(channels.graph)
+        measured = self.measure(dense, channels)
+        overhead = max(measured - self._weights(channels).dense, 0.0)
+        return SizeBytes(self.precision, overhead)
 
-    def measure(self, model):
+    def function(self, channels):
+        return FileSize(self._weights(channels), self.bind(channels).overhead)
+
+    def measure(self, model, channels):
         """Bytes of the file that `model` is converted to."""
         from tf_lossprune.deploy import to_litert
 
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "model.tflite")
             # The ranges that the data gives do not change the size.
-            data = None
-            if self.precision.startswith("int8"):
-                shape = [d or 1 for d in model.inputs[0].shape[1:]]
-                data = np.random.default_rng(0).normal(size=(4, *shape))
+            data = random_samples(model, self.precision)
             to_litert(model, path, self.precision, data)
             return os.path.getsize(path)
+
+    def _weights(self, channels):
+        return CostModel(
+            self.name,
+            weight_terms(channels, self._bytes_of(channels)),
+            channels.group_of,
+            [group.size for group in channels.groups],
+        )
 
     def _bytes_of(self, channels):
         kernel, bias = KERNEL_BYTES[self.precision], BIAS_BYTES[self.precision]
@@ -130,18 +134,12 @@ class SizeBytes(Resource):
 
 def _merged_normalizations(channels):
     """Ids of the batch normalisations that become the bias of a layer before them."""
-    readers = channels.graph.readers()
-    maker = {id(t): c.operation for c in channels.graph.calls for t in c.outputs}
-    found = set()
-    for call in channels.graph.calls:
-        if not isinstance(call.operation, keras.layers.BatchNormalization):
-            continue
-        source = call.inputs[0]
-        before = maker.get(id(source))
-        kernel = getattr(before, "kernel", None)
-        if kernel is not None and readers[id(source)] == 1 and not before.use_bias:
-            found.add(id(call.operation))
-    return found
+    merged = merged_calls(channels.graph)
+    return {
+        id(call.operation)
+        for call in channels.graph.calls
+        if folds_into_kernel(call, merged) and not merged[id(call)].operation.use_bias
+    }
 
 
 register_resource(SizeBytes())

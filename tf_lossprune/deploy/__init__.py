@@ -4,7 +4,18 @@ from tf_lossprune.deploy.benchmark import (
     LitertBenchmark,
     benchmark_litert,
     run_litert,
+    times_in_turns,
 )
+from tf_lossprune.deploy.calibrate import calibrate_latency, export_probes, this_device
 from tf_lossprune.deploy.litert import to_litert
 
-__all__ = ["LitertBenchmark", "benchmark_litert", "run_litert", "to_litert"]
+__all__ = [
+    "LitertBenchmark",
+    "benchmark_litert",
+    "calibrate_latency",
+    "export_probes",
+    "run_litert",
+    "this_device",
+    "times_in_turns",
+    "to_litert",
+]

@@ -111,10 +111,7 @@ def benchmark_litert(path, threads=1, runs=50, warmup=10):
         if value < least:
             raise ValueError(f"`{name}` must be at least {least}. Received: {value}")
     interpreter = _interpreter(path, threads)
-    rng = np.random.default_rng(0)
-    for source in interpreter.get_input_details():
-        value = rng.uniform(0.0, 1.0, source["shape"]).astype(source["dtype"])
-        interpreter.set_tensor(source["index"], value)
+    _fill_inputs(interpreter)
     for _ in range(warmup):
         interpreter.invoke()
     times = []
@@ -125,6 +122,55 @@ def benchmark_litert(path, threads=1, runs=50, warmup=10):
     p10, median, p90 = (float(value) for value in np.percentile(times, (10, 50, 90)))
     size = os.path.getsize(path)
     return LitertBenchmark(median, p10, p90, size, int(runs), int(threads))
+
+
+def times_in_turns(paths, threads=1, rounds=7, block_ms=10.0):
+    """Times several LiteRT files in turns, so that they meet the same disturbances.
+
+    Args:
+        paths: List of paths of `.tflite` files.
+        threads: Number of threads.
+        rounds: Number of turns; each file's median over the turns counts.
+        block_ms: About how long a file is run in one turn, in milliseconds.
+
+    Returns:
+        List of milliseconds of one call, in the order of `paths`.
+
+    Raises:
+        ImportError: If ai-edge-litert is missing.
+        TypeError: If an entry is not a path.
+        ValueError: If there is no such file, or `rounds` is below 1.
+
+    Example:
+        >>> dense_ms, compact_ms = times_in_turns(["dense.tflite", "compact.tflite"])
+    """
+    if rounds < 1:
+        raise ValueError(f"`rounds` must be at least 1. Received: {rounds!r}")
+    interpreters = [_interpreter(path, threads) for path in paths]
+    for interpreter in interpreters:
+        _fill_inputs(interpreter)
+    found = np.zeros((rounds, len(interpreters)))
+    for turn in range(rounds):
+        for index, interpreter in enumerate(interpreters):
+            found[turn, index] = _block_median(interpreter, block_ms)
+    return [float(time) for time in np.median(found, axis=0)]
+
+
+def _block_median(interpreter, block_ms):
+    interpreter.invoke()  # caches hold the file that was timed before
+    times, end = [], time.perf_counter() + block_ms / 1e3
+    while len(times) < 3 or time.perf_counter() < end:
+        start = time.perf_counter()
+        interpreter.invoke()
+        times.append((time.perf_counter() - start) * 1e3)
+    return np.median(times)
+
+
+def _fill_inputs(interpreter):
+    rng = np.random.default_rng(0)
+    for source in interpreter.get_input_details():
+        value = rng.uniform(0.0, 1.0, source["shape"]).astype(source["dtype"])
+        interpreter.set_tensor(source["index"], value)
 
 
 def _interpreter(path, threads):

@@ -83,6 +83,33 @@ def to_litert(model, path, precision="fp32", representative_data=None):
     return path
 
 
+def convert_operation(model, path, precision, samples):
+    """Writes a network of a single operation, in half the time `to_litert` takes.
+
+    Args:
+        model: functional `keras.Model` without state.
+        path: path of the file.
+        precision: string, as in `to_litert`.
+        samples: array of typical inputs for int8, or None.
+    """
+    import tensorflow as tf
+
+    @tf.function
+    def function(*inputs):
+        return model(inputs[0] if len(inputs) == 1 else list(inputs), training=False)
+
+    specs = [tf.TensorSpec((1, *t.shape[1:]), t.dtype) for t in model.inputs]
+    samples = None if samples is None else [x[None] for x in samples]
+    with _captured_stderr():
+        converter = tf.lite.TFLiteConverter.from_concrete_functions(
+            [function.get_concrete_function(*specs)], model
+        )
+        _set_precision(converter, precision, samples)
+        content = converter.convert()
+    with open(path, "wb") as file:
+        file.write(content)
+
+
 def _calibration(model, precision, data):
     """Batches of one sample each for the ranges of int8; None for floats."""
     if not check_precision(precision).startswith("int8"):

@@ -33,19 +33,10 @@ def plot_ratios(groups, path, title="Channels kept in each coupling group"):
     """
     rows = read_groups(groups)
     path = os.fspath(path)
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            "Pictures need matplotlib: pip install tf_lossprune[report]"
-        ) from error
     names, kept, totals, ratios = zip(*rows, strict=True)
     mean = sum(kept) / sum(totals)
     height = min(1.6 + 0.3 * len(rows), _TALLEST_INCHES)
-    # A figure of its own, so that the caller's pyplot state and backend stay as is.
-    figure = Figure(figsize=(8.0, height), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = agg_figure((8.0, height))
     axes = figure.add_subplot()
     places = range(len(rows))
     size = 9 if len(rows) <= 70 else 6
@@ -74,3 +65,24 @@ def plot_ratios(groups, path, title="Channels kept in each coupling group"):
     axes.tick_params(axis="y", length=0)
     figure.savefig(path, dpi=130)
     return path
+
+
+def agg_figure(size):
+    """A figure of its own: the caller's pyplot state and backend stay as they are.
+
+    Args:
+        size: `(width, height)` in inches.
+
+    Raises:
+        ImportError: If matplotlib is missing.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            "Pictures need matplotlib: pip install tf_lossprune[report]"
+        ) from error
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure

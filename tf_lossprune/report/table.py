@@ -5,8 +5,8 @@ from collections.abc import Mapping
 # Key, title, how to write a value, and what the last column compares.
 _ROWS = (
     ("accuracy", "accuracy", lambda value: f"{100 * value:.2f} %", "difference"),
-    ("macs", "MACs", lambda value: _scaled(value), "ratio"),
-    ("params", "parameters", lambda value: _scaled(value), "ratio"),
+    ("macs", "MACs", lambda value: scaled(value), "ratio"),
+    ("params", "parameters", lambda value: scaled(value), "ratio"),
     ("tflite_bytes", ".tflite bytes", lambda value: f"{value:,}", "ratio"),
     ("latency_ms", "median ms", lambda value: f"{value:.3f}", "ratio"),
 )
@@ -54,7 +54,7 @@ def comparison_table(dense, compact):
             f"`dense` and `compact` must share one of {known}. "
             f"Received: {sorted(dense)} and {sorted(compact)}"
         )
-    return _aligned(rows)
+    return aligned(rows)
 
 
 def ratio_table(groups):
@@ -80,7 +80,7 @@ def ratio_table(groups):
     for name, kept, total, ratio in read_groups(groups):
         bar = "#" * max(1, round(_BAR * ratio)) if kept else ""
         rows.append((name, f"{kept}/{total}", f"{ratio:.3f}", bar))
-    return _aligned(rows, left=(0, 3))
+    return aligned(rows, left=(0, 3))
 
 
 def read_groups(groups):
@@ -117,7 +117,7 @@ def read_groups(groups):
     return rows
 
 
-def _scaled(count):
+def scaled(count):
     """A count with three decimals and a decimal prefix: 40.813 M."""
     for prefix, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if count >= size:
@@ -125,7 +125,7 @@ def _scaled(count):
     return f"{count:,}"
 
 
-def _aligned(rows, left=(0,)):
+def aligned(rows, left=(0,)):
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:

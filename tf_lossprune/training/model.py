@@ -11,7 +11,7 @@ from tf_lossprune.allocation import (
     width_steps,
 )
 from tf_lossprune.budget import Budget
-from tf_lossprune.cost import cost_models
+from tf_lossprune.cost import cost_models, plain
 from tf_lossprune.errors import InfeasibleBudgetError
 from tf_lossprune.gates import GatedLayer
 from tf_lossprune.graph import analyze, removable_blocks, replay
@@ -71,13 +71,18 @@ class PrunedModel(training_step_class(), keras.Model):
                 "Expected a model with prunable channels, but every channel is "
                 f"frozen. Received: {template.name!r} ({reasons})"
             )
+        self.budget = self.budget.bind(self.channels)
         self.costs = cost_models(
             self.channels,
             dict.fromkeys(["macs", "params", *self.budget.limits]),
             self.budget.resources,
         )
         sizes = [group.size for group in self.channels.groups]
-        self._steps = width_steps(sizes, options.channel_multiple)
+        self._steps = width_steps(
+            sizes,
+            options.channel_multiple,
+            [group.producers for group in self.channels.groups],
+        )
         self._blocks = removable_blocks(self.channels) if options.remove_blocks else []
         self._smallest = minimum_widths(
             sizes, self._steps, options.min_channels, self._blocks
@@ -189,27 +194,52 @@ class PrunedModel(training_step_class(), keras.Model):
         self.gates.importance.assign(importance)
         if ratios is None:
             ratios = self._method_ratios(importance)
-        keep = self._keep_within_measured_budget(importance, ratios)
+        keep = self._choose(importance, ratios, self.budget)
         self.gates.kept.assign(keep.astype("float32"))
         self.gates.fixed.assign(1)
 
-    def _keep_within_measured_budget(self, importance, ratios):
+    def passed(self, budget):
+        """Whether the search has come down to a budget on the same resources."""
+        limits = ops.convert_to_numpy(self.gates.limits())
+        shares = self._with_resources(budget).shares(self.costs)
+        return all(limits[i] <= shares[n] + 1e-6 for i, n in enumerate(self.shares))
+
+    def snapshot(self, budget):
+        """Which units a looser budget on the same resources keeps, as learned so far.
+
+        Args:
+            budget: dict or `Budget`.
+
+        Returns:
+            bool `[num_units + 1]`.
+        """
+        budget = self._with_resources(budget)
+        shares = budget.shares(self.costs)
+        limits = np.array([shares[name] for name in self.shares], "float32")
+        importance = ops.convert_to_numpy(self.gates.current_importance())
+        ratios = ops.convert_to_numpy(self.gates.ratios(limits))
+        return self._choose(importance, ratios, budget)
+
+    def _with_resources(self, budget):
+        return Budget(Budget(budget).limits, self.budget.resources)
+
+    def _choose(self, importance, ratios, budget):
         """Chooses units; cuts more as long as the network, measured, costs too much.
 
         Counted resources need no second cut: they are exact.
         """
-        shares, self.recuts = dict(self.shares), 0
+        shares, self.recuts = budget.shares(self.costs), 0
         while True:
             widths = self.fit_widths(ratios, shares)
             keep = choose_units(importance, self.groups, widths)
-            excess = self._measured_excess(keep)
+            excess = self._measured_excess(keep, budget)
             if not excess:
                 return keep
             if self.recuts == MAX_RECUTS or (widths <= self._smallest).all():
                 raise InfeasibleBudgetError(
                     "The network breaks its budget when measured, and cutting more "
                     "channels did not help. Received: "
-                    f"{self.budget.limits}, exceeded by a factor of {excess}"
+                    f"{budget.limits}, exceeded by a factor of {excess}"
                 )
             self.recuts += 1
             for name, factor in excess.items():
@@ -232,14 +262,14 @@ class PrunedModel(training_step_class(), keras.Model):
             self._blocks,
         )
 
-    def _measured_excess(self, keep):
+    def _measured_excess(self, keep, budget):
         """Dict, resource -> factor by which the network with these units exceeds it."""
-        names = [n for n in self.shares if self.budget.resource(n).measured]
+        names = [n for n in budget.limits if budget.resource(n).measured]
         compact = cut(self.channels, keep) if names else None
         found = {}
         for name in names:
-            measured = self.budget.resource(name).measure(compact)
-            allowed = self.budget.allowed(name, self.costs[name])
+            measured = budget.resource(name).measure(compact, self.channels)
+            allowed = budget.allowed(name, self.costs[name])
             if measured > allowed:
                 found[name] = measured / allowed
         return found
@@ -266,15 +296,20 @@ class PrunedModel(training_step_class(), keras.Model):
         """Bool `[num_units + 1]`: which channel units are delivered."""
         return ops.convert_to_numpy(self.gates.kept.value) > 0.5
 
-    def kept_channels(self):
-        """Dict, group name -> (kept channels, all channels)."""
-        keep = self.kept_units()
+    def kept_channels(self, keep=None):
+        """Dict, group name -> (kept channels, all channels).
+
+        Args:
+            keep: bool `[num_units + 1]` or None, the units that stay; None: those
+                that are delivered.
+        """
+        keep = self.kept_units() if keep is None else keep
         return {g.name: (int(keep[g.units].sum()), g.size) for g in self.groups}
 
     def cost(self):
         """Dict, resource -> cost of the network with the kept channels."""
         kept = np.array([k for k, _ in self.kept_channels().values()])
-        return {name: int(model.total(kept)) for name, model in self.costs.items()}
+        return {name: plain(model.total(kept)) for name, model in self.costs.items()}
 
     def search_logs(self, draw):
         """What the progress bar shows: expected costs and the phase, as tensors."""

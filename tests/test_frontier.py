@@ -1,0 +1,125 @@
+"""Several budgets from one search."""
+
+import pathlib
+import tempfile
+
+import keras
+import numpy as np
+from absl.testing import parameterized
+
+import tf_lossprune
+from examples import models
+from tf_lossprune import report
+
+
+def data(count=96):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(count, 8, 8, 1)).astype("float32")
+    return x, rng.integers(0, 10, count)
+
+
+def frontier(model, budgets, **options):
+    x, y = data()
+    return tf_lossprune.compress_frontier(
+        model,
+        budgets,
+        (x, y),
+        (x, y),
+        batch_size=8,
+        optimizer=keras.optimizers.SGD(0.01),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        verbose=0,
+        jit_compile=False,
+        channel_multiple=1,
+        **options,
+    )
+
+
+class Steps(keras.callbacks.Callback):
+    """Counts training steps."""
+
+    count = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.count += 1
+
+
+class FrontierTest(parameterized.TestCase):
+    @parameterized.parameters(False, True)
+    def test_each_budget_holds_and_each_model_learns(self, distill):
+        model = models.digits_resnet(width=8)
+        models.randomize(model, 0)
+        before = model.get_weights()
+        steps = Steps()
+        budgets = [0.25, 0.7, 0.4]
+        found = frontier(
+            model,
+            budgets,
+            epochs=3,
+            search_epochs=1.5,
+            distill=distill,
+            callbacks=[steps],
+        )
+        self.assertEqual(steps.count, 36)  # one search, one fine-tuning for all
+        dense = tf_lossprune.cost(model)["macs"]
+        for share, (compact, result) in zip(budgets, found, strict=True):
+            macs = tf_lossprune.cost(compact)["macs"]
+            self.assertLessEqual(macs, share * dense)
+            self.assertGreater(macs, 0.93 * share * dense)
+            self.assertEqual(result.compact["macs"], macs)
+            self.assertEqual(result.budget, {"macs": share})
+            self.assertIn("accuracy", result.compact)
+            self.assertEqual(
+                sum(g["kept"] for g in result.groups[:1]),
+                compact.get_layer("stem_conv").filters,
+            )
+        for a, b in zip(before, model.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+    def test_members_do_not_disturb_each_other(self):
+        """A model that learns beside others ends as if it had learned alone."""
+        x, y = data(64)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        found = []
+        for count in (1, 2):
+            keras.utils.set_random_seed(0)
+            members = [models.digits_resnet(width=8) for _ in range(count)]
+            for index, member in enumerate(members):
+                models.randomize(member, index)
+                member.compile("sgd", loss)
+            team = tf_lossprune.run.Team(members, members[0], None, 0.0)
+            team.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss)
+            team.fit(x, y, batch_size=16, epochs=2, shuffle=False, verbose=0)
+            found.append(members[0].get_weights())
+        for a, b in zip(*found, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+    def test_table_and_plot(self):
+        model = models.digits_resnet(width=8)
+        found = frontier(model, [0.5, {"macs": "25%"}], epochs=1, search_epochs=0.5)
+        results = [result for _, result in found]
+        table = report.frontier_table(results)
+        self.assertRegex(table.splitlines()[1], "dense .* 1.000 ")
+        self.assertLen(table.splitlines(), 4)
+        with tempfile.TemporaryDirectory() as folder:
+            path = report.plot_frontier(results, pathlib.Path(folder) / "f.png")
+            self.assertGreater(pathlib.Path(path).stat().st_size, 5000)
+        with self.assertRaisesRegex(ValueError, "Received: "):
+            report.frontier_table(results, metric="auc")
+
+    @parameterized.parameters(
+        ([], {}, "list of budgets"),
+        (0.5, {}, "list of budgets"),
+        ([0.5, {"params": 0.5}], {}, "same resources"),
+        (
+            [{"macs": 0.5, "params": 0.3}, {"macs": 0.4, "params": 0.5}],
+            {},
+            "tighter .* all",
+        ),
+        ([0.5], {"method": "uniform"}, "no search"),
+        ([0.5, 0.001], {}, "cannot be met"),
+    )
+    def test_bad_budgets(self, budgets, options, message):
+        with self.assertRaisesRegex(ValueError, f"(?s){message}.*Received: "):
+            frontier(models.digits_resnet(width=8), budgets, **options)

@@ -1,0 +1,421 @@
+"""Milliseconds of one inference, from measurements of single operations."""
+
+import csv
+import functools
+import json
+import os
+import tempfile
+
+import keras
+import numpy as np
+from keras import ops
+
+from tf_lossprune.cost.base import (
+    MILLISECONDS,
+    CostFunction,
+    Resource,
+    Term,
+)
+from tf_lossprune.cost.model import CostModel, unit_counts
+from tf_lossprune.cost.probes import (
+    channel_entries,
+    executed_calls,
+    random_samples,
+    signature,
+    width_bin,
+)
+from tf_lossprune.graph import analyze
+from tf_lossprune.precision import check_precision
+
+#: Names of the two rows that are no operations: an empty file and the network.
+OVERHEAD, NETWORK = "overhead", "network"
+COLUMNS = ("file", "signature", "inputs", "outputs", "count", "milliseconds")
+
+
+@keras.saving.register_keras_serializable(package="tf_lossprune")
+class LatencyTable:
+    """How long a device takes for the operations of a model, at several widths.
+
+    Made by `calibrate_latency`, or read with `load` from a file that was made on
+    another device. See `OperationTime` for what is between the measured widths.
+
+    Args:
+        rows: list of `(signature, inputs, outputs, count, milliseconds)`: an
+            operation, its channels, how often the dense model has it at these
+            widths, and its time. The rows `"overhead"` (a file that does nothing)
+            and `"network"` (the dense model) are no operations.
+        device: dict that says what was measured, with `"precision"` and
+            `"threads"`.
+
+    Raises:
+        ValueError: for rows without measured times.
+    """
+
+    def __init__(self, rows, device):
+        self.device = dict(device)
+        check_precision(self.device.setdefault("precision", "fp32"))
+        self.device.setdefault("threads", 1)
+        self.rows = [
+            (str(s), int(i), int(o), int(n), float(ms)) for s, i, o, n, ms in rows
+        ]
+        if not self.rows or not all(
+            np.isfinite(row[-1]) and row[-1] > 0 for row in self.rows
+        ):
+            raise ValueError(
+                "Expected a time above 0 milliseconds in every row of a latency "
+                f"table. Received: {self.rows[:3]}"
+            )
+        self.overhead = min((r[-1] for r in self.rows if r[0] == OVERHEAD), default=0.0)
+        self._points, self._operations = {}, {}
+        for text, given, made, _, time in self.rows:
+            self._points.setdefault(text, []).append((given, made, time))
+
+    @functools.cached_property
+    def scale(self):
+        """The dense model's measured time as a multiple of its operations' times."""
+        network = [row[-1] for row in self.rows if row[0] == NETWORK]
+        predicted = 0.0
+        for text, given, made, count, _ in self.rows:
+            if count and text not in (OVERHEAD, NETWORK):
+                predicted += count * self.operation(text)(given, made)
+        if not network or predicted <= 0:
+            return 1.0
+        return max(network[0] - self.overhead, 1e-5) / predicted
+
+    def operation(self, text):
+        """The `OperationTime` of a signature; None if it was not measured."""
+        if text not in self._operations and text in self._points:
+            points = np.array(self._points[text], float)
+            points[:, 2] = np.maximum(points[:, 2] - self.overhead, 1e-5)
+            self._operations[text] = OperationTime(points)
+        return self._operations.get(text)
+
+    def predict(self, model):
+        """Milliseconds that a model should take on the device.
+
+        Args:
+            model: functional `keras.Model` of operations that the table has, at any
+                width.
+
+        Raises:
+            ValueError: if the table lacks an operation.
+        """
+        return Latency(self, measure=False).function(analyze(model)).dense
+
+    def save(self, path):
+        """Writes the table to a `.json` file.
+
+        Args:
+            path: path of the file.
+
+        Returns:
+            The path.
+        """
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(self.get_config(), file, indent=1)
+        return path
+
+    @classmethod
+    def load(cls, path, device=None):
+        """Reads a table from a `.json` file, or from the `.csv` of `export_probes`.
+
+        Args:
+            path: path of the file.
+            device: dict or None, what a `.csv` file was measured on.
+
+        Raises:
+            ValueError: if the file is missing, cannot be read, or lacks times.
+        """
+        try:
+            with open(path, encoding="utf-8", newline="") as file:
+                if str(path).endswith(".csv"):
+                    rows = [
+                        tuple(row[column] for column in COLUMNS[1:])
+                        for row in csv.DictReader(file)
+                    ]
+                    config = {"rows": rows, "device": device or {}}
+                else:
+                    config = json.load(file)
+            return cls(config["rows"], config["device"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                "Expected a latency table: a .json file of `LatencyTable.save`, or "
+                "the probes.csv of `export_probes` with a time in each row of its "
+                f"column 'milliseconds'. Received: {path!r} "
+                f"({type(error).__name__}: {error})"
+            ) from error
+
+    def get_config(self):
+        return {"rows": [list(row) for row in self.rows], "device": self.device}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+class OperationTime:
+    """Milliseconds of an operation by its input and output channels.
+
+    At each measured number of output channels time is linear in the input
+    channels; between those numbers it is interpolated. Kernels compute whole tiles
+    of output channels, and other kernels may run below one tile, so that 12
+    channels can take longer than 16: `width_bin` says what is measured apart.
+
+    Args:
+        points: float `[points, 3]`: inputs, outputs, milliseconds.
+
+    Attributes:
+        coefficients: `(a, b, c, d)` of the smooth `a + b in + c out + d in out`
+            that is nearest to all points (ECC's model of energy, Yang et al.,
+            CVPR 2019, arXiv 1812.01803).
+    """
+
+    def __init__(self, points):
+        given, made, times = points.T
+        bins = np.array([width_bin(int(width)) for width in made])
+        pairs = len({*zip(bins, given)}), len({*bins})
+        # Inputs that follow the outputs (depthwise, sums): no kernel, no tiles.
+        self._tied = pairs[0] == pairs[1] and np.ptp(given) > 0
+        bins = made if self._tied else bins
+        self._bins = np.unique(bins)
+        self._lines = np.array(
+            [_bilinear(given[bins == k], 0.0, times[bins == k])[:2] for k in self._bins]
+        )
+        self.coefficients = _bilinear(given, made, times)
+        self._seen = {}
+
+    def __call__(self, given, made):
+        """Milliseconds at whole numbers of input and output channels."""
+        key = given, made
+        if key not in self._seen:
+            times = self._lines @ (1.0, given)
+            width, widest = made if self._tied else width_bin(int(made)), self._bins[-1]
+            beyond = max(width / widest, 1.0)
+            self._seen[key] = float(np.interp(width, self._bins, times) * beyond)
+        return self._seen[key]
+
+
+def _bilinear(given, made, times):
+    """Coefficients `(a, b, c, d)`, at least 0, with the least relative errors."""
+    from scipy.optimize import nnls
+
+    made = np.broadcast_to(made, given.shape)
+    features = np.stack([np.ones_like(given), given, made, given * made], 1)
+    # What never varies is left to the constant.
+    moving = np.ptp(features, axis=0) > 0
+    moving[0] = True
+    weighted = features[:, moving] / times[:, None]
+    scale = weighted.max(axis=0)  # for a well conditioned problem
+    found = np.zeros(4)
+    found[moving] = nnls(weighted / scale, np.ones_like(times))[0] / scale
+    return found
+
+
+class LatencyFunction(CostFunction):
+    """A sum over operations of their times, plus what the runtime takes.
+
+    The total is that of whole channels, steps included; the expectation for ratios
+    is smooth and meets it at full widths. An operation without channels is free.
+
+    Args:
+        operations: list of `(layer name, OperationTime, input units, output
+            units)`.
+        overhead: float, milliseconds that do not depend on widths.
+        group_of: int `[num_units + 1]`.
+        sizes: int `[groups]`.
+        scale: float, factor of all operations' times.
+        dense: float or None, measured milliseconds at full widths, from which the
+            scale follows.
+    """
+
+    name = "latency_ms"
+    monotone = False
+
+    def __init__(self, operations, overhead, group_of, sizes, scale=1.0, dense=None):
+        self.sizes = np.asarray(sizes)
+        self._operations = [(layer, time) for layer, time, *_ in operations]
+        self._sides = [
+            self._counts([entry[side] for entry in operations], group_of)
+            for side in (2, 3)
+        ]
+        self._overhead, self._scale = overhead, 1.0
+        predicted = sum(self._milliseconds(self.sizes))
+        if dense is not None:
+            scale = max(dense - overhead, 1e-6) / max(predicted, 1e-6)
+        self._scale = scale
+        self.dense = self.total(self.sizes)
+        self._share = predicted * scale / max(self.dense, 1e-12)
+        self._smooth = self._smooth_part(operations, group_of)
+
+    def _counts(self, units, group_of):
+        groups = len(self.sizes)
+        counted = [unit_counts(u, group_of, groups) for u in units]
+        per_kept = np.array([c for c, _ in counted]).reshape(-1, groups)
+        fixed = np.array([always for _, always in counted], float)
+        return per_kept / np.maximum(self.sizes, 1), fixed
+
+    def _smooth_part(self, operations, group_of):
+        terms = []
+        for layer, time, given, made in operations:
+            a, b, c, d = time.coefficients
+            full = a + b * len(given) + c * len(made) + d * len(given) * len(made)
+            factor = time(len(given), len(made)) / full if full else 0.0
+            for value, factors in (
+                (a, ()), (b, (given,)), (c, (made,)), (d, (given, made)),
+            ):  # fmt: skip
+                if value * factor:
+                    terms.append(Term(layer, value * factor, factors))
+        return CostModel(self.name, terms, group_of, self.sizes)
+
+    def _milliseconds(self, kept):
+        kept = np.asarray(kept, np.float64)
+        given, made = (np.rint(matrix @ kept + fixed) for matrix, fixed in self._sides)
+        return [
+            self._scale * time(i, o) if i and o else 0.0
+            for (_, time), i, o in zip(self._operations, given.tolist(), made.tolist())
+        ]
+
+    def total(self, kept):
+        return float(self._overhead + sum(self._milliseconds(kept)))
+
+    def per_layer(self, kept):
+        found = {}
+        for (layer, _), value in zip(self._operations, self._milliseconds(kept)):
+            found[layer] = found.get(layer, 0.0) + value
+        return found
+
+    def fraction(self, ratios):
+        fixed = 1.0 - self._share
+        return ops.cast(self._smooth.fraction(ratios) * self._share + fixed, "float32")
+
+    def gradient_fraction(self, ratios):
+        return self._smooth.gradient_fraction(ratios) * self._share
+
+
+@keras.saving.register_keras_serializable(package="tf_lossprune")
+class Latency(Resource):
+    """Milliseconds of one inference on a device that was measured.
+
+    Where the table was made on this machine, the dense model is timed when it is
+    wrapped, which sets the scale, and every network is timed before it is
+    delivered, in turns with the dense one, so that it does not matter how busy the
+    machine is at the moment; if it is too slow, more channels are cut. For another
+    device the table's prediction counts.
+
+    Args:
+        table: `LatencyTable`, or the path of its file.
+        measure: `"auto"` (measure if the table is of this machine), a bool, or a
+            function from the path of a `.tflite` file to milliseconds on the device.
+        dense: float or None, milliseconds of the dense model; None: measured when
+            the model is wrapped, else as the table says.
+
+    Raises:
+        TypeError: for another kind of table.
+        ValueError: if the file cannot be read.
+
+    Example:
+
+    ```python
+    table = tf_lossprune.calibrate_latency(model)
+    budget = tf_lossprune.Budget({"latency_ms": "4 ms"},
+                                 resources=[tf_lossprune.Latency(table)])
+    pruned = tf_lossprune.prune_model(model, budget)
+    ```
+    """
+
+    name = "latency_ms"
+    unit = "ms"
+    units = MILLISECONDS
+
+    def __init__(self, table, measure="auto", dense=None):
+        if isinstance(table, (str, os.PathLike)):
+            table = LatencyTable.load(table)
+        if not isinstance(table, LatencyTable):
+            raise TypeError(
+                "Expected a LatencyTable or the path of its file; "
+                "`calibrate_latency(model)` makes one. "
+                f"Received: {table!r} (of type {type(table).__name__})"
+            )
+        if (
+            measure != "auto"
+            and not isinstance(measure, bool)
+            and not callable(measure)
+        ):
+            raise TypeError(
+                "Expected measure as 'auto', a bool or a function from a path to "
+                f"milliseconds. Received: {measure!r}"
+            )
+        self.table = table
+        self.dense = dense
+        self._measure = measure
+        self.measured = bool(measure)
+        if measure == "auto":
+            from tf_lossprune.deploy.calibrate import this_device
+
+            device = this_device()
+            self.measured = all(table.device.get(k) == device[k] for k in device)
+
+    def get_config(self):
+        # A function belongs to the process, the device at hand to the machine.
+        measure = "auto" if callable(self._measure) else self._measure
+        return {
+            "table": keras.saving.serialize_keras_object(self.table),
+            "measure": measure,
+            "dense": self.dense,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        config["table"] = keras.saving.deserialize_keras_object(config["table"])
+        return cls(**config)
+
+    def bind(self, channels):
+        if not self.measured or self.dense is not None:
+            return self
+        return Latency(self.table, self._measure, self._time(channels)[0])
+
+    def measure(self, model, channels):
+        """Milliseconds of `model`, at the speed the dense model had when wrapped."""
+        dense, compact = self._time(channels, model)
+        return compact if callable(self._measure) else compact * self.dense / dense
+
+    def _time(self, channels, *models):
+        """Milliseconds of the dense model and of further ones, timed in turns."""
+        from tf_lossprune.deploy import times_in_turns, to_litert
+        from tf_lossprune.surgery import copy_graph
+
+        precision = self.table.device["precision"]
+        models = [copy_graph(channels.graph)[0], *models]
+        with tempfile.TemporaryDirectory() as folder:
+            paths = [os.path.join(folder, f"{k}.tflite") for k in range(len(models))]
+            for model, path in zip(models, paths):
+                to_litert(model, path, precision, random_samples(model, precision))
+            if callable(self._measure):
+                return [float(self._measure(path)) for path in paths]
+            return times_in_turns(paths, self.table.device["threads"])
+
+    def function(self, channels):
+        operations = []
+        for call in executed_calls(channels):
+            time = self.table.operation(signature(channels, call))
+            if time is None:
+                raise ValueError(
+                    "The latency table does not fit this model: it has no time for "
+                    f"{type(call.operation).__name__} {call.operation.name!r} with "
+                    f"inputs of {[t.sample_shape for t in call.inputs]}. Calibrate "
+                    "with this model at this input size (`calibrate_latency`, or "
+                    "`export_probes` for another device). Received: a table of "
+                    f"{len(self.table.rows)} rows for {self.table.device}"
+                )
+            given = channel_entries(channels, call.inputs)
+            made = channel_entries(channels, call.outputs)
+            operations.append((call.operation.name, time, given, made))
+        return LatencyFunction(
+            operations,
+            self.table.overhead,
+            channels.group_of,
+            [group.size for group in channels.groups],
+            self.table.scale,
+            self.dense,
+        )

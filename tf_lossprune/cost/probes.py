@@ -1,0 +1,231 @@
+"""Networks of one operation, over the widths that it may get.
+
+They are what a device's latency is measured on: each operation of a model that the
+runtime executes, at several numbers of input and output channels.
+"""
+
+import dataclasses
+import itertools
+import json
+
+import keras
+import numpy as np
+from keras import tree
+
+from tf_lossprune.cost.fusion import folds_into_kernel, merged_calls
+from tf_lossprune.graph.replay import Cloner
+from tf_lossprune.graph.trace import Tensor
+
+#: Kept shares of the input channels; time is linear in them.
+INPUT_SHARES = (1.0, 0.25)
+#: Kernels work on tiles of up to this many output channels; up to `FINE` channels,
+#: widths inside a tile are measured apart from whole ones.
+TILE, FINE = 8, 32
+#: Output channels that are measured, where the operation has more.
+WIDTHS = (
+    4, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 96, 128, 192, 256, 384, 512, 768,
+    1024, 1536, 2048,
+)  # fmt: skip
+#: Entries of a layer's config that do not change how long it takes.
+_NO_MATTER = ("name", "dtype", "trainable", "build_config", "seed", "momentum")
+_NO_MATTER_ENDINGS = ("_initializer", "_regularizer", "_constraint")
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe:
+    """A network of one operation.
+
+    Attributes:
+        signature: string, which operation; equal ones are measured once.
+        inputs: int, channels of its inputs.
+        outputs: int, channels of its output.
+        build: function without arguments that returns the `keras.Model`.
+    """
+
+    signature: str
+    inputs: int
+    outputs: int
+    build: object
+
+
+def executed_calls(channels):
+    """The calls that the runtime executes, those merged into others left out.
+
+    Args:
+        channels: `ChannelGraph`.
+
+    Returns:
+        A list of `Call`s.
+    """
+    merged = merged_calls(channels.graph)
+    return [
+        call
+        for call in channels.graph.calls
+        if id(call) not in merged
+        or (
+            isinstance(call.operation, keras.layers.BatchNormalization)
+            and not folds_into_kernel(call, merged)
+        )
+    ]
+
+
+def signature(channels, call):
+    """Text that is equal for calls which differ in nothing but their widths.
+
+    Args:
+        channels: `ChannelGraph`.
+        call: `Call` of its graph.
+    """
+    widths = channels.record(call.operation).config
+    config = {
+        key: value
+        for key, value in call.operation.get_config().items()
+        if key not in (*widths, *_NO_MATTER) and not key.endswith(_NO_MATTER_ENDINGS)
+    }
+
+    def shown(x):
+        if isinstance(x, Tensor):
+            return "tensor"
+        return x if isinstance(x, (int, float, str, type(None))) else type(x).__name__
+
+    parts = {
+        "class": type(call.operation).__name__,
+        "config": config,
+        "inputs": [_without_channels(channels, call, t) for t in call.inputs],
+        "arguments": tree.map_structure(shown, [call.args, call.kwargs]),
+    }
+    return json.dumps(parts, sort_keys=True, default=str)
+
+
+def _without_channels(channels, call, tensor):
+    """The sample's shape, with a star where channels lie."""
+    labels, shape = channels.labels[id(tensor)], list(tensor.sample_shape)
+    first = getattr(call.operation, "data_format", None) == "channels_first"
+    varying = [axis for axis, size in enumerate(labels.shape) if size > 1]
+    for axis in varying or ([0 if first else -1] if shape else []):
+        shape[axis] = "*"
+    return shape
+
+
+def channel_entries(channels, tensors):
+    """The units of some tensors' channels, one entry a channel.
+
+    Args:
+        channels: `ChannelGraph`.
+        tensors: list of `Tensor`s of its graph.
+
+    Returns:
+        int array: where a tensor's labels do not vary, its last axis counts.
+    """
+    found = []
+    for tensor in tensors:
+        labels = channels.labels[id(tensor)].reshape(-1)
+        if labels.size == 1:
+            size = tensor.sample_shape[-1] if tensor.sample_shape else 1
+            labels = np.broadcast_to(labels, (size or 1,))
+        found.append(labels)
+    return np.concatenate(found)
+
+
+def call_probes(channels, call):
+    """The probes of one call over the grid of widths.
+
+    Args:
+        channels: `ChannelGraph`.
+        call: `Call` of its graph.
+
+    Returns:
+        A list of `Probe`s with distinct numbers of channels, the dense one first.
+    """
+    given = channel_entries(channels, call.inputs)
+    made = channel_entries(channels, call.outputs)
+    groups_in = set(channels.group_of[given]) - {-1}
+    groups_out = set(channels.group_of[made]) - {-1} - groups_in
+    text, found = signature(channels, call), {}
+    if groups_out:
+        shares = itertools.product(INPUT_SHARES, _width_shares(len(made)))
+    else:
+        shares = ((share, share) for share in _width_shares(len(made)))
+    if groups_in and not channels.group_of[made].max() >= 0:
+        shares = ((share, 1.0) for share in INPUT_SHARES)
+    for share_in, share_out in shares:
+        keep = np.ones(channels.num_units + 1, bool)
+        for groups, share in ((groups_in, share_in), (groups_out, share_out)):
+            for k in groups:
+                units = channels.groups[k].units
+                keep[units[max(1, round(share * len(units))) :]] = False
+        key = int(keep[given].sum()), int(keep[made].sum())
+        if key not in found:
+            build = _builder(channels, call, keep)
+            found[key] = Probe(text, *key, build)
+    return list(found.values())
+
+
+def _width_shares(size):
+    bins = {width_bin(size): size}
+    for width in WIDTHS:
+        if width < size:
+            bins.setdefault(width_bin(width), width)
+    return [width / size for width in sorted(bins.values(), reverse=True)]
+
+
+def width_bin(width):
+    """The measured width that stands for a number of output channels.
+
+    Args:
+        width: int.
+
+    Returns:
+        The width itself if it is whole tiles; else the middle of its tile, or the
+        next whole tiles where layers are wide.
+    """
+    if width % TILE == 0:
+        return width
+    if width < FINE:
+        return width // TILE * TILE + TILE // 2
+    return -(-width // TILE) * TILE
+
+
+def _builder(channels, call, keep):
+    def build():
+        cloner = Cloner()
+        inputs = {}
+        for tensor in call.inputs:
+            if id(tensor) not in inputs:
+                shape = _kept_shape(tensor, channels.labels[id(tensor)], keep)
+                inputs[id(tensor)] = keras.Input(shape, dtype=tensor.dtype)
+        args, kwargs = tree.map_structure(
+            lambda x: inputs[id(x)] if isinstance(x, Tensor) else x,
+            [call.args, call.kwargs],
+        )
+        record = channels.record(call.operation)
+        if id(call) in record.arguments:
+            units, function = record.arguments[id(call)]
+            args = function(list(args), keep[units])
+        config = {k: f(keep[units]) for k, (units, f) in record.config.items()}
+        outputs = cloner(call.operation, **config)(*args, **kwargs)
+        return keras.Model(list(inputs.values()), outputs, name="probe")
+
+    return build
+
+
+def _kept_shape(tensor, labels, keep):
+    shape = list(tensor.sample_shape)
+    for axis, size in enumerate(labels.shape):
+        if size > 1:
+            others = tuple(a for a in range(labels.ndim) if a != axis)
+            shape[axis] = int(keep[labels].any(axis=others).sum())
+    return tuple(shape)
+
+
+def random_samples(model, precision):
+    """Inputs for int8 ranges, where only speed or size counts; None for floats.
+
+    Args:
+        model: `keras.Model` with one input.
+        precision: string.
+    """
+    if not precision.startswith("int8"):
+        return None
+    shape = [d or 1 for d in model.inputs[0].shape[1:]]
+    return np.random.default_rng(0).normal(size=(4, *shape)).astype("float32")

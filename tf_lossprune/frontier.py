@@ -1,0 +1,194 @@
+"""Several budgets from one search: accuracy against cost."""
+
+import numbers
+import time
+
+import keras
+
+from tf_lossprune.budget import Budget
+from tf_lossprune.compress import CompressionResult
+from tf_lossprune.methods import find_method
+from tf_lossprune.prune import prune_model, strip_pruning
+from tf_lossprune.run import Run
+from tf_lossprune.surgery import cut
+
+
+def compress_frontier(
+    model,
+    budgets,
+    train,
+    validation=None,
+    *,
+    epochs=5,
+    batch_size=None,
+    optimizer=None,
+    loss=None,
+    metrics=None,
+    search_epochs=None,
+    distill=False,
+    temperature=3.0,
+    statistics_batches=32,
+    callbacks=None,
+    jit_compile="auto",
+    verbose="auto",
+    **prune_options,
+):
+    """Compresses a model to several budgets with one search.
+
+    The search comes down to the tightest budget once, and the widths (with the
+    weights of that moment) are taken as it passes each of the others. The compact
+    models are then fine-tuned side by side: every batch is read, augmented and
+    shown to the teacher once for all of them.
+
+    Args:
+        model: built functional or Sequential `keras.Model`; not changed.
+        budgets: list of budgets: dicts or `Budget`s on the same resources, or
+            floats, shares of the MACs. Of any two, one must be the tighter in all
+            resources.
+        train, validation, epochs, batch_size, optimizer, loss, metrics,
+            search_epochs, distill, temperature, statistics_batches, callbacks,
+            jit_compile, verbose: as in `compress`; `epochs` are those of each
+            model, the common search included. Gradients are clipped over all
+            models together, if the optimizer has `global_clipnorm`.
+        **prune_options: further arguments of `prune_model`.
+
+    Returns:
+        List of `(compact model, CompressionResult)` in the order of `budgets`. The
+        seconds in the results are those of the whole run.
+
+    Raises:
+        TypeError, ValueError, InfeasibleBudgetError: as `compress`; ValueError if
+            the budgets are no such list, or for a method without a search.
+
+    Example:
+
+    ```python
+    found = tf_lossprune.compress_frontier(
+        model, [0.5, 0.25, 0.125], train, val, epochs=5, optimizer=optimizer, loss=loss)
+    print(tf_lossprune.report.frontier_table([result for _, result in found]))
+    ```
+    """
+    if find_method(prune_options.get("method", "loss")).one_shot:
+        raise ValueError(
+            "Expected method='loss': one-shot methods have no search to share, so "
+            "call `compress` for each budget. Received: "
+            f"method={prune_options['method']!r}"
+        )
+    budgets = _read(budgets)
+    run = Run(
+        model,
+        train,
+        validation,
+        epochs=epochs,
+        batch_size=batch_size,
+        optimizer=optimizer,
+        loss=loss,
+        metrics=metrics,
+        searching=True,
+        search_epochs=search_epochs,
+        distill=distill,
+        temperature=temperature,
+        statistics_batches=statistics_batches,
+        callbacks=callbacks,
+        jit_compile=jit_compile,
+        verbose=verbose,
+    )
+    options = run.prune_options(prune_options)
+    start = time.perf_counter()
+    probe = prune_model(model, budgets[0], **options)
+    order = _by_tightness(budgets, probe)
+    tightest = order[-1]
+    pruned = probe
+    if tightest:
+        pruned = prune_model(model, budgets[tightest], **options)
+    snapshots = Snapshots([(index, budgets[index]) for index in order[:-1]])
+    search = run.search(pruned, [snapshots])
+    snapshots.take_rest()
+    found = {
+        **snapshots.found,
+        tightest: (strip_pruning(pruned), pruned.kept_units()),
+    }
+    searched = time.perf_counter()
+    compacts = [found[index][0] for index in range(len(budgets))]
+    for compact in compacts:
+        run.refresh_statistics(compact)
+    stripped = time.perf_counter()
+    fine_tune = run.fine_tune(compacts)
+    seconds = {
+        "search": searched - start,
+        "strip": stripped - searched,
+        "fine_tune": time.perf_counter() - stripped,
+    }
+    dense = run.figures(run.dense)
+    results = []
+    for index, compact in enumerate(compacts):
+        groups = pruned.kept_channels(found[index][1])
+        results.append(
+            CompressionResult.of(
+                budgets[index],
+                groups,
+                dense,
+                run.figures(compact),
+                {"search": search, "fine_tune": fine_tune},
+                seconds,
+            )
+        )
+    return list(zip(compacts, results))
+
+
+class Snapshots(keras.callbacks.Callback):
+    """Cuts compact models as the search passes their budgets.
+
+    Args:
+        budgets: list of `(key, Budget)`, the loosest first.
+
+    Attributes:
+        found: dict, key -> (compact model, kept units).
+    """
+
+    def __init__(self, budgets):
+        super().__init__()
+        self._open = list(budgets)
+        self.found = {}
+
+    def on_train_batch_end(self, batch, logs=None):
+        while self._open and self.model.passed(self._open[0][1]):
+            self._take()
+
+    def take_rest(self):
+        """Takes those that the search came to at its very end."""
+        while self._open:
+            self._take()
+
+    def _take(self):
+        key, budget = self._open.pop(0)
+        keep = self.model.snapshot(budget)
+        self.found[key] = cut(self.model.channels, keep), keep
+
+
+def _read(budgets):
+    if not isinstance(budgets, (list, tuple)) or not budgets:
+        raise ValueError(
+            "Expected a list of budgets such as [0.5, 0.25]. Received: "
+            f"{budgets!r} (of type {type(budgets).__name__})"
+        )
+    found = [Budget({"macs": b} if isinstance(b, numbers.Real) else b) for b in budgets]
+    if any(set(b.limits) != set(found[0].limits) for b in found):
+        raise ValueError(
+            "Expected budgets on the same resources. Received: "
+            f"{[b.limits for b in found]}"
+        )
+    return found
+
+
+def _by_tightness(budgets, pruned):
+    """Indices of the budgets, the loosest first."""
+    shares = [b.shares(pruned.costs) for b in budgets]
+    order = sorted(range(len(budgets)), key=lambda k: -sum(shares[k].values()))
+    for looser, tighter in zip(order, order[1:]):
+        if any(shares[tighter][n] > shares[looser][n] for n in shares[looser]):
+            raise ValueError(
+                "Expected budgets of which each is tighter than the one before in all "
+                f"resources. Received: {[b.limits for b in budgets]}"
+            )
+    return order

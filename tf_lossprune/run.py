@@ -1,0 +1,296 @@
+"""What `compress` and `compress_frontier` share: one job from data to figures."""
+
+import math
+import numbers
+
+import keras
+
+from tf_lossprune.allocation import Schedule
+from tf_lossprune.graph import trace
+from tf_lossprune.inspection import cost
+from tf_lossprune.surgery import copy_graph
+from tf_lossprune.training import reestimate_statistics
+from tf_lossprune.training.data import batches, steps_per_epoch
+from tf_lossprune.training.phases import PhaseCallback
+
+#: Default length of the search, as a share of all epochs.
+SEARCH_SHARE = 0.3
+
+
+class Run:
+    """Data, settings, and how many steps search and fine-tuning get.
+
+    Args:
+        model: the dense model; a copy of it is kept.
+        train, validation, epochs, batch_size, optimizer, loss, metrics,
+            search_epochs, distill, temperature, statistics_batches, callbacks,
+            jit_compile, verbose: as in `compress`.
+        searching: bool, whether the method has a search.
+    """
+
+    def __init__(
+        self,
+        model,
+        train,
+        validation,
+        *,
+        epochs,
+        batch_size,
+        optimizer,
+        loss,
+        metrics,
+        searching,
+        search_epochs,
+        distill,
+        temperature,
+        statistics_batches,
+        callbacks,
+        jit_compile,
+        verbose,
+    ):
+        self._settings = _compile_settings(model, optimizer, loss, metrics, jit_compile)
+        _check_numbers(epochs, search_epochs, distill, temperature)
+        self._per_epoch = steps_per_epoch(train, batch_size)
+        total = epochs * self._per_epoch
+        wanted = SEARCH_SHARE * epochs if search_epochs is None else search_epochs
+        steps = min(max(1, round(wanted * self._per_epoch)), total)
+        self.search_steps = steps if searching else 0
+        self._left = total - self.search_steps
+        data = {"x": train, "batch_size": batch_size, "shuffle": False}
+        if isinstance(train, (tuple, list)):
+            if len(train) < 2:
+                raise ValueError(
+                    f"Expected training data as (x, y). Received: {len(train)} entries"
+                )
+            data.update(x=train[0], y=train[1], shuffle=True)
+        self._fit = {**data, "validation_data": validation, "verbose": verbose}
+        self._train, self._validation = train, validation
+        self._batch_size = batch_size
+        self._callbacks = list(callbacks or [])
+        self._distill, self._temperature = distill, temperature
+        self._statistics_batches = statistics_batches
+        self.dense, _ = copy_graph(trace(model))
+
+    def prune_options(self, options):
+        """Options of `prune_model`, with the schedule's phases scaled to the search."""
+        if not self.search_steps:
+            return options
+        schedule = options.get("schedule") or Schedule()
+        return {**options, "schedule": _within_search(schedule, self.search_steps)}
+
+    def search(self, pruned, callbacks=()):
+        """Trains the pruned model until its widths are fixed; returns the history."""
+        if not self.search_steps:
+            return {}
+        pruned.compile(**self._settings)
+        return pruned.fit(
+            **self._fit,
+            epochs=math.ceil(self.search_steps / self._per_epoch),
+            callbacks=[PhaseCallback(stop_at_end=True), *callbacks, *self._callbacks],
+        ).history
+
+    def refresh_statistics(self, compact):
+        """Re-estimates the batch normalisations' statistics."""
+        if self._statistics_batches:
+            data = batches(self._train, self._batch_size)
+            reestimate_statistics(compact, data, self._statistics_batches)
+
+    def fine_tune(self, models):
+        """Trains compact models, all at once, for what is left; returns the history.
+
+        Args:
+            models: list of compact models; they get compiled.
+        """
+        for model in models:
+            model.compile(**self._settings_for(model))
+        if not self._left:
+            return {}
+        first = self.search_steps // self._per_epoch
+        return (
+            self._learner(models)
+            .fit(
+                **self._fit,
+                initial_epoch=first,
+                epochs=first + math.ceil(self._left / self._per_epoch),
+                callbacks=[_StopAfter(self._left), *self._callbacks],
+            )
+            .history
+        )
+
+    def _settings_for(self, model):
+        """Settings with an optimizer that goes on where the search's stopped."""
+        optimizer = _continued(self._settings["optimizer"], model, self.search_steps)
+        metrics = _fresh(self._settings["metrics"])
+        return {**self._settings, "optimizer": optimizer, "metrics": metrics}
+
+    def _learner(self, models):
+        distillation, weight = None, 0.0
+        if self._distill:
+            weight = 0.5 if self._distill is True else float(self._distill)
+            distillation = keras.distillation.LogitsDistillation(
+                # The default, a string, makes Keras compare raw logits instead.
+                self._temperature,
+                loss=keras.losses.KLDivergence(),
+            )
+        if len(models) > 1:
+            learner = Team(models, self.dense, distillation, weight)
+        elif self._distill:
+            learner = keras.distillation.Distiller(
+                teacher=self.dense,
+                student=models[0],
+                distillation_losses=distillation,
+                student_loss_weight=1.0 - weight,
+            )
+        else:
+            return models[0]
+        learner.compile(**self._settings_for(learner))
+        return learner
+
+    def figures(self, model):
+        """Dict of costs, and of loss and metrics on the validation data."""
+        figures = cost(model)
+        if self._validation is None:
+            return figures
+        if not model.compiled:
+            metrics = _fresh(self._settings["metrics"])
+            model.compile(loss=self._settings["loss"], metrics=metrics)
+        data = {"x": self._validation, "batch_size": self._batch_size}
+        if isinstance(self._validation, (tuple, list)):
+            data.update(x=self._validation[0], y=self._validation[1])
+        return {**figures, **model.evaluate(**data, verbose=0, return_dict=True)}
+
+
+class Team(keras.Model):
+    """Several compact models that learn from the same batches, and one teacher.
+
+    Each has its own loss, so that none knows of the others; they share the
+    batches, the teacher's outputs and the optimizer's schedule. Metrics are those
+    of the last model.
+
+    Args:
+        members: list of compiled `keras.Model`s.
+        teacher: `keras.Model`.
+        distillation: `keras.distillation.DistillationLoss` or None.
+        weight: float in [0, 1], of the distillation.
+    """
+
+    def __init__(self, members, teacher, distillation, weight):
+        super().__init__()
+        self.members = members
+        # In a function, Keras does not track the teacher's weights.
+        self._teacher = lambda x: teacher(x, training=False)
+        self._distillation, self._weight = distillation, weight
+        self.built = True
+
+    def call(self, inputs, training=None):
+        return [member(inputs, training=training) for member in self.members]
+
+    def compute_loss(
+        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
+    ):
+        taught = self._teacher(x) if self._distillation is not None else None
+        total = 0.0
+        for member, output in zip(self.members, y_pred):
+            loss = member.compute_loss(x, y, output, sample_weight, training)
+            if taught is not None:
+                distance = self._distillation.compute_loss(taught, output)
+                loss = (1.0 - self._weight) * loss + self._weight * distance
+            total = total + loss
+        return total
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        return super().compute_metrics(x, y, y_pred[-1], sample_weight)
+
+
+class _StopAfter(keras.callbacks.Callback):
+    """Ends `fit` after a number of steps, also in the middle of an epoch."""
+
+    def __init__(self, steps):
+        super().__init__()
+        self.left = steps
+        self._last = -1
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._last = -1
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.left -= batch - self._last
+        self._last = batch
+        if self.left <= 0:
+            self.model.stop_training = True
+
+
+def _compile_settings(model, optimizer, loss, metrics, jit_compile):
+    """What to compile with: the arguments, else what the model was compiled with."""
+    given = {}
+    if isinstance(model, keras.Model) and model.compiled:
+        given = model.get_compile_config() or {}
+        given = {
+            key: keras.saving.deserialize_keras_object(given[key])
+            for key in ("optimizer", "loss", "metrics")
+            if given.get(key) is not None
+        }
+    loss = given.get("loss") if loss is None else loss
+    if loss is None:
+        raise ValueError(
+            "Expected a loss: pass `loss=...` or compile the model. Received: "
+            "loss=None and a model that is not compiled"
+        )
+    optimizer = given.get("optimizer", "adam") if optimizer is None else optimizer
+    metrics = given.get("metrics") if metrics is None else metrics
+    return {
+        "optimizer": keras.optimizers.get(optimizer),
+        "loss": loss,
+        "metrics": _fresh(metrics),
+        "jit_compile": jit_compile,
+    }
+
+
+def _fresh(metrics):
+    """Copies metric objects, whose variables belong to one model each."""
+    return keras.tree.map_structure(
+        lambda m: (
+            m.from_config(m.get_config()) if isinstance(m, keras.metrics.Metric) else m
+        ),
+        metrics,
+    )
+
+
+def _check_numbers(epochs, search_epochs, distill, temperature):
+    if not isinstance(epochs, numbers.Integral) or epochs < 1:
+        raise ValueError(
+            f"Expected a whole number of epochs, at least 1. Received: {epochs!r}"
+        )
+    if search_epochs is not None and not 0 < search_epochs <= epochs:
+        raise ValueError(
+            f"Expected search_epochs above 0 and at most epochs={epochs}. "
+            f"Received: {search_epochs!r}"
+        )
+    if not 0 <= float(distill) <= 1:
+        raise ValueError(
+            f"Expected distill as a bool or a weight in (0, 1]. Received: {distill!r}"
+        )
+    if not temperature > 0:
+        raise ValueError(f"Expected a temperature above 0. Received: {temperature!r}")
+
+
+def _within_search(schedule, search_steps):
+    """The schedule with its warm-up and search scaled to `search_steps` in all."""
+    phases = schedule.warmup + schedule.search
+    warmup = schedule.warmup / phases
+    config = {
+        **schedule.get_config(),
+        "warmup": warmup,
+        "search": 1.0 - warmup,
+        "total_steps": search_steps,
+        "statistics_batches": 0,  # the compact model gets its own
+    }
+    return Schedule.from_config(config)
+
+
+def _continued(optimizer, model, steps):
+    """A fresh optimizer of the same kind whose schedule goes on at `steps`."""
+    fresh = optimizer.from_config(optimizer.get_config())
+    fresh.build(model.trainable_variables)
+    fresh.iterations.assign(steps)
+    return fresh
