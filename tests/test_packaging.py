@@ -101,6 +101,7 @@ def test_what_is_imported_is_declared():
         "tensorflow": "tensorflow",
         "tensorflow_model_optimization": "tensorflow-model-optimization",
         "matplotlib": "matplotlib",
+        "scipy": "scipy",
     }
     setup = (ROOT / "setup.py").read_text()
     for path in (ROOT / "tf_lossprune").rglob("*.py"):

@@ -63,9 +63,11 @@ def compress_frontier(
     Example:
 
     ```python
+    from tf_lossprune import report
+
     found = tf_lossprune.compress_frontier(
         model, [0.5, 0.25, 0.125], train, val, epochs=5, optimizer=optimizer, loss=loss)
-    print(tf_lossprune.report.frontier_table([result for _, result in found]))
+    print(report.frontier_table([result for _, result in found]))
     ```
     """
     if find_method(prune_options.get("method", "loss")).one_shot:

@@ -30,12 +30,13 @@ class MemoryTest(parameterized.TestCase):
     def test_fullest_moment(self):
         memory = PeakMemory().function(analyze(chain()))
         # While c runs: its input b (8), its output (4), and a (4) for the sum.
-        self.assertEqual(memory.dense, 4 * 64 * (4 + 8 + 4))
+        # The image (3) stays all the time.
+        self.assertEqual(memory.dense, 4 * 64 * (3 + 4 + 8 + 4))
         # With one channel in b, the sum needs most: a, c and the result.
-        self.assertEqual(memory.total([4, 1]), 4 * 64 * 12)
-        self.assertEqual(memory.total([1, 8]), 4 * 64 * (1 + 8 + 1))
+        self.assertEqual(memory.total([4, 1]), 4 * 64 * (3 + 12))
+        self.assertEqual(memory.total([1, 8]), 4 * 64 * (3 + 1 + 8 + 1))
         small = PeakMemory("int8").function(analyze(chain()))
-        self.assertEqual(small.dense, 64 * 16)
+        self.assertEqual(small.dense, 64 * 19)
 
     def test_gradient_is_the_fullest_moments(self):
         memory = PeakMemory().function(analyze(models.resnet20(width=8)))

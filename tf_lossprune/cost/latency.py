@@ -197,8 +197,12 @@ class OperationTime:
 
 def _bilinear(given, made, times):
     """Coefficients `(a, b, c, d)`, at least 0, with the least relative errors."""
-    from scipy.optimize import nnls
-
+    try:
+        from scipy.optimize import nnls
+    except ImportError as error:
+        raise ImportError(
+            "Latency tables need scipy: pip install 'tf_lossprune[latency]'"
+        ) from error
     made = np.broadcast_to(made, given.shape)
     features = np.stack([np.ones_like(given), given, made, given * made], 1)
     # What never varies is left to the constant.

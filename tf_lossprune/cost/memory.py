@@ -58,10 +58,11 @@ class PeakMemory(Resource):
     """Bytes of the activations that are alive at the fullest moment.
 
     Counted as LiteRT's planner does it for one sample: an operation's inputs and
-    outputs are alive while it runs, and a tensor lives until its last reader has
-    run. What the converter merges into the operation before it (batch
-    normalisation, ReLU) needs no tensor of its own. Padding of tensors and
-    scratch space of kernels come on top: `benchmarks/memory.py` compares.
+    outputs are alive while it runs, a tensor lives until its last reader has run,
+    and the model's inputs stay. What the converter merges into the operation
+    before it (batch normalisation, ReLU) needs no tensor of its own. Gaps between
+    tensors and the scratch space of kernels come on top: `benchmarks/memory.py`
+    compares.
 
     Args:
         precision: string, `"fp32"`, `"fp16"` (weights only, so the same),
@@ -136,7 +137,8 @@ def _alive(channels, buffers, owner):
     first = np.full(len(buffers), len(graph.calls))
     last = np.zeros(len(buffers), int)
     for tensor in tree.flatten(graph.inputs):
-        first[owner[id(tensor)]] = 0
+        # LiteRT never overwrites an input.
+        first[owner[id(tensor)]], last[owner[id(tensor)]] = 0, len(graph.calls)
     for step, call in enumerate(graph.calls):
         for tensor in (*call.inputs, *call.outputs):
             row = owner[id(tensor)]

@@ -1,0 +1,134 @@
+r"""Measured speed of dense and compact networks in LiteRT.
+
+Random weights and uniform widths: the speed depends on the shapes alone. Each
+compact file is timed in turns with its dense one, so that a busy machine slows
+both. The last column is the speed-up as a share of the reduction of the MACs.
+
+Example:
+
+    python -m benchmarks.latency --arch=resnet20,resnet50 --out=out/latency.jsonl
+"""
+
+import itertools
+import pathlib
+import tempfile
+
+import keras
+import numpy as np
+from absl import app, flags
+
+import tf_lossprune
+from benchmarks import common
+from examples import models
+from tf_lossprune.deploy import this_device, times_in_turns
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_list(
+    "arch", "resnet20,mobilenet_v1,mobilenet_v2,resnet50", "Networks; resnet50 at 224."
+)
+flags.DEFINE_list("shares", "0.5,0.25", "Shares of the dense MACs.")
+flags.DEFINE_list("precisions", "fp32,fp16,int8", "Precisions of to_litert.")
+flags.DEFINE_list("threads", "1,2", "Threads of the runtime.")
+flags.DEFINE_list("multiples", "auto,1", "Values of channel_multiple.")
+flags.DEFINE_integer("rounds", 15, "Turns; the medians count.")
+flags.DEFINE_string("out", "out/latency.jsonl", "File the JSON lines go to.")
+
+
+def build(arch):
+    """The network at the input size that it is known for."""
+    keras.utils.set_random_seed(0)
+    if arch == "resnet50":
+        model = keras.applications.ResNet50(weights=None, classifier_activation=None)
+    else:
+        size = 28 if arch == "resnet20" else 96
+        shape = (size, size, 1 if arch == "resnet20" else 3)
+        model = models.build(arch, input_shape=shape)
+    models.randomize(model, 0)
+    return model
+
+
+def convert(model, folder, name, precision):
+    """Writes the file and returns its path."""
+    shape = (4, *model.input_shape[1:])
+    x = np.random.default_rng(0).normal(size=shape).astype("float32")
+    path = str(folder / f"{name}.tflite")
+    return tf_lossprune.to_litert(model, path, precision, x)
+
+
+def measure(arch, folder, done):
+    """Yields a row for each share, multiple, precision and number of threads."""
+    settings = list(itertools.product(FLAGS.shares, FLAGS.multiples))
+    if all(
+        (arch, *map(str, s), p, t) in done
+        for s in settings
+        for p in FLAGS.precisions
+        for t in FLAGS.threads
+    ):
+        return
+    model = build(arch)
+    compacts = {
+        (share, multiple): tf_lossprune.strip_pruning(
+            tf_lossprune.prune_model(
+                model,
+                {"macs": float(share)},
+                method="uniform",
+                channel_multiple=multiple if multiple == "auto" else int(multiple),
+            ),
+            check=False,
+        )
+        for share, multiple in settings
+    }
+    dense_macs = tf_lossprune.cost(model)["macs"]
+    for precision in FLAGS.precisions:
+        paths = [convert(model, folder, "dense", precision)]
+        for index, compact in enumerate(compacts.values()):
+            paths.append(convert(compact, folder, f"{index}", precision))
+        for threads in FLAGS.threads:
+            dense_ms, *times = times_in_turns(paths, int(threads), FLAGS.rounds)
+            for (share, multiple), time in zip(compacts, times):
+                macs = tf_lossprune.cost(compacts[share, multiple])["macs"]
+                yield {
+                    "arch": arch,
+                    "share": share,
+                    "multiple": multiple,
+                    "precision": precision,
+                    "threads": threads,
+                    "macs_ratio": dense_macs / macs,
+                    "dense_ms": dense_ms,
+                    "compact_ms": time,
+                    "speed_up": dense_ms / time,
+                    "of_promised": dense_ms / time / (dense_macs / macs),
+                    "device": this_device(),
+                }
+
+
+def line(row):
+    """A row of the table."""
+    return (
+        f"| {row['arch']} | {row['share']} | {row['multiple']} | {row['precision']} | "
+        f"{row['threads']} | {row['dense_ms']:.3f} | {row['compact_ms']:.3f} | "
+        f"{row['macs_ratio']:.2f} | {row['speed_up']:.2f} | {row['of_promised']:.2f} |"
+    )
+
+
+def main(argv):
+    """Measures what is not in `--out` yet, and prints the table."""
+    if len(argv) > 1:
+        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
+    keys = ("arch", "share", "multiple", "precision", "threads")
+    rows = common.read_lines(FLAGS.out)
+    done = {tuple(row[key] for key in keys) for row in rows}
+    with tempfile.TemporaryDirectory() as folder:
+        for arch in FLAGS.arch:
+            for row in measure(arch, pathlib.Path(folder), done):
+                common.append_line(FLAGS.out, row)
+                print(line(row), flush=True)
+    print("| network | MACs | multiple | precision | threads | dense ms | compact ms ")
+    print("| fewer MACs | speed-up | of promised |", "| --- " * 10 + "|", sep="\n")
+    for row in common.read_lines(FLAGS.out):
+        print(line(row))
+
+
+if __name__ == "__main__":
+    app.run(main)

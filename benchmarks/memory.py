@@ -1,0 +1,116 @@
+r"""What `PeakMemory` counts, against what LiteRT allocates.
+
+LiteRT plans one arena for all activations of a file. Without a delegate the
+interpreter shows where in it every tensor lies; from the first byte of the lowest
+to the last byte of the highest is what it needs. The kernels are the reference
+ones, which have no scratch space, as on a microcontroller; those for a desktop's
+CPU unfold the images of a convolution into a scratch tensor, which can be larger
+than all activations together.
+
+Example:
+
+    python -m benchmarks.memory --out=out/memory.json
+"""
+
+import pathlib
+import tempfile
+
+import numpy as np
+from absl import app, flags
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+import tf_lossprune
+from benchmarks import common
+from examples import models
+from tf_lossprune.cost import PeakMemory
+from tf_lossprune.graph import analyze
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_list(
+    "arch",
+    "resnet20,vgg16_bn,mobilenet_v1,mobilenet_v2,densenet_small,squeeze_excite_net",
+    "Networks of examples/models.py.",
+)
+flags.DEFINE_list("precisions", "fp32,int8", "Precisions of to_litert.")
+flags.DEFINE_list("shares", "1.0,0.5,0.25", "Shares of the MACs (uniform widths).")
+flags.DEFINE_integer("size", 32, "Height and width of the images.")
+flags.DEFINE_string("out", None, "Where the figures go (.json).")
+
+
+def arena_bytes(path):
+    """Bytes between the ends of the memory that a file's activations lie in.
+
+    Args:
+        path: path of a `.tflite` file.
+    """
+    content = pathlib.Path(path).read_bytes()
+    interpreter = Interpreter(
+        model_content=content,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
+    )
+    interpreter.allocate_tensors()
+    start = np.frombuffer(content, np.uint8).ctypes.data
+    found = []
+    for tensor in interpreter.get_tensor_details():
+        try:
+            view = interpreter.tensor(tensor["index"])()
+        except ValueError:  # merged away: it has no memory
+            continue
+        address = view.ctypes.data
+        if not start <= address < start + len(content):  # else a constant
+            found.append((address, address + view.nbytes))
+    return max(end for _, end in found) - min(begin for begin, _ in found)
+
+
+def measure(arch, precision, folder):
+    """Rows of one network at every share."""
+    model = models.build(arch, input_shape=(FLAGS.size, FLAGS.size, 3))
+    models.randomize(model, 0)
+    x = np.random.default_rng(0).normal(size=(8, FLAGS.size, FLAGS.size, 3))
+    rows = []
+    for share in map(float, FLAGS.shares):
+        compact = model
+        if share < 1:
+            pruned = tf_lossprune.prune_model(model, {"macs": share}, method="uniform")
+            compact = tf_lossprune.strip_pruning(pruned, check=False)
+        path = str(folder / f"{arch}.tflite")
+        tf_lossprune.to_litert(compact, path, precision, x.astype("float32"))
+        counted = PeakMemory(precision).function(analyze(compact)).dense
+        arena = arena_bytes(path)
+        rows.append(
+            {
+                "arch": arch,
+                "precision": precision,
+                "share": share,
+                "counted": int(counted),
+                "arena": arena,
+                "ratio": arena / counted,
+            }
+        )
+    return rows
+
+
+def main(argv):
+    """Measures every network and prints the table."""
+    if len(argv) > 1:
+        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
+    rows = []
+    print("| network | precision | MACs | counted | arena | arena / counted |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    with tempfile.TemporaryDirectory() as folder:
+        for arch in FLAGS.arch:
+            for precision in FLAGS.precisions:
+                for row in measure(arch, precision, pathlib.Path(folder)):
+                    rows.append(row)
+                    print(
+                        f"| {arch} | {precision} | {row['share']:.3g} | "
+                        f"{row['counted']:,} | {row['arena']:,} | {row['ratio']:.3f} |",
+                        flush=True,
+                    )
+    if FLAGS.out:
+        common.write_json(FLAGS.out, {"rows": rows, "versions": common.versions()})
+
+
+if __name__ == "__main__":
+    app.run(main)
