@@ -3,14 +3,13 @@
 import numbers
 import time
 
-import keras
-
 from tf_lossprune.budget import Budget
 from tf_lossprune.compress import CompressionResult
 from tf_lossprune.methods import find_method
 from tf_lossprune.prune import prune_model, strip_pruning
 from tf_lossprune.run import Run
 from tf_lossprune.surgery import cut
+from tf_lossprune.training.phases import StepCallback
 
 
 def compress_frontier(
@@ -138,7 +137,7 @@ def compress_frontier(
     return list(zip(compacts, results))
 
 
-class Snapshots(keras.callbacks.Callback):
+class Snapshots(StepCallback):
     """Cuts compact models as the search passes their budgets.
 
     Args:
@@ -151,10 +150,16 @@ class Snapshots(keras.callbacks.Callback):
     def __init__(self, budgets):
         super().__init__()
         self._open = list(budgets)
+        self._step = 0
         self.found = {}
 
-    def on_train_batch_end(self, batch, logs=None):
-        while self._open and self.model.passed(self._open[0][1]):
+    def on_train_begin(self, logs=None):
+        self._step = int(self.model.gates.step)
+
+    def on_steps(self, done):
+        self._step += done
+        while self._open and self.model.passes(self._open[0][1], self._step):
+            self.model.sync_state()
             self._take()
 
     def take_rest(self):

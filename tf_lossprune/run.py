@@ -11,7 +11,7 @@ from tf_lossprune.inspection import cost
 from tf_lossprune.surgery import copy_graph
 from tf_lossprune.training import reestimate_statistics
 from tf_lossprune.training.data import batches, steps_per_epoch
-from tf_lossprune.training.phases import PhaseCallback
+from tf_lossprune.training.phases import PhaseCallback, StepCallback
 
 #: Default length of the search, as a share of all epochs.
 SEARCH_SHARE = 0.3
@@ -202,20 +202,15 @@ class Team(keras.Model):
         return super().compute_metrics(x, y, y_pred[-1], sample_weight)
 
 
-class _StopAfter(keras.callbacks.Callback):
+class _StopAfter(StepCallback):
     """Ends `fit` after a number of steps, also in the middle of an epoch."""
 
     def __init__(self, steps):
         super().__init__()
         self.left = steps
-        self._last = -1
 
-    def on_epoch_begin(self, epoch, logs=None):
-        self._last = -1
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.left -= batch - self._last
-        self._last = batch
+    def on_steps(self, done):
+        self.left -= done
         if self.left <= 0:
             self.model.stop_training = True
 

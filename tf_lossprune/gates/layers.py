@@ -44,9 +44,8 @@ class GatedLayer(keras.layers.Wrapper):
         self.built = True  # the wrapped layer is
 
     def call(self, inputs, gates, *others, **kwargs):
-        values = []
-        for variable in self.layer.weights:
-            values.append((variable, variable.value))
+        # All of them: a scope inside another one does not see the latter's values.
+        values = [(variable, variable.value) for variable in self.layer.variables]
         for name, (axis, units) in self.gates.items():
             variable = find_weight(self.layer, name)
             gate = ops.take(gates, np.array(units, "int32"))
@@ -56,6 +55,10 @@ class GatedLayer(keras.layers.Wrapper):
             values.append((variable, variable.value * gate))
         with keras.StatelessScope(values, collect_losses=True) as scope:
             outputs = self.layer(inputs, *others, **kwargs)
+        for variable in self.layer.non_trainable_variables:
+            updated = scope.get_current_value(variable)  # such as a random state
+            if updated is not None:
+                variable.assign(updated)
         if scope.losses:  # an activity regularizer of the wrapped layer
             self.add_loss(scope.losses)
         return outputs

@@ -33,6 +33,10 @@ def training_step_class():
         from tf_lossprune.training.tensorflow import TensorFlowStep
 
         return TensorFlowStep
+    if keras.backend.backend() == "jax":
+        from tf_lossprune.training.jax import JaxStep
+
+        return JaxStep
     from tf_lossprune.training.unsupported import UnsupportedStep
 
     return UnsupportedStep
@@ -90,6 +94,7 @@ class PrunedModel(training_step_class(), keras.Model):
         self.budget.check_feasible(self.costs, self._smallest)
         #: dict, resource -> the share of the dense cost that is allowed.
         self.shares = self.budget.shares(self.costs)
+        self._search_range = None  # first step and length, for the host
         #: How often `decide` had to cut more after a measurement.
         self.recuts = 0
         self.gates = ChannelGates(
@@ -178,6 +183,7 @@ class PrunedModel(training_step_class(), keras.Model):
         warmup, search = self.options.schedule.steps(int(total_steps))
         self.gates.warmup_steps.assign(warmup)
         self.gates.search_steps.assign(search)
+        self._search_range = warmup, search
 
     @property
     def search_end(self):
@@ -198,11 +204,23 @@ class PrunedModel(training_step_class(), keras.Model):
         self.gates.kept.assign(keep.astype("float32"))
         self.gates.fixed.assign(1)
 
-    def passed(self, budget):
-        """Whether the search has come down to a budget on the same resources."""
-        limits = ops.convert_to_numpy(self.gates.limits())
-        shares = self._with_resources(budget).shares(self.costs)
-        return all(limits[i] <= shares[n] + 1e-6 for i, n in enumerate(self.shares))
+    def passes(self, budget, step):
+        """Whether a search at this step has come down to a budget.
+
+        Args:
+            budget: dict or `Budget` on the same resources.
+            step: int, training steps done.
+        """
+        if not self._search_range:
+            return False
+        start, length = self._search_range
+        wanted = self._with_resources(budget).shares(self.costs)
+        progress = np.clip((step - start) / length, 0.0, 1.0)
+        limits = self.options.schedule.budget(
+            float(progress), np.array([self.shares[name] for name in wanted])
+        )
+        limits = ops.convert_to_numpy(limits)
+        return bool((limits <= np.array([*wanted.values()]) + 1e-6).all())
 
     def snapshot(self, budget):
         """Which units a looser budget on the same resources keeps, as learned so far.

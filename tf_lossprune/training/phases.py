@@ -6,7 +6,26 @@ from tf_lossprune.training.data import batches
 from tf_lossprune.training.statistics import reestimate_statistics
 
 
-class PhaseCallback(keras.callbacks.Callback):
+class StepCallback(keras.callbacks.Callback):
+    """Counts training steps, however many of them run between two calls."""
+
+    def __init__(self):
+        super().__init__()
+        self._last_batch = -1
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._last_batch = -1
+
+    def on_train_batch_end(self, batch, logs=None):
+        done, self._last_batch = batch - self._last_batch, batch
+        self.on_steps(done)
+
+    def on_steps(self, done):
+        """Called after `done` more steps."""
+        raise NotImplementedError
+
+
+class PhaseCallback(StepCallback):
     """Starts the schedule and fixes the widths when the search is over.
 
     `PrunedModel.fit` adds it by itself. The step counter lives in the model, so
@@ -24,7 +43,6 @@ class PhaseCallback(keras.callbacks.Callback):
         self._data, self._batch_size = data, batch_size
         self.stop_at_end = stop_at_end
         self._steps_left = None
-        self._last_batch = -1
 
     def on_train_begin(self, logs=None):
         if self._fixed():
@@ -43,16 +61,15 @@ class PhaseCallback(keras.callbacks.Callback):
         if self._steps_left <= 0:
             self._finish()
 
-    def on_epoch_begin(self, epoch, logs=None):
-        self._last_batch = -1
-
-    def on_train_batch_end(self, batch, logs=None):
-        done, self._last_batch = batch - self._last_batch, batch
+    def on_steps(self, done):
         if self._steps_left is None:
             return
         self._steps_left -= done
-        if self._steps_left <= 0 and not self._fixed():
-            self._finish()
+        if self._steps_left <= 0:
+            self._steps_left = None
+            self.model.sync_state()
+            if not self._fixed():
+                self._finish()
 
     def on_epoch_end(self, epoch, logs=None):
         # Data of unknown length: the first epoch tells how long one is.

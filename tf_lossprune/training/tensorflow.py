@@ -12,6 +12,9 @@ def forward_with_xla(model, x):
 class TensorFlowStep:
     """Mix-in for `PrunedModel`: one backward pass for weights and gates."""
 
+    def sync_state(self):
+        """Nothing to do: variables always hold what the last step left."""
+
     def train_step(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         draw = self.gates.begin_step()

@@ -6,9 +6,12 @@ import keras
 class UnsupportedStep:
     """Mix-in for `PrunedModel` that says which backends train."""
 
+    def sync_state(self):
+        """Nothing to do: no step runs."""
+
     def train_step(self, *args, **kwargs):
         raise NotImplementedError(
-            "Learning the widths runs on the TensorFlow backend so far; the one-shot "
+            "Learning the widths runs on the TensorFlow and JAX backends; the one-shot "
             "methods and `strip_pruning` run on any. Set KERAS_BACKEND=tensorflow. "
             f"Received: backend {keras.backend.backend()!r}"
         )

@@ -1,0 +1,75 @@
+"""The training step on JAX: a pure function of all variables."""
+
+import jax
+import keras
+
+
+class JaxStep:
+    """Mix-in for `PrunedModel`: one backward pass for weights and gates."""
+
+    @property
+    def non_trainable_variables(self):
+        # What a step changes has to be among its arguments.
+        ratio_optimizer = getattr(self, "ratio_optimizer", None)
+        own = ratio_optimizer.variables if ratio_optimizer is not None else []
+        return super().non_trainable_variables + own
+
+    def sync_state(self):
+        """Hands the step's state back to the variables, for the host to read."""
+        self.jax_state_sync()
+
+    def train_step(self, state, data):
+        trainable, non_trainable, optimizer, metrics = state
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        with self._scope(trainable, non_trainable) as scope:
+            draw = self.gates.begin_step()
+        non_trainable = _current(scope, self.non_trainable_variables, non_trainable)
+
+        def loss_of(trainable, gates):
+            scope = self._scope(trainable, non_trainable, optimizer, metrics)
+            with scope:
+                y_pred = self.run_network(x, gates, training=True)
+                loss = self.compute_loss(
+                    x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True
+                )
+                loss = sum(scope.losses, start=loss)
+                scaled = self.optimizer.scale_loss(loss)
+                factor = self.optimizer.scale_loss(1.0)
+            updates = (
+                _current(scope, self.non_trainable_variables, non_trainable),
+                _current(scope, self.metrics_variables, metrics),
+            )
+            return scaled, (loss, factor, y_pred, updates)
+
+        gradients = jax.value_and_grad(loss_of, argnums=(0, 1), has_aux=True)
+        (_, aux), (by_weights, by_gates) = gradients(trainable, draw.gates)
+        loss, factor, y_pred, (non_trainable, metrics) = aux
+        trainable, optimizer = self.optimizer.stateless_apply(
+            optimizer, by_weights, trainable
+        )
+        with self._scope(trainable, non_trainable) as scope:
+            self.gates.end_step(draw, by_gates / factor, self.ratio_optimizer)
+            shown = self.search_logs(draw)
+        non_trainable = _current(scope, self.non_trainable_variables, non_trainable)
+        logs, metrics = self._update_metrics_variables(
+            metrics, loss, x, y, y_pred, sample_weight
+        )
+        return {**logs, **shown}, (trainable, non_trainable, optimizer, metrics)
+
+    def _scope(self, trainable, non_trainable, optimizer=(), metrics=()):
+        """A scope in which the model's variables have these values."""
+        pairs = [
+            *zip(self.trainable_variables, trainable),
+            *zip(self.non_trainable_variables, non_trainable),
+        ]
+        if optimizer:
+            pairs += zip(self.optimizer.variables, optimizer)
+        if metrics:
+            pairs += zip(self.metrics_variables, metrics)
+        return keras.StatelessScope(pairs, collect_losses=True)
+
+
+def _current(scope, variables, values):
+    """The variables' values at the end of a scope that started with `values`."""
+    found = [scope.get_current_value(variable) for variable in variables]
+    return [old if new is None else new for old, new in zip(values, found)]
