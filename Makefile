@@ -1,5 +1,6 @@
 # make demo         prune a small network and compare it before and after
 # make test         the tests that run in minutes
+# make test-jax     what trains, on the JAX backend; several devices
 # make test-long    all tests
 # make lint         style of the Python and Bazel files
 # make bench        the short benchmarks (step time, scaling)
@@ -19,7 +20,7 @@ export KERAS_BACKEND := tensorflow
 export TF_CPP_MIN_LOG_LEVEL := 2
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-long lint bench clean install
+.PHONY: help demo test test-jax test-long lint bench clean install
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -39,6 +40,14 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -q -n auto
+
+# What trains, and that both backends learn the same, on one device and on several.
+JAX_TESTS := tests/backends tests/allocation tests/gates/test_draw.py \
+  tests/gates/test_importance.py tests/gates/test_layers.py tests/graph/test_rules.py
+
+test-jax: export KERAS_BACKEND := jax
+test-jax: $(STAMP)
+	$(BIN)/python -m pytest -q -n auto -m 'long or not long' $(JAX_TESTS)
 
 test-long: $(STAMP)
 	$(BIN)/python -m pytest -q -n auto -m 'long or not long'

@@ -15,7 +15,9 @@ def read_version():
 
 
 LATENCY = ["scipy>=1.11"]
+JAX = ["jax>=0.4.34"]
 TEST = [
+    *JAX,
     "hypothesis>=6.100",
     "matplotlib>=3.8",
     "pytest>=8.0",
@@ -52,6 +54,7 @@ setuptools.setup(
     ],
     extras_require={
         "test": TEST,
+        "jax": JAX,
         "latency": LATENCY,
         "report": REPORT,
         "demo": DEMO,

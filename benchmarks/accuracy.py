@@ -160,7 +160,7 @@ def run(settings):
     )
     dense = load_dense(data, jit_compile)
     keras.utils.set_random_seed(FLAGS.seed)
-    steps = FLAGS.epochs * int(train.cardinality())
+    steps = FLAGS.epochs * len(train)
     keep_cut = KeepCut()
     began = time.perf_counter()
     compact, result = tf_lossprune.compress(

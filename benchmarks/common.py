@@ -87,7 +87,7 @@ def dense_model(
     if not path.exists():
         keras.utils.set_random_seed(seed)
         model = build_dense(arch, data, width)
-        optimizer = cosine_sgd(epochs * int(train.cardinality()), learning_rate=0.1)
+        optimizer = cosine_sgd(epochs * len(train), learning_rate=0.1)
         compile_classifier(model, optimizer, jit_compile)
         model.fit(train, epochs=epochs, verbose=verbose)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ training images so that every choice can be made without the test images.
 
 import dataclasses
 import gzip
+import importlib.util
 import pathlib
 from typing import Any
 
@@ -187,7 +188,9 @@ def augment(x, seed, shift=2, flip=True, fill=0.0):
 def datasets(
     data, batch_size=128, seed=0, augment=True, use_validation=True, limit=None
 ):
-    """`tf.data` pipelines of the splits, deterministic for a seed.
+    """Batches of the splits, deterministic for a seed.
+
+    `tf.data` pipelines; without TensorFlow, `keras.utils.PyDataset`s.
 
     Args:
         data: A `Data`.
@@ -218,7 +221,17 @@ def datasets(
     return train, val, _evaluation(data.x_test, data.y_test, batch_size)
 
 
+def _has_tensorflow():
+    return importlib.util.find_spec("tensorflow") is not None
+
+
 def _training(data, x, y, batch_size, seed, with_augmentation):
+    if not _has_tensorflow():
+        from examples.batches import ArrayBatches
+
+        if not with_augmentation:
+            return ArrayBatches(x, y, batch_size, seed)
+        return ArrayBatches(x, y, batch_size, seed, data.shift, data.flip, data.minimum)
     import tensorflow as tf
 
     with tf.device("CPU"):
@@ -242,6 +255,10 @@ def _training(data, x, y, batch_size, seed, with_augmentation):
 
 
 def _evaluation(x, y, batch_size):
+    if not _has_tensorflow():
+        from examples.batches import ArrayBatches
+
+        return ArrayBatches(x, y, batch_size)
     import tensorflow as tf
 
     return tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size).prefetch(2)

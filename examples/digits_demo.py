@@ -44,7 +44,7 @@ def _loss():
 def train_dense(data, train, validation):
     """Trains the dense network and returns it."""
     model = models.digits_resnet(data.input_shape, data.classes, _WIDTH.value)
-    steps = _DENSE_EPOCHS.value * int(train.cardinality())
+    steps = _DENSE_EPOCHS.value * len(train)
     model.compile(cosine_sgd(steps, learning_rate=0.1), _loss(), metrics=["accuracy"])
     model.fit(
         train,
@@ -58,7 +58,7 @@ def train_dense(data, train, validation):
 
 def compress(model, budget, train, validation):
     """Returns the compact network and the record of the compression."""
-    steps = _EPOCHS.value * int(train.cardinality())
+    steps = _EPOCHS.value * len(train)
     return tf_lossprune.compress(
         model,
         budget,

@@ -76,7 +76,7 @@ def dense_network(data, train, validation, path):
         classes=data.classes,
         width=_WIDTH.value,
     )
-    steps = _DENSE_EPOCHS.value * int(train.cardinality())
+    steps = _DENSE_EPOCHS.value * len(train)
     model.compile(cosine_sgd(steps, learning_rate=0.1), _loss(), metrics=["accuracy"])
     model.fit(
         train,
@@ -145,7 +145,7 @@ def main(argv):
         train,
         validation,
         epochs=_EPOCHS.value,
-        optimizer=cosine_sgd(_EPOCHS.value * int(train.cardinality())),
+        optimizer=cosine_sgd(_EPOCHS.value * len(train)),
         loss=_loss(),
         metrics=["accuracy"],
         method=_METHOD.value,

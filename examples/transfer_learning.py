@@ -94,7 +94,7 @@ def build(classes):
 
 def fit(model, train, validation, epochs):
     """Compiles and trains a model, plain or wrapped: the call is the same."""
-    steps = epochs * int(train.cardinality())
+    steps = epochs * len(train)
     model.compile(
         optimizer=cosine_sgd(steps, _LR.value),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
