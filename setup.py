@@ -23,6 +23,7 @@ TEST = [
     "pytest>=8.0",
     "pytest-xdist>=3.5",
     "ruff>=0.6",
+    "tensorboard>=2.16",
     "scikit-learn>=1.4",
     *LATENCY,
 ]

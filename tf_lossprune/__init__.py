@@ -2,6 +2,11 @@
 
 from tf_lossprune.allocation import AugmentedLagrangian, Projection, Schedule
 from tf_lossprune.budget import Budget
+from tf_lossprune.callbacks import (
+    BudgetEarlyStopping,
+    BudgetModelCheckpoint,
+    PruningTensorBoard,
+)
 from tf_lossprune.compress import CompressionResult, compress
 from tf_lossprune.cost import (
     Latency,
@@ -34,6 +39,8 @@ from tf_lossprune.version import __version__
 __all__ = [
     "AugmentedLagrangian",
     "Budget",
+    "BudgetEarlyStopping",
+    "BudgetModelCheckpoint",
     "ClippedLinear",
     "CompressionResult",
     "ConcreteDraw",
@@ -49,6 +56,7 @@ __all__ = [
     "PeakMemory",
     "Projection",
     "PrunedModel",
+    "PruningTensorBoard",
     "Resource",
     "Schedule",
     "SigmoidLog",

@@ -121,6 +121,23 @@ class ChannelGates(keras.layers.Layer):
         """Tensor `[budgets]`: the expected shares of the dense costs."""
         return ops.stack([cost.fraction(ratios) for cost in self._costs])
 
+    def variance(self):
+        """Scalar tensor: the gates' mean `p (1 - p)`, which nears 0 in the search."""
+        p, _ = self._probabilities(self._soft(self.ratios()), *self._last_refresh())
+        searching = ops.cast(self.searching(), "float32")
+        return searching * ops.mean(self._layout.mean(p * (1.0 - p)))
+
+    def _last_refresh(self):
+        return self.importance.value, self.steepness.value
+
+    def _soft(self, ratios):
+        return ops.clip(ratios, self._smallest_soft, LARGEST_SOFT_RATIO)
+
+    def _probabilities(self, soft, importance, steepness):
+        """Keep probabilities and thresholds of all groups, padded."""
+        x = self._log_rows(importance)
+        return solve_threshold(self._options.family, self._layout, x, soft, steepness)
+
     # One training step.
 
     def begin_step(self):
@@ -128,20 +145,20 @@ class ChannelGates(keras.layers.Layer):
         searching = self.searching()
         limits = self.limits()
         ratios = self.ratios(limits)
-        soft = ops.clip(ratios, self._smallest_soft, LARGEST_SOFT_RATIO)
+        soft = self._soft(ratios)
         interval = self._options.importance.interval
         age = self.step - self.warmup_steps
         refresh = ops.logical_and(searching, age % interval == 0)
         importance, steepness = ops.cond(
             refresh,
             lambda: self._refreshed(soft),
-            lambda: (self.importance.value, self.steepness.value),
+            self._last_refresh,
         )
         self.importance.assign(importance)
         self.steepness.assign(steepness)
         x = self._log_rows(importance)
         family, layout = self._options.family, self._layout
-        p, threshold = solve_threshold(family, layout, x, soft, steepness)
+        p, threshold = self._probabilities(soft, importance, steepness)
         noise = keras.random.uniform((layout.num_units + 1,), seed=self.seed_generator)
         gates, slope = self._options.draw(layout.flat(p), noise)
         # dp_i/dalpha = C f'_i / sum_j f'_j

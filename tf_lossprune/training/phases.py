@@ -1,5 +1,7 @@
 """Follows the phases inside one `fit`."""
 
+import warnings
+
 import keras
 
 from tf_lossprune.training.data import batches
@@ -100,6 +102,21 @@ class PhaseCallback(StepCallback):
             )
 
 
+def _warn_of_early_epochs(callbacks):
+    """Warns of callbacks that compare epochs from before and after the cut."""
+    for callback in callbacks:
+        for kind, setting in (
+            (keras.callbacks.ModelCheckpoint, "save_best_only"),
+            (keras.callbacks.EarlyStopping, "restore_best_weights"),
+        ):
+            if type(callback) is kind and getattr(callback, setting):
+                warnings.warn(
+                    f"{kind.__name__}({setting}=True) may pick an epoch from before "
+                    f"the budget is met; use tf_lossprune.Budget{kind.__name__}.",
+                    stacklevel=4,
+                )
+
+
 def with_phases(callbacks, phases):
     """Puts the phase callback in front of the user's callbacks."""
     if isinstance(callbacks, keras.callbacks.CallbackList):
@@ -111,5 +128,6 @@ def with_phases(callbacks, phases):
         return [phases]
     if isinstance(callbacks, keras.callbacks.Callback):
         callbacks = [callbacks]
+    _warn_of_early_epochs(callbacks)
     own = [c for c in callbacks if isinstance(c, PhaseCallback)]
     return list(callbacks) if own else [phases, *callbacks]
