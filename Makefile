@@ -42,8 +42,8 @@ test: $(STAMP)
 	$(BIN)/python -m pytest -q -n auto
 
 # What trains, and that both backends learn the same, on one device and on several.
-JAX_TESTS := tests/backends tests/allocation tests/gates/test_draw.py \
-  tests/gates/test_importance.py tests/gates/test_layers.py tests/graph/test_rules.py
+JAX_TESTS := tests/backends tests/gates/test_draw.py tests/gates/test_importance.py \
+  tests/gates/test_layers.py
 
 test-jax: export KERAS_BACKEND := jax
 test-jax: $(STAMP)
