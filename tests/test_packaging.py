@@ -101,6 +101,7 @@ def test_what_is_imported_is_declared():
         "tensorflow": "tensorflow",
         "tensorflow_model_optimization": "tensorflow-model-optimization",
         "matplotlib": "matplotlib",
+        "jax": "jax",
         "scipy": "scipy",
     }
     setup = (ROOT / "setup.py").read_text()
