@@ -14,13 +14,12 @@ import pathlib
 import tempfile
 
 import keras
-import numpy as np
 from absl import app, flags
 
 import tf_lossprune
 from benchmarks import common
 from examples import models
-from tf_lossprune.deploy import this_device, times_in_turns
+from tf_lossprune.deploy import convert_to_measure, this_device, times_in_turns
 
 FLAGS = flags.FLAGS
 
@@ -48,23 +47,17 @@ def build(arch):
     return model
 
 
-def convert(model, folder, name, precision):
-    """Writes the file and returns its path."""
-    shape = (4, *model.input_shape[1:])
-    x = np.random.default_rng(0).normal(size=shape).astype("float32")
-    path = str(folder / f"{name}.tflite")
-    return tf_lossprune.to_litert(model, path, precision, x)
-
-
 def measure(arch, folder, done):
-    """Yields a row for each share, multiple, precision and number of threads."""
+    """Yields a row for each setting that is not in `done`."""
     settings = list(itertools.product(FLAGS.shares, FLAGS.multiples))
-    if all(
-        (arch, *map(str, s), p, t) in done
-        for s in settings
-        for p in FLAGS.precisions
-        for t in FLAGS.threads
-    ):
+    open_settings = [
+        (share, multiple, precision, threads)
+        for share, multiple in settings
+        for precision in FLAGS.precisions
+        for threads in FLAGS.threads
+        if (arch, share, multiple, precision, threads) not in done
+    ]
+    if not open_settings:
         return
     model = build(arch)
     compacts = {
@@ -81,12 +74,15 @@ def measure(arch, folder, done):
     }
     dense_macs = tf_lossprune.cost(model)["macs"]
     for precision in FLAGS.precisions:
-        paths = [convert(model, folder, "dense", precision)]
-        for index, compact in enumerate(compacts.values()):
-            paths.append(convert(compact, folder, f"{index}", precision))
+        paths = [
+            convert_to_measure(network, str(folder / f"{index}.tflite"), precision)
+            for index, network in enumerate([model, *compacts.values()])
+        ]
         for threads in FLAGS.threads:
             dense_ms, *times = times_in_turns(paths, int(threads), FLAGS.rounds)
             for (share, multiple), time in zip(compacts, times):
+                if (share, multiple, precision, threads) not in open_settings:
+                    continue
                 macs = tf_lossprune.cost(compacts[share, multiple])["macs"]
                 yield {
                     "arch": arch,

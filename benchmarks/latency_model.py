@@ -21,8 +21,7 @@ import tf_lossprune
 from benchmarks import common
 from examples import models
 from tf_lossprune.cost import Latency
-from tf_lossprune.deploy import this_device, times_in_turns
-from tf_lossprune.graph import analyze
+from tf_lossprune.deploy import convert_to_measure, this_device, times_in_turns
 
 FLAGS = flags.FLAGS
 
@@ -92,25 +91,21 @@ def measure(arch):
             }
         )
     with tempfile.TemporaryDirectory() as folder:
-        paths = []
-        for index, compact in enumerate(compacts):
-            shape = (4, *compact.input_shape[1:])
-            x = np.random.default_rng(0).normal(size=shape).astype("float32")
-            path = f"{folder}/{index}.tflite"
-            paths.append(tf_lossprune.to_litert(compact, path, FLAGS.precision, x))
+        paths = [
+            convert_to_measure(compact, f"{folder}/{index}.tflite", FLAGS.precision)
+            for index, compact in enumerate(compacts)
+        ]
         dense_ms, *times = times_in_turns(paths, FLAGS.threads, rounds=15)
-    dense = Latency(latency.table, dense=dense_ms, measure=False)
-    channels = analyze(model)
-    scale = dense.function(channels).total([g.size for g in channels.groups])
+    table = latency.table
     for row, compact, time in zip(rows, compacts[1:], times):
-        predicted = latency.table.predict(compact) / latency.table.predict(model)
+        predicted = dense_ms * table.predict(compact) / table.predict(model)
         row.update(
             precision=FLAGS.precision,
             threads=FLAGS.threads,
             dense_ms=dense_ms,
             measured_ms=time,
-            predicted_ms=predicted * scale,
-            error=predicted * scale / time - 1.0,
+            predicted_ms=predicted,
+            error=predicted / time - 1.0,
             device=this_device(),
         )
         common.append_line(FLAGS.out, row)

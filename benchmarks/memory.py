@@ -23,6 +23,7 @@ import tf_lossprune
 from benchmarks import common
 from examples import models
 from tf_lossprune.cost import PeakMemory
+from tf_lossprune.deploy import convert_to_measure
 from tf_lossprune.graph import analyze
 
 FLAGS = flags.FLAGS
@@ -67,7 +68,6 @@ def measure(arch, precision, folder):
     """Rows of one network at every share."""
     model = models.build(arch, input_shape=(FLAGS.size, FLAGS.size, 3))
     models.randomize(model, 0)
-    x = np.random.default_rng(0).normal(size=(8, FLAGS.size, FLAGS.size, 3))
     rows = []
     for share in map(float, FLAGS.shares):
         compact = model
@@ -75,7 +75,7 @@ def measure(arch, precision, folder):
             pruned = tf_lossprune.prune_model(model, {"macs": share}, method="uniform")
             compact = tf_lossprune.strip_pruning(pruned, check=False)
         path = str(folder / f"{arch}.tflite")
-        tf_lossprune.to_litert(compact, path, precision, x.astype("float32"))
+        convert_to_measure(compact, path, precision)
         counted = PeakMemory(precision).function(analyze(compact)).dense
         arena = arena_bytes(path)
         rows.append(

@@ -41,7 +41,7 @@ def measure(make, folder):
         inputs = keras.Input((FLAGS.size, FLAGS.size, given))
         paths.append(f"{folder}/{width}.tflite")
         model = keras.Model(inputs, make(width)(inputs))
-        convert_operation(model, paths[-1], "fp32", None)
+        convert_operation(model, paths[-1], "fp32")
     return times_in_turns(paths, FLAGS.threads, rounds=9, block_ms=5.0)
 
 

@@ -14,32 +14,21 @@ Several processes, each with its devices (here two on one machine); start one wi
 Every process prints the same widths.
 """
 
-import json
-
 import keras
 from absl import app, flags
 
-import tf_lossprune
-from examples import data as example_data
-from examples import models
+from examples import several_devices
 from examples.batches import ArrayBatches
-from examples.flags import parse_budget
 
 FLAGS = flags.FLAGS
 
 
 def define_flags():
     """Defines the flags of this script."""
-    flags.DEFINE_string("budget", "macs=0.5", "Budget, as macs=0.5,params=0.4.")
-    flags.DEFINE_integer("epochs", 6, "Epochs of search and fine-tuning.")
-    flags.DEFINE_integer("batch_size", 64, "Images in a batch, over all devices.")
-    flags.DEFINE_integer("limit", 1024, "Training images.")
+    several_devices.define_flags()
     flags.DEFINE_integer("processes", 1, "Number of processes.")
     flags.DEFINE_integer("process", 0, "Which of them this is.")
     flags.DEFINE_string("coordinator", "localhost:9876", "Address of process 0.")
-    flags.DEFINE_bool("deterministic", False, "Gates equal their probabilities.")
-    flags.DEFINE_integer("seed", 0, "Seed of weights and batches.")
-    flags.DEFINE_string("out", None, "Where the widths go (.json).")
 
 
 def distribute():
@@ -64,27 +53,9 @@ def main(argv):
             "devices on TensorFlow see examples/mirrored.py"
         )
     distribute()
-    keras.utils.set_random_seed(FLAGS.seed)
-    digits = example_data.load_digits()
-    pruned = tf_lossprune.prune_model(
-        models.digits_resnet(),
-        parse_budget(FLAGS.budget),
-        draw=tf_lossprune.DeterministicDraw() if FLAGS.deterministic else None,
-        seed=FLAGS.seed,
-    )
-    pruned.compile(
-        keras.optimizers.SGD(0.01, momentum=0.9),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
-    x, y = digits.x_train[: FLAGS.limit], digits.y_train[: FLAGS.limit]
+    x, y = several_devices.training_images()
     train = ArrayBatches(x, y, FLAGS.batch_size, FLAGS.seed)
-    history = pruned.fit(train, epochs=FLAGS.epochs, verbose=0).history
-    widths = {name: kept for name, (kept, _) in pruned.kept_channels().items()}
-    print(f"loss {history['loss'][-1]:.4f}, widths {widths}")
-    if FLAGS.out:
-        with open(FLAGS.out, "w") as file:
-            json.dump({"widths": widths, "loss": history["loss"]}, file)
+    several_devices.search(several_devices.wrapped_model(), train)
 
 
 if __name__ == "__main__":

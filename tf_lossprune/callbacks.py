@@ -16,15 +16,6 @@ class _OnceFixed:
     def _fixed(self):
         return getattr(self.model, "phase", "fixed") == "fixed"
 
-    def on_train_batch_end(self, batch, logs=None):
-        sync = getattr(self.model, "sync_state", None)
-        if not isinstance(getattr(self, "save_freq", None), int):
-            return
-        if sync is not None:
-            sync()
-        if self._fixed():
-            super().on_train_batch_end(batch, logs)
-
     def on_epoch_end(self, epoch, logs=None):
         if self._fixed():
             super().on_epoch_end(epoch, logs)
@@ -48,6 +39,14 @@ class BudgetModelCheckpoint(_OnceFixed, keras.callbacks.ModelCheckpoint):
     compact = tf_lossprune.strip_pruning(keras.models.load_model("best.keras"))
     ```
     """
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.save_freq == "epoch":
+            return
+        if hasattr(self.model, "sync_state"):
+            self.model.sync_state()
+        if self._fixed():
+            super().on_train_batch_end(batch, logs)
 
 
 class BudgetEarlyStopping(_OnceFixed, keras.callbacks.EarlyStopping):

@@ -1,7 +1,6 @@
 """The whole job in one call: search, strip, fine-tune the compact model."""
 
 import dataclasses
-import time
 
 from tf_lossprune.methods import find_method
 from tf_lossprune.prune import prune_model, strip_pruning
@@ -136,24 +135,13 @@ def compress(
         verbose=verbose,
     )
     options = run.prune_options(prune_options)
-    start = time.perf_counter()
     pruned = prune_model(model, budget, method=method, **options)
-    search = run.search(pruned)
-    searched = time.perf_counter()
-    compact = strip_pruning(pruned)
-    run.refresh_statistics(compact)
-    stripped = time.perf_counter()
-    fine_tune = run.fine_tune([compact])
-    seconds = {
-        "search": searched - start,
-        "strip": stripped - searched,
-        "fine_tune": time.perf_counter() - stripped,
-    }
+    (compact,), history, seconds = run.execute(pruned, lambda: [strip_pruning(pruned)])
     return compact, CompressionResult.of(
         pruned.budget,
         pruned.kept_channels(),
         run.figures(run.dense),
         run.figures(compact),
-        {"search": search, "fine_tune": fine_tune},
+        history,
         seconds,
     )

@@ -1,7 +1,6 @@
 """Several budgets from one search: accuracy against cost."""
 
 import numbers
-import time
 
 from tf_lossprune.budget import Budget
 from tf_lossprune.compress import CompressionResult
@@ -95,7 +94,6 @@ def compress_frontier(
         verbose=verbose,
     )
     options = run.prune_options(prune_options)
-    start = time.perf_counter()
     probe = prune_model(model, budgets[0], **options)
     order = _by_tightness(budgets, probe)
     tightest = order[-1]
@@ -103,37 +101,25 @@ def compress_frontier(
     if tightest:
         pruned = prune_model(model, budgets[tightest], **options)
     snapshots = Snapshots([(index, budgets[index]) for index in order[:-1]])
-    search = run.search(pruned, [snapshots])
-    snapshots.take_rest()
-    found = {
-        **snapshots.found,
-        tightest: (strip_pruning(pruned), pruned.kept_units()),
-    }
-    searched = time.perf_counter()
-    compacts = [found[index][0] for index in range(len(budgets))]
-    for compact in compacts:
-        run.refresh_statistics(compact)
-    stripped = time.perf_counter()
-    fine_tune = run.fine_tune(compacts)
-    seconds = {
-        "search": searched - start,
-        "strip": stripped - searched,
-        "fine_tune": time.perf_counter() - stripped,
-    }
+
+    def cut_all():
+        snapshots.take_rest()
+        snapshots.found[tightest] = strip_pruning(pruned), pruned.kept_units()
+        return [snapshots.found[index][0] for index in range(len(budgets))]
+
+    compacts, history, seconds = run.execute(pruned, cut_all, [snapshots])
     dense = run.figures(run.dense)
-    results = []
-    for index, compact in enumerate(compacts):
-        groups = pruned.kept_channels(found[index][1])
-        results.append(
-            CompressionResult.of(
-                budgets[index],
-                groups,
-                dense,
-                run.figures(compact),
-                {"search": search, "fine_tune": fine_tune},
-                seconds,
-            )
+    results = [
+        CompressionResult.of(
+            budgets[index],
+            pruned.kept_channels(snapshots.found[index][1]),
+            dense,
+            run.figures(compact),
+            history,
+            seconds,
         )
+        for index, compact in enumerate(compacts)
+    ]
     return list(zip(compacts, results))
 
 

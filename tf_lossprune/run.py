@@ -2,6 +2,7 @@
 
 import math
 import numbers
+import time
 
 import keras
 
@@ -70,6 +71,7 @@ class Run:
         self._distill, self._temperature = distill, temperature
         self._statistics_batches = statistics_batches
         self.dense, _ = copy_graph(trace(model))
+        self._began = time.perf_counter()
 
     def prune_options(self, options):
         """Options of `prune_model`, with the schedule's phases scaled to the search."""
@@ -77,6 +79,33 @@ class Run:
             return options
         schedule = options.get("schedule") or Schedule()
         return {**options, "schedule": _within_search(schedule, self.search_steps)}
+
+    def execute(self, pruned, cut, callbacks=()):
+        """Searches, cuts and fine-tunes.
+
+        Args:
+            pruned: `PrunedModel`.
+            cut: function without arguments that returns the compact models, called
+                after the search.
+            callbacks: further callbacks for the search.
+
+        Returns:
+            The compact models, and the histories and seconds of the parts as they
+            stand in a `CompressionResult`.
+        """
+        search = self.search(pruned, callbacks)
+        searched = time.perf_counter()
+        compacts = cut()
+        for compact in compacts:
+            self.refresh_statistics(compact)
+        stripped = time.perf_counter()
+        fine_tune = self.fine_tune(compacts)
+        seconds = {
+            "search": searched - self._began,
+            "strip": stripped - searched,
+            "fine_tune": time.perf_counter() - stripped,
+        }
+        return compacts, {"search": search, "fine_tune": fine_tune}, seconds
 
     def search(self, pruned, callbacks=()):
         """Trains the pruned model until its widths are fixed; returns the history."""

@@ -216,16 +216,3 @@ def _kept_shape(tensor, labels, keep):
             others = tuple(a for a in range(labels.ndim) if a != axis)
             shape[axis] = int(keep[labels].any(axis=others).sum())
     return tuple(shape)
-
-
-def random_samples(model, precision):
-    """Inputs for int8 ranges, where only speed or size counts; None for floats.
-
-    Args:
-        model: `keras.Model` with one input.
-        precision: string.
-    """
-    if not precision.startswith("int8"):
-        return None
-    shape = [d or 1 for d in model.inputs[0].shape[1:]]
-    return np.random.default_rng(0).normal(size=(4, *shape)).astype("float32")

@@ -14,7 +14,6 @@ from tf_lossprune.cost.base import (
 )
 from tf_lossprune.cost.fusion import folds_into_kernel, merged_calls
 from tf_lossprune.cost.model import CostModel
-from tf_lossprune.cost.probes import random_samples
 from tf_lossprune.precision import check_precision
 from tf_lossprune.surgery import copy_graph
 
@@ -98,13 +97,11 @@ class SizeBytes(Resource):
 
     def measure(self, model, channels):
         """Bytes of the file that `model` is converted to."""
-        from tf_lossprune.deploy import to_litert
+        from tf_lossprune.deploy import convert_to_measure
 
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "model.tflite")
-            # The ranges that the data gives do not change the size.
-            data = random_samples(model, self.precision)
-            to_litert(model, path, self.precision, data)
+            convert_to_measure(model, path, self.precision)
             return os.path.getsize(path)
 
     def _weights(self, channels):

@@ -3,10 +3,10 @@
 import numbers
 
 import keras
-import numpy as np
 
-from tf_lossprune.cost.base import COUNTS, Term
+from tf_lossprune.cost.base import Term
 from tf_lossprune.cost.model import BilinearResource
+from tf_lossprune.cost.probes import channel_entries
 
 
 @keras.saving.register_keras_serializable(package="tf_lossprune")
@@ -35,8 +35,6 @@ class LayerTable(BilinearResource):
     prune_model(model, Budget({"energy_uj": 0.5}, resources=[energy]))
     ```
     """
-
-    units = COUNTS
 
     def __init__(self, name, coefficients, unit=""):
         if not callable(coefficients) and not isinstance(coefficients, dict):
@@ -120,7 +118,4 @@ def channel_units(channels, tensor):
             "Expected channels along one axis. Received: a tensor of shape "
             f"{tensor.shape} with channels along {len(varying)} axes"
         )
-    if varying:
-        return labels.reshape(-1)
-    size = tensor.sample_shape[-1] if tensor.sample_shape else 1
-    return np.broadcast_to(labels.reshape(-1)[:1], (size or 1,))
+    return channel_entries(channels, [tensor])

@@ -7,12 +7,13 @@ from tf_lossprune.deploy.benchmark import (
     times_in_turns,
 )
 from tf_lossprune.deploy.calibrate import calibrate_latency, export_probes, this_device
-from tf_lossprune.deploy.litert import to_litert
+from tf_lossprune.deploy.litert import convert_to_measure, to_litert
 
 __all__ = [
     "LitertBenchmark",
     "benchmark_litert",
     "calibrate_latency",
+    "convert_to_measure",
     "export_probes",
     "run_litert",
     "this_device",

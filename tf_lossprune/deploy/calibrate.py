@@ -9,9 +9,9 @@ import tempfile
 import keras
 
 from tf_lossprune.cost.latency import COLUMNS, NETWORK, OVERHEAD, LatencyTable
-from tf_lossprune.cost.probes import call_probes, executed_calls, random_samples
+from tf_lossprune.cost.probes import call_probes, executed_calls
 from tf_lossprune.deploy.benchmark import times_in_turns
-from tf_lossprune.deploy.litert import convert_operation, to_litert
+from tf_lossprune.deploy.litert import convert_operation, convert_to_measure
 from tf_lossprune.graph import analyze, trace
 from tf_lossprune.precision import check_precision
 from tf_lossprune.surgery import copy_graph
@@ -102,9 +102,8 @@ def export_probes(model, folder, *, precision="fp32"):
 
 def _row(folder, text, inputs, outputs, count, model, precision, name=None):
     name = f"{name or text}.tflite"
-    convert = to_litert if text == NETWORK else convert_operation
-    samples = random_samples(model, precision)
-    convert(model, os.path.join(folder, name), precision, samples)
+    convert = convert_to_measure if text == NETWORK else convert_operation
+    convert(model, os.path.join(folder, name), precision)
     return dict(zip(COLUMNS, (name, text, inputs, outputs, count, "")))
 
 

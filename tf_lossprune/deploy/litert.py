@@ -83,14 +83,22 @@ def to_litert(model, path, precision="fp32", representative_data=None):
     return path
 
 
-def convert_operation(model, path, precision, samples):
+def convert_to_measure(model, path, precision):
+    """`to_litert` where only size or speed counts, which int8 ranges do not change.
+
+    Args:
+        model, path, precision: as in `to_litert`.
+    """
+    return to_litert(model, path, precision, _random_samples(model, precision))
+
+
+def convert_operation(model, path, precision):
     """Writes a network of a single operation, in half the time `to_litert` takes.
 
     Args:
         model: functional `keras.Model` without state.
         path: path of the file.
-        precision: string, as in `to_litert`.
-        samples: array of typical inputs for int8, or None.
+        precision: string, as in `to_litert`; int8 gets ranges of random inputs.
     """
     import tensorflow as tf
 
@@ -99,7 +107,7 @@ def convert_operation(model, path, precision, samples):
         return model(inputs[0] if len(inputs) == 1 else list(inputs), training=False)
 
     specs = [tf.TensorSpec((1, *t.shape[1:]), t.dtype) for t in model.inputs]
-    samples = None if samples is None else [x[None] for x in samples]
+    samples = _calibration(model, precision, _random_samples(model, precision))
     with _captured_stderr():
         converter = tf.lite.TFLiteConverter.from_concrete_functions(
             [function.get_concrete_function(*specs)], model
@@ -108,6 +116,19 @@ def convert_operation(model, path, precision, samples):
         content = converter.convert()
     with open(path, "wb") as file:
         file.write(content)
+
+
+def _random_samples(model, precision):
+    """Inputs for int8 ranges, where only speed or size counts; None for floats.
+
+    Args:
+        model: `keras.Model` with one input.
+        precision: string.
+    """
+    if not precision.startswith("int8"):
+        return None
+    shape = [d or 1 for d in model.inputs[0].shape[1:]]
+    return np.random.default_rng(0).normal(size=(4, *shape)).astype("float32")
 
 
 def _calibration(model, precision, data):

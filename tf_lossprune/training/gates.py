@@ -123,7 +123,9 @@ class ChannelGates(keras.layers.Layer):
 
     def variance(self):
         """Scalar tensor: the gates' mean `p (1 - p)`, which nears 0 in the search."""
-        p, _ = self._probabilities(self._soft(self.ratios()), *self._last_refresh())
+        importance, steepness = self._last_refresh()
+        x = self._log_rows(importance)
+        p, _ = self._probabilities(x, self._soft(self.ratios()), steepness)
         searching = ops.cast(self.searching(), "float32")
         return searching * ops.mean(self._layout.mean(p * (1.0 - p)))
 
@@ -133,9 +135,8 @@ class ChannelGates(keras.layers.Layer):
     def _soft(self, ratios):
         return ops.clip(ratios, self._smallest_soft, LARGEST_SOFT_RATIO)
 
-    def _probabilities(self, soft, importance, steepness):
+    def _probabilities(self, x, soft, steepness):
         """Keep probabilities and thresholds of all groups, padded."""
-        x = self._log_rows(importance)
         return solve_threshold(self._options.family, self._layout, x, soft, steepness)
 
     # One training step.
@@ -158,7 +159,7 @@ class ChannelGates(keras.layers.Layer):
         self.steepness.assign(steepness)
         x = self._log_rows(importance)
         family, layout = self._options.family, self._layout
-        p, threshold = self._probabilities(soft, importance, steepness)
+        p, threshold = self._probabilities(x, soft, steepness)
         noise = keras.random.uniform((layout.num_units + 1,), seed=self.seed_generator)
         gates, slope = self._options.draw(layout.flat(p), noise)
         # dp_i/dalpha = C f'_i / sum_j f'_j
