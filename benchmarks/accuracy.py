@@ -31,7 +31,7 @@ from absl import app, flags
 import tf_lossprune
 from benchmarks import common
 from examples import data as example_data
-from examples.flags import format_budget, parse_budget, parse_options
+from examples.flags import format_budget, parse_budget, parse_method, parse_options
 from examples.optimizers import cosine_sgd
 
 FLAGS = flags.FLAGS
@@ -43,7 +43,9 @@ flags.DEFINE_string("checkpoint", None, "Dense .keras model; trained if missing.
 flags.DEFINE_integer("dense_epochs", 15, "Epochs of the dense training.")
 flags.DEFINE_integer("dense_seed", 0, "Seed of the dense training.")
 flags.DEFINE_string("cache", "out/dense", "Folder of the trained dense models.")
-flags.DEFINE_string("method", "loss", "loss, magnitude or uniform.")
+flags.DEFINE_string(
+    "method", "loss", "Name, or {class_name: ..., config: {...}} as JSON."
+)
 flags.DEFINE_string("budget", "macs=0.25", "Such as macs=0.5,params=0.4.")
 flags.DEFINE_integer("epochs", 5, "Epochs in all, search included.")
 flags.DEFINE_float("search_epochs", None, "Epochs of the search.")
@@ -172,7 +174,7 @@ def run(settings):
         optimizer=cosine_sgd(steps, FLAGS.lr, weight_decay=FLAGS.weight_decay),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
-        method=FLAGS.method,
+        method=parse_method(FLAGS.method),
         distill=settings["distill"],
         callbacks=[keep_cut],
         jit_compile=jit_compile,

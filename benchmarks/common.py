@@ -74,7 +74,7 @@ def dense_model(
         arch: Name of the network.
         data: A `examples.data.Data`; gives the shape of the images.
         train: `tf.data.Dataset` of training batches.
-        epochs: Number of epochs.
+        epochs: Number of epochs; 0 leaves the initial weights.
         seed: Seed of the initial weights.
         width: Width of the first convolution; None: the network's own.
         jit_compile: Passed to `Model.compile`.
@@ -87,9 +87,10 @@ def dense_model(
     if not path.exists():
         keras.utils.set_random_seed(seed)
         model = build_dense(arch, data, width)
-        optimizer = cosine_sgd(epochs * len(train), learning_rate=0.1)
-        compile_classifier(model, optimizer, jit_compile)
-        model.fit(train, epochs=epochs, verbose=verbose)
+        if epochs:
+            optimizer = cosine_sgd(epochs * len(train), learning_rate=0.1)
+            compile_classifier(model, optimizer, jit_compile)
+            model.fit(train, epochs=epochs, verbose=verbose)
         path.parent.mkdir(parents=True, exist_ok=True)
         # Written under another name first: a stopped run leaves no half a file.
         part = path.with_name(f"part-{path.name}")

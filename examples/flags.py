@@ -83,6 +83,18 @@ def parse_options(text):
     return {name: _build(value) for name, value in options.items()}
 
 
+def parse_method(text):
+    """Turns a method's name, or a JSON object as in `parse_options`, into a method.
+
+    Example:
+        >>> parse_method("loss")
+        'loss'
+        >>> parse_method('{"class_name": "BnScale", "config": {"strength": 1e-3}}').name
+        'bn_scale'
+    """
+    return _build(json.loads(text)) if text.startswith("{") else text
+
+
 def _build(value):
     if not isinstance(value, dict) or "class_name" not in value:
         return value
@@ -91,7 +103,7 @@ def _build(value):
     import tf_lossprune
 
     name = value["class_name"]
-    for home in (tf_lossprune, keras.optimizers):
+    for home in (tf_lossprune, tf_lossprune.methods, keras.optimizers):
         if isinstance(getattr(home, name, None), type):
             return getattr(home, name)(**value.get("config", {}))
     raise ValueError(

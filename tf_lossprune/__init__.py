@@ -1,5 +1,6 @@
 """tf_lossprune: the task loss chooses the widths, under a kept budget."""
 
+from tf_lossprune import methods
 from tf_lossprune.allocation import AugmentedLagrangian, Projection, Schedule
 from tf_lossprune.budget import Budget
 from tf_lossprune.callbacks import (
@@ -69,6 +70,7 @@ __all__ = [
     "cost",
     "export_probes",
     "inspect_model",
+    "methods",
     "prune_model",
     "reestimate_statistics",
     "register_resource",

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-from tf_lossprune.methods import find_method
 from tf_lossprune.prune import prune_model, strip_pruning
 from tf_lossprune.run import Run
 
@@ -86,7 +85,7 @@ def compress(
         loss, metrics: as in `compile`. None: the model's own.
         method: as in `prune_model`.
         search_epochs: float in (0, epochs] or None (0.3 of them); may be broken.
-            One-shot methods have no search.
+            Methods that do not learn the widths while they train have none.
         distill: bool or float in (0, 1]: whether, or with which weight, the
             compact model also learns the dense model's outputs, which must be
             logits (`keras.distillation`; Hinton et al., 2015, arXiv 1503.02531).
@@ -125,7 +124,7 @@ def compress(
         optimizer=optimizer,
         loss=loss,
         metrics=metrics,
-        searching=not find_method(method).one_shot,
+        method=method,
         search_epochs=search_epochs,
         distill=distill,
         temperature=temperature,

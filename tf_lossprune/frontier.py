@@ -68,11 +68,11 @@ def compress_frontier(
     print(report.frontier_table([result for _, result in found]))
     ```
     """
-    if find_method(prune_options.get("method", "loss")).one_shot:
+    method = find_method(prune_options.get("method", "loss"))
+    if not method.trains:
         raise ValueError(
-            "Expected method='loss': one-shot methods have no search to share, so "
-            "call `compress` for each budget. Received: "
-            f"method={prune_options['method']!r}"
+            "Expected a method such as 'loss': others have no search to share, so "
+            f"call `compress` for each budget. Received: method={method.name!r}"
         )
     budgets = _read(budgets)
     run = Run(
@@ -84,7 +84,7 @@ def compress_frontier(
         optimizer=optimizer,
         loss=loss,
         metrics=metrics,
-        searching=True,
+        method=method,
         search_epochs=search_epochs,
         distill=distill,
         temperature=temperature,

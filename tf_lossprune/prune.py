@@ -40,10 +40,11 @@ def prune_model(
         model: built functional or Sequential `keras.Model`; it is not changed.
         budget: dict, resource -> share of the dense model's cost in (0, 1], such
             as `{"macs": 0.5}` or `{"macs": 0.5, "params": 0.4}`; or a `Budget`.
-        method: string. `"loss"` learns each group's keep ratio in `fit` by the
-            task loss's gradient; `"uniform"` (the same ratio everywhere) and
-            `"magnitude"` (a global threshold on weight norms) fix the widths at
-            once, so that `fit` only fine-tunes.
+        method: string or `tf_lossprune.methods.Method`. `"loss"` learns each
+            group's keep ratio in `fit` by the task loss's gradient; `"uniform"` (the
+            same ratio everywhere) and `"magnitude"` (a global threshold on weight
+            norms) fix the widths at once, so that `fit` only fine-tunes. The other
+            names are baselines from the literature, see `tf_lossprune.methods`.
         schedule: `Schedule` or None, the phases of `fit`.
         importance: `Importance`, one of its kinds as a string, or None.
         family: `Family` of soft thresholds or None (`SigmoidLog`).

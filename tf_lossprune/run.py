@@ -9,6 +9,7 @@ import keras
 from tf_lossprune.allocation import Schedule
 from tf_lossprune.graph import trace
 from tf_lossprune.inspection import cost
+from tf_lossprune.methods import find_method
 from tf_lossprune.surgery import copy_graph
 from tf_lossprune.training import reestimate_statistics
 from tf_lossprune.training.data import batches, steps_per_epoch
@@ -26,7 +27,7 @@ class Run:
         train, validation, epochs, batch_size, optimizer, loss, metrics,
             search_epochs, distill, temperature, statistics_batches, callbacks,
             jit_compile, verbose: as in `compress`.
-        searching: bool, whether the method has a search.
+        method: string or `Method`, which may need steps for a search.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class Run:
         optimizer,
         loss,
         metrics,
-        searching,
+        method,
         search_epochs,
         distill,
         temperature,
@@ -53,9 +54,12 @@ class Run:
         _check_numbers(epochs, search_epochs, distill, temperature)
         self._per_epoch = steps_per_epoch(train, batch_size)
         total = epochs * self._per_epoch
+        self._method = find_method(method)
         wanted = SEARCH_SHARE * epochs if search_epochs is None else search_epochs
-        steps = min(max(1, round(wanted * self._per_epoch)), total)
-        self.search_steps = steps if searching else 0
+        steps = max(1, round(wanted * self._per_epoch))
+        if not self._method.trains:
+            steps = self._method.plan_steps()
+        self.search_steps = min(steps, total)
         self._left = total - self.search_steps
         data = {"x": train, "batch_size": batch_size, "shuffle": False}
         if isinstance(train, (tuple, list)):
@@ -75,7 +79,7 @@ class Run:
 
     def prune_options(self, options):
         """Options of `prune_model`, with the schedule's phases scaled to the search."""
-        if not self.search_steps:
+        if not self._method.trains:
             return options
         schedule = options.get("schedule") or Schedule()
         return {**options, "schedule": _within_search(schedule, self.search_steps)}
@@ -109,9 +113,12 @@ class Run:
 
     def search(self, pruned, callbacks=()):
         """Trains the pruned model until its widths are fixed; returns the history."""
-        if not self.search_steps:
+        if self._method.one_shot:
             return {}
         pruned.compile(**self._settings)
+        if self._method.plans:
+            pruned.plan(self._train, self._batch_size)
+            return {}
         return pruned.fit(
             **self._fit,
             epochs=math.ceil(self.search_steps / self._per_epoch),

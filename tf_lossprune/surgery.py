@@ -25,7 +25,7 @@ def cut(channels, keep, name=None):
     Returns:
         A functional `keras.Model` of clones of the same layer classes.
     """
-    cloner = Cloner()
+    cloner = Cloner(draw_weights=False)
     dead = dead_values(channels, keep)
 
     def call_fn(call, args, kwargs):
@@ -43,6 +43,7 @@ def cut(channels, keep, name=None):
     inputs = make_inputs(channels.graph, cloner)
     outputs = replay(channels.graph, inputs, call_fn)
     model = keras.Model(inputs, outputs, name=name or channels.graph.name)
+    cloner.restore()
     for layer in channels.graph.layers:
         if cloner.has(layer):
             copy_weights(layer, cloner(layer), channels.record(layer), keep)
@@ -74,12 +75,13 @@ def copy_graph(graph):
     Returns:
         The copy, and a dict from `id(layer)` to the name of the layer's clone.
     """
-    cloner = Cloner()
+    cloner = Cloner(draw_weights=False)
     inputs = make_inputs(graph, cloner)
     outputs = replay(
         graph, inputs, lambda call, args, kw: cloner(call.operation)(*args, **kw)
     )
     copy = keras.Model(inputs, outputs, name=graph.name)
+    cloner.restore()
     for layer in graph.layers:
         copy_weights(layer, cloner(layer), None, None)
     return copy, {id(layer): cloner(layer).name for layer in graph.layers}

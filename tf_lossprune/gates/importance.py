@@ -131,16 +131,37 @@ class WeightSlices:
         self.layer, self.weight, self.axis = layer, weight, axis
         self.units, self.role = units, role
 
-    def score(self, power, total):
-        """`[total]`: per unit the sum of |w|**power, over the mean slice."""
-        value = ops.cast(
-            ops.stop_gradient(find_weight(self.layer, self.weight).value), "float32"
-        )
+    @property
+    def variable(self):
+        """The weight."""
+        return find_weight(self.layer, self.weight)
+
+    def along_axis(self, value):
+        """Shapes per-slice values `[size]` so that they multiply the weight."""
+        shape = [1] * len(self.variable.shape)
+        shape[self.axis] = -1
+        return ops.reshape(value, shape)
+
+    def sums(self, power, value=None):
+        """`[size]`: each slice's sum of |w|**power; carries gradients.
+
+        Args:
+            power: 1 or 2.
+            value: tensor in the weight's place, or None.
+        """
+        value = ops.cast(self.variable.value if value is None else value, "float32")
         others = [a for a in range(len(value.shape)) if a != self.axis]
         size = ops.abs(value) if power == 1 else ops.square(value)
-        sums = ops.sum(size, axis=others) if others else size
-        sums = sums / (ops.mean(sums) + 1e-12)
-        return ops.segment_sum(sums, self.units.astype("int32"), total)
+        return ops.sum(size, axis=others) if others else size
+
+    def by_unit(self, values, total):
+        """Adds per-slice values `[size]` up per unit, `[total]`."""
+        return ops.segment_sum(values, self.units.astype("int32"), total)
+
+    def score(self, power, total):
+        """`[total]`: per unit the sum of |w|**power, over the mean slice."""
+        sums = ops.stop_gradient(self.sums(power))
+        return self.by_unit(sums / (ops.mean(sums) + 1e-12), total)
 
 
 def weight_slices(channels):

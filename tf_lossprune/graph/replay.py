@@ -1,6 +1,7 @@
 """Calls a traced graph again, with other layers in place of the original ones."""
 
 import keras
+import numpy as np
 from keras import tree
 
 from tf_lossprune.graph.trace import Tensor
@@ -15,12 +16,28 @@ def _unbuilt(config):
     return config
 
 
-class Cloner:
-    """Clones layers once each, under names that are unique in the new model."""
+class _Zeros(keras.initializers.Initializer):
+    """Zeros that cost no computation on the backend."""
 
-    def __init__(self):
+    def __call__(self, shape, dtype=None):
+        return np.zeros(shape, dtype)
+
+
+class Cloner:
+    """Clones layers once each, under names that are unique in the new model.
+
+    Args:
+        draw_weights: bool, whether clones start from random weights. If not, they
+            start from zeros, as their weights will be copied anyway: random numbers
+            of every shape take most of the time that a large model needs. Call
+            `restore` once the clones are built.
+    """
+
+    def __init__(self, draw_weights=True):
         self._clones = {}
         self._names = set()
+        self._draw_weights = draw_weights
+        self._initializers = []
 
     def __call__(self, operation, **config):
         """Returns the clone of `operation`, made on the first request.
@@ -44,7 +61,22 @@ class Cloner:
         config = {**_unbuilt(operation.get_config()), **overrides}
         if "name" in config:
             config["name"] = self.unique(operation.name)
-        return operation.__class__.from_config(config)
+        clone = operation.__class__.from_config(config)
+        if not self._draw_weights:
+            self._hold_back(clone)
+        return clone
+
+    def _hold_back(self, clone):
+        for name, value in list(vars(clone).items()):
+            if isinstance(value, keras.initializers.Initializer):
+                self._initializers.append((clone, name, value))
+                setattr(clone, name, _Zeros())
+
+    def restore(self):
+        """Gives the clones their initializers back."""
+        for clone, name, value in self._initializers:
+            setattr(clone, name, value)
+        self._initializers = []
 
     def unique(self, name):
         """Returns `name`, with a number behind it where it is taken already."""

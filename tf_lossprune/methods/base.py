@@ -1,42 +1,108 @@
 """The interface of a method."""
 
+import numbers
+
+from keras import ops
+
+from tf_lossprune.config import Configurable
+from tf_lossprune.methods.search import Search
+
 METHODS = {}
 
 
-class Method:
-    """A way to find the keep ratios.
+class Method(Configurable):
+    """A way to find how many channels each group keeps, and which.
+
+    All methods share the channel graph, the costs, the whole widths that keep the
+    budget, and the surgery, so that only their idea differs. A subclass sets the
+    attributes, and overrides `ratios` or the search, or `plan`.
 
     Attributes:
         name: string, for `prune_model(method=...)`.
-        one_shot: bool, whether it needs no training: `ratios` tells all.
+        trains: bool, whether it searches while the network trains, in the search
+            phase of `fit`.
+        plans: bool, whether it evaluates networks on data before training.
+        search_class: the `Search` that training runs.
+        learning_rate: float, of the default optimizer (Adam) of what it learns.
     """
 
     name = None
-    one_shot = True
+    trains = False
+    plans = False
+    search_class = Search
+    learning_rate = 0.01
 
-    def ratios(self, channels, costs, shares, importance, smallest):
-        """Returns float `[groups]`, to be rounded to widths that keep the budget.
+    @property
+    def one_shot(self):
+        """Whether the weights alone tell the widths."""
+        return not (self.trains or self.plans)
+
+    def ratios(self, search, importance, limits):
+        """Returns keep ratios `[groups]`, to be rounded to widths in the budget.
 
         Args:
-            channels: `ChannelGraph`.
-            costs: dict, resource -> `CostFunction`.
-            shares: dict, resource -> share of the dense cost that is allowed.
-            importance: float `[num_units + 1]`, mean 1 over each group.
-            smallest: int `[groups]`, the fewest channels.
+            search: the `Search` as it stands.
+            importance: float array `[num_units + 1]`, the search's scores.
+            limits: float array `[budgets]`, shares of the dense costs that are
+                allowed.
+        """
+        return ops.convert_to_numpy(search.ratios(limits))
+
+    def plan(self, model, evaluate):
+        """Returns keep ratios `[groups]` found by evaluating networks, if `plans`.
+
+        Args:
+            model: `PrunedModel`, compiled.
+            evaluate: `methods.evaluation.Evaluation` of it.
         """
         raise NotImplementedError
 
+    def plan_steps(self):
+        """Training steps that `plan` takes."""
+        return 0
+
 
 def register_method(method):
-    """Makes a `Method` known under its name."""
+    """Makes a `Method` class known under its name; returns it."""
     METHODS[method.name] = method
     return method
 
 
-def find_method(name):
-    """Returns the method of this name, or raises a `ValueError`."""
-    if not isinstance(name, str) or name not in METHODS:
-        raise ValueError(
-            f"Expected a method among {sorted(METHODS)}. Received: {name!r}"
+def find_method(method):
+    """Returns the `Method` that a name or an object stands for.
+
+    Raises:
+        ValueError: for an unknown name.
+        TypeError: for any other object.
+    """
+    if isinstance(method, Method):
+        return method
+    if not isinstance(method, str):
+        raise TypeError(
+            f"Expected a method among {sorted(METHODS)} or a "
+            f"tf_lossprune.methods.Method. Received: {method!r} "
+            f"(of type {type(method).__name__})"
         )
-    return METHODS[name]
+    if method not in METHODS:
+        raise ValueError(
+            f"Expected a method among {sorted(METHODS)}. Received: {method!r}"
+        )
+    return METHODS[method]()
+
+
+def check_positive(name, value, whole=False):
+    """Returns a setting that has to be a number above 0.
+
+    Args:
+        name: string, the setting.
+        value: what was given.
+        whole: bool, whether only whole numbers will do.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    kind = numbers.Integral if whole else numbers.Real
+    if not isinstance(value, kind) or not 0 < value < float("inf"):
+        wanted = "a whole number" if whole else "a number"
+        raise ValueError(f"Expected {name} as {wanted} above 0. Received: {value!r}")
+    return value

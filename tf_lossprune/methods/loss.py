@@ -1,17 +1,134 @@
 """The project's own method: the task loss moves the ratios."""
 
+import keras
+import numpy as np
+from keras import ops
+
+from tf_lossprune.gates import solve_steepness, solve_threshold
+from tf_lossprune.gates.importance import normalize
 from tf_lossprune.methods.base import Method, register_method
+from tf_lossprune.methods.search import Search
+
+#: A ratio of exactly 1 has no gradient; this close, it has one.
+LARGEST_SOFT_RATIO = 1.0 - 1e-3
+TAYLOR_DECAY = 0.98
 
 
+class LossSearch(Search):
+    """Ratios by the task loss's gradient through stochastic gates."""
+
+    def make_variables(self, groups, total):
+        self.log_ratio = self.variable((groups,), 0.0, "log_ratio")
+        self.steepness = self.variable((groups,), 1.0, "steepness")
+        self.taylor = self.variable((total,), 0.0, "taylor")
+        # A soft ratio of 0 has no gradient; half a channel has, and rounds to none.
+        half = (0.5 / self.layout.sizes).astype("float32")
+        self._smallest_soft = np.maximum(self.smallest, half)
+
+    def learned(self):
+        return [self.log_ratio]
+
+    def ratios(self, limits=None):
+        return self._options.constraint.ratios(
+            self.log_ratio.value,
+            self.costs,
+            self.limits() if limits is None else limits,
+            self.smallest,
+        )
+
+    def variance(self):
+        importance, steepness = self._last_refresh()
+        x = self._log_rows(importance)
+        p, _ = self._probabilities(x, self._soft(self.ratios()), steepness)
+        searching = ops.cast(self.searching(), "float32")
+        return searching * ops.mean(self.layout.mean(p * (1.0 - p)))
+
+    def draw(self, searching, limits):
+        ratios = self.ratios(limits)
+        soft = self._soft(ratios)
+        importance, steepness = ops.cond(
+            self.refreshing(self._options.importance.interval),
+            lambda: self._refreshed(soft),
+            self._last_refresh,
+        )
+        self.importance.assign(importance)
+        self.steepness.assign(steepness)
+        x = self._log_rows(importance)
+        family, layout = self._options.family, self.layout
+        p, threshold = self._probabilities(x, soft, steepness)
+        noise = keras.random.uniform((layout.num_units + 1,), seed=self.seed_generator)
+        gates, slope = self._options.draw(layout.flat(p), noise)
+        # dp_i/dalpha = C f'_i / sum_j f'_j
+        density = family.pdf(steepness[:, None] * (x - threshold[:, None]))
+        density = density * layout.valid
+        share = density / (layout.mean(density)[:, None] + 1e-12)
+        return gates, layout.flat(share, first=0.0) * slope, ratios
+
+    def learn(self, draw, gate_gradient, optimizer):
+        layout, constraint = self.layout, self._options.constraint
+        running = ops.cast(draw.searching, "float32")
+        by_ratio = ops.sum(
+            layout.rows(gate_gradient * draw.weight) * layout.valid, axis=1
+        )
+        gradient = constraint.gradient(
+            draw.ratios, by_ratio, self.costs, draw.limits, self.multipliers.value
+        )
+        self.move(draw, optimizer, [gradient])
+        pushed = constraint.next_multipliers(
+            self.multipliers.value, self.fractions(draw.ratios), draw.limits
+        )
+        self.multipliers.assign(
+            ops.where(draw.searching, pushed, self.multipliers.value)
+        )
+        if self._options.importance.kind == "taylor":
+            rate = (1.0 - TAYLOR_DECAY) * running * draw.gates
+            change = rate * (ops.abs(gate_gradient) - self.taylor.value)
+            self.taylor.assign_add(change)
+
+    def current_importance(self):
+        scores = self._score()
+        if self._options.importance.kind != "taylor":
+            return scores
+        seen = ops.sum(self.taylor.value) > 0
+        return ops.where(seen, normalize(self.taylor.value, self.channels), scores)
+
+    def _last_refresh(self):
+        return self.importance.value, self.steepness.value
+
+    def _soft(self, ratios):
+        return ops.clip(ratios, self._smallest_soft, LARGEST_SOFT_RATIO)
+
+    def _probabilities(self, x, soft, steepness):
+        """Keep probabilities and thresholds of all groups, padded."""
+        return solve_threshold(self._options.family, self.layout, x, soft, steepness)
+
+    def _refreshed(self, soft):
+        importance = self.current_importance()
+        steepness = solve_steepness(
+            self._options.family,
+            self.layout,
+            self._log_rows(importance),
+            soft,
+            self._options.schedule.variance(self.progress()),
+        )
+        return importance, steepness
+
+    def _log_rows(self, importance):
+        return self.layout.rows(ops.log(importance + 1e-6))
+
+
+@keras.saving.register_keras_serializable(package="tf_lossprune")
 class Loss(Method):
     """Ratios by gradient under a kept budget, learned in `fit`.
 
     After differentiable sparsity allocation (Ning et al., ECCV 2020, arXiv
-    2004.02164). The search itself is the training step; see `training`.
+    2004.02164). Its settings are those of `prune_model`: schedule, importance,
+    family, draw, constraint, ratio optimizer.
     """
 
     name = "loss"
-    one_shot = False
+    trains = True
+    search_class = LossSearch
 
 
-register_method(Loss())
+register_method(Loss)

@@ -1,11 +1,13 @@
 """A global threshold on weight norms."""
 
-import numpy as np
+import keras
 
-from tf_lossprune.methods.base import Method, register_method
+from tf_lossprune.methods.base import register_method
+from tf_lossprune.methods.threshold import ThresholdMethod
 
 
-class Magnitude(Method):
+@keras.saving.register_keras_serializable(package="tf_lossprune")
+class Magnitude(ThresholdMethod):
     """Removes the channels with the smallest norms, wherever they are.
 
     The norms are divided by their group's mean, so that they compare between
@@ -15,24 +17,5 @@ class Magnitude(Method):
 
     name = "magnitude"
 
-    def ratios(self, channels, costs, shares, importance, smallest):
-        levels = np.unique(importance[1:])
-        low, high = 0, len(levels)  # the threshold at `high` is always enough
-        while low < high:
-            middle = (low + high) // 2
-            widths = self._widths(channels, importance, levels[middle], smallest)
-            fits = all(
-                costs[name].total(widths) <= share * costs[name].dense
-                for name, share in shares.items()
-            )
-            low, high = (low, middle) if fits else (middle + 1, high)
-        level = levels[min(low, len(levels) - 1)]
-        widths = self._widths(channels, importance, level, smallest)
-        return widths / np.array([g.size for g in channels.groups])
 
-    def _widths(self, channels, importance, level, smallest):
-        widths = [(importance[g.units] >= level).sum() for g in channels.groups]
-        return np.maximum(widths, smallest)
-
-
-register_method(Magnitude())
+register_method(Magnitude)

@@ -32,7 +32,7 @@ class JaxStep:
                 loss = self.compute_loss(
                     x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True
                 )
-                loss = sum(scope.losses, start=loss)
+                loss = self.loss_with_penalty(sum(scope.losses, start=loss))
                 scaled = self.optimizer.scale_loss(loss)
                 factor = self.optimizer.scale_loss(1.0)
             updates = (

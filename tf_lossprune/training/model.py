@@ -15,9 +15,8 @@ from tf_lossprune.cost import cost_models, plain
 from tf_lossprune.errors import InfeasibleBudgetError
 from tf_lossprune.gates import GatedLayer
 from tf_lossprune.graph import analyze, removable_blocks, replay
-from tf_lossprune.methods import find_method
 from tf_lossprune.surgery import cut
-from tf_lossprune.training.gates import ChannelGates
+from tf_lossprune.training.evaluation import Evaluation
 from tf_lossprune.training.phases import PhaseCallback, with_phases
 
 PHASES = ("warmup", "search", "fixed")
@@ -97,15 +96,16 @@ class PrunedModel(training_step_class(), keras.Model):
         self._search_range = None  # first step and length, for the host
         #: How often `decide` had to cut more after a measurement.
         self.recuts = 0
-        self.gates = ChannelGates(
+        self.gates = options.method.search_class(
             self.channels,
             [self.costs[name] for name in self.shares],
             list(self.shares.values()),
             self._smallest,
             options,
+            options.method,
         )
         self.ratio_optimizer = options.make_ratio_optimizer()
-        self.ratio_optimizer.build([self.gates.log_ratio])
+        self.ratio_optimizer.build(self.gates.learned())
         self.network = self._gate(template)
         self.built = True
 
@@ -199,10 +199,25 @@ class PrunedModel(training_step_class(), keras.Model):
         importance = ops.convert_to_numpy(self.gates.current_importance())
         self.gates.importance.assign(importance)
         if ratios is None:
-            ratios = self._method_ratios(importance)
+            ratios = self._method_ratios(importance, self.gates.targets)
         keep = self._choose(importance, ratios, self.budget)
         self.gates.kept.assign(keep.astype("float32"))
         self.gates.fixed.assign(1)
+
+    def plan(self, data, batch_size=None):
+        """Lets a method that tries networks out find the widths, and fixes them.
+
+        `fit` does this itself.
+
+        Args:
+            data: training data with targets, in a form which `compress` takes.
+            batch_size: int or None, for arrays.
+
+        Raises:
+            ValueError: if the model is not compiled, or for data without targets.
+        """
+        evaluate = Evaluation(self, data, batch_size)
+        self.decide(self.options.method.plan(self, evaluate))
 
     def passes(self, budget, step):
         """Whether a search at this step has come down to a budget.
@@ -235,7 +250,7 @@ class PrunedModel(training_step_class(), keras.Model):
         shares = budget.shares(self.costs)
         limits = np.array([shares[name] for name in self.shares], "float32")
         importance = ops.convert_to_numpy(self.gates.current_importance())
-        ratios = ops.convert_to_numpy(self.gates.ratios(limits))
+        ratios = self._method_ratios(importance, limits)
         return self._choose(importance, ratios, budget)
 
     def _with_resources(self, budget):
@@ -292,13 +307,8 @@ class PrunedModel(training_step_class(), keras.Model):
                 found[name] = measured / allowed
         return found
 
-    def _method_ratios(self, importance):
-        method = find_method(self.options.method)
-        if method.one_shot:
-            return method.ratios(
-                self.channels, self.costs, self.shares, importance, self._smallest
-            )
-        return self.gates.target_ratios()
+    def _method_ratios(self, importance, limits):
+        return self.options.method.ratios(self.gates, importance, limits)
 
     def keep_ratios(self):
         """Dict, group name -> keep ratio (of the delivered widths once fixed)."""
@@ -329,6 +339,11 @@ class PrunedModel(training_step_class(), keras.Model):
         kept = np.array([k for k, _ in self.kept_channels().values()])
         return {name: plain(model.total(kept)) for name, model in self.costs.items()}
 
+    def loss_with_penalty(self, loss):
+        """The loss and what the method adds to it, as tensors."""
+        penalty = self.gates.step_penalty()
+        return loss if penalty is None else loss + ops.cast(penalty, loss.dtype)
+
     def search_logs(self, draw):
         """What the progress bar shows: expected costs and the phase, as tensors."""
         fixed = self.gates.fixed > 0
@@ -346,6 +361,9 @@ class PrunedModel(training_step_class(), keras.Model):
         Warm-up, search and fixed widths follow by themselves; the logs show the
         resources and the phase (0, 1, 2). Arguments and result as in Keras.
         """
+        if self.options.method.plans and self.phase != "fixed":
+            y = args[0] if args else kwargs.get("y")
+            self.plan(x if y is None else (x, y), batch_size)
         phases = PhaseCallback(data=x, batch_size=batch_size)
         kwargs.update(batch_size=batch_size, callbacks=with_phases(callbacks, phases))
         return super().fit(x, *args, **kwargs)

@@ -14,16 +14,13 @@ _OBJECTS = {
     "constraint": (Constraint, Projection),
 }
 
-#: Learning rate of the default ratio optimizer: log-ratios per step.
-RATIO_LEARNING_RATE = 0.01
-
 
 @keras.saving.register_keras_serializable(package="tf_lossprune")
 class PruningOptions:
     """Everything that `prune_model` may be told besides model and budget.
 
     Args:
-        method: string.
+        method: string or `Method`.
         schedule, importance, family, draw, constraint: objects or None.
         ratio_optimizer: Keras optimizer or None (Adam).
         excluded: list of names of the template's layers.
@@ -48,8 +45,7 @@ class PruningOptions:
         remove_blocks=False,
         seed=0,
     ):
-        find_method(method)
-        self.method = method
+        self.method = find_method(method)
         given = {
             "schedule": schedule,
             "importance": importance,
@@ -90,7 +86,7 @@ class PruningOptions:
     def make_ratio_optimizer(self):
         """Returns a fresh optimizer for the ratios."""
         if self._ratio_optimizer is None:
-            return keras.optimizers.Adam(RATIO_LEARNING_RATE)
+            return keras.optimizers.Adam(self.method.learning_rate)
         return keras.optimizers.deserialize(self._ratio_optimizer)
 
     def get_config(self):
@@ -98,7 +94,7 @@ class PruningOptions:
         if self._ratio_optimizer is not None:
             optimizer = self._ratio_optimizer
         return {
-            "method": self.method,
+            "method": keras.saving.serialize_keras_object(self.method),
             **{
                 name: keras.saving.serialize_keras_object(getattr(self, name))
                 for name in _OBJECTS
@@ -114,7 +110,7 @@ class PruningOptions:
     @classmethod
     def from_config(cls, config):
         config = dict(config)
-        for name in _OBJECTS:
+        for name in ("method", *_OBJECTS):
             config[name] = keras.saving.deserialize_keras_object(config[name])
         if config["ratio_optimizer"] is not None:
             config["ratio_optimizer"] = keras.optimizers.deserialize(

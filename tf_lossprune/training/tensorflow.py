@@ -9,6 +9,13 @@ def forward_with_xla(model, x):
     return tf.function(model, jit_compile=True)(x, training=False)
 
 
+def _replicas():
+    """How many replicas share this step."""
+    if tf.distribute.in_cross_replica_context():
+        return 1
+    return tf.distribute.get_replica_context().num_replicas_in_sync
+
+
 class TensorFlowStep:
     """Mix-in for `PrunedModel`: one backward pass for weights and gates."""
 
@@ -17,6 +24,7 @@ class TensorFlowStep:
 
     def train_step(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        replicas = _replicas()
         draw = self.gates.begin_step()
         with tf.GradientTape() as tape:
             tape.watch(draw.gates)
@@ -24,18 +32,14 @@ class TensorFlowStep:
             loss = self.compute_loss(
                 x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True
             )
+            loss = self.loss_with_penalty(loss * replicas) / replicas
             scaled = self.optimizer.scale_loss(loss)
         weights = self.trainable_weights
         by_gates, *by_weights = tape.gradient(scaled, [draw.gates, *weights])
         self.optimizer.apply(by_weights, weights)
         by_gates = tf.convert_to_tensor(by_gates) / self.optimizer.scale_loss(1.0)
-        if tf.distribute.in_cross_replica_context():
-            replicas = 1
-        else:
-            context = tf.distribute.get_replica_context()
-            replicas = context.num_replicas_in_sync
-            if replicas > 1:
-                by_gates = context.all_reduce("sum", by_gates)
+        if replicas > 1:
+            by_gates = tf.distribute.get_replica_context().all_reduce("sum", by_gates)
         self.gates.end_step(draw, by_gates, self.ratio_optimizer)
         batch = tf.shape(tf.nest.flatten(x)[0])[0]
         for metric in self.metrics:

@@ -1,0 +1,104 @@
+r"""Every method against every other: a grid of runs of `benchmarks.accuracy`.
+
+    python -m benchmarks.compare --archs=resnet20:8 --macs=0.25 --methods=loss,uniform
+
+A cell is one run: network, budget, method, seed. All cells of a network start from
+the same dense one and have the same epochs in all, search included, the same
+optimizer, augmentation and teacher. A cell whose line is in `--out` is not run
+again, so the grid can be cut into pieces: `--minutes` starts no new cell after that
+long, and `--cells` takes numbers out of the list that `--list` prints.
+
+With `--scratch` the network starts from random weights and has `--epochs` in all.
+
+`python -m benchmarks.summarize` and `python -m benchmarks.figures` read the lines.
+On a CPU without AVX-512, `TF_ENABLE_ONEDNN_OPTS=1` and `--extra=jit_compile=false`
+halve the time.
+"""
+
+import itertools
+import subprocess
+import sys
+import time
+
+from absl import app, flags
+
+from tf_lossprune.methods import METHODS
+
+FLAGS = flags.FLAGS
+
+ARCHS = ["resnet20:8", "resnet18:8", "vgg16_bn:16", "mobilenet_v1:8", "mobilenet_v2:8"]
+
+
+def define_flags():
+    """Defines the flags of this script."""
+    flags.DEFINE_list("archs", ARCHS, "Networks, each with its width: name:width.")
+    flags.DEFINE_string("checkpoint", None, "Dense network (.keras); unset: train it.")
+    flags.DEFINE_list("methods", sorted(METHODS), "Methods.")
+    flags.DEFINE_list("macs", ["0.5", "0.25", "0.1667", "0.125"], "Shares of the MACs.")
+    flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds.")
+    flags.DEFINE_integer("epochs", 5, "Epochs in all.")
+    flags.DEFINE_integer("dense_epochs", 15, "Epochs of the dense networks.")
+    flags.DEFINE_bool("scratch", False, "Start from random weights.")
+    flags.DEFINE_float("search_epochs", 0.5, "Epochs of search, where there is one.")
+    flags.DEFINE_string("distill", "0.5", "As in benchmarks.accuracy, for all methods.")
+    flags.DEFINE_string("split", "test", "test or validation.")
+    flags.DEFINE_list("extra", [], "Further flags of benchmarks.accuracy.")
+    flags.DEFINE_list("cells", [], "Numbers of cells; empty: all.")
+    flags.DEFINE_float("minutes", None, "Start no new cell after this time.")
+    flags.DEFINE_bool("list", False, "Print the cells and end.")
+    flags.DEFINE_string("out", "benchmarks/results/compare.jsonl", "Results.")
+
+
+def cells():
+    """Lists the flags of each cell; the methods of a seed stand together."""
+    found = []
+    grid = itertools.product(FLAGS.archs, FLAGS.macs, FLAGS.seeds, FLAGS.methods)
+    for network, share, seed, method in grid:
+        arch, _, width = network.partition(":")
+        cell = {
+            "arch": arch,
+            "budget": f"macs={share}",
+            "seed": seed,
+            "method": method,
+            "epochs": FLAGS.epochs,
+            "split": FLAGS.split,
+            "distill": FLAGS.distill,
+            "out": FLAGS.out,
+        }
+        if width:
+            cell["width"] = width
+        if FLAGS.checkpoint:
+            cell["checkpoint"] = FLAGS.checkpoint
+        elif FLAGS.scratch:
+            # There is no teacher; the learning rate is that of a first training.
+            cell.update(dense_epochs=0, lr=0.1, distill="false")
+        else:
+            cell["dense_epochs"] = FLAGS.dense_epochs
+        if METHODS[method].trains:
+            cell["search_epochs"] = FLAGS.search_epochs
+        cell.update(flag.split("=", 1) for flag in FLAGS.extra)
+        found.append([f"--{name}={value}" for name, value in cell.items()])
+    return found
+
+
+def main(argv):
+    """Runs the cells one after the other."""
+    if len(argv) > 1:
+        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
+    chosen = list(enumerate(cells()))
+    if FLAGS.cells:
+        chosen = [chosen[int(number)] for number in FLAGS.cells]
+    began = time.monotonic()
+    for number, cell in chosen:
+        if FLAGS.list:
+            print(number, *cell)
+            continue
+        if FLAGS.minutes and time.monotonic() - began > 60 * FLAGS.minutes:
+            print(f"Stopped before cell {number}; run again to go on.")
+            return
+        subprocess.run([sys.executable, "-m", "benchmarks.accuracy", *cell], check=True)
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)

@@ -1,0 +1,71 @@
+"""Runs a quick cell of the comparison, and draws what such cells write."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+from benchmarks import common, figures, frontier
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def test_quick_cell(tmp_path):
+    command = [
+        *(sys.executable, "-m", "benchmarks.compare", "--archs=digits_resnet:4"),
+        *("--macs=0.5", "--methods=bn_scale,magnitude", "--seeds=0", "--epochs=1"),
+        *("--search_epochs=0.5", "--scratch", "--cells=1", f"--out={tmp_path}/a.jsonl"),
+        "--extra=data=digits,limit=128,batch_size=64,verbose=0,jit_compile=false,"
+        f"cache={tmp_path}",
+    ]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    (row,) = common.read_lines(tmp_path / "a.jsonl")
+    assert row["cell"]["method"] == "magnitude"
+    assert row["cell"]["dense"] == "epochs=0,seed=0"
+    assert row["cell"]["distill"] is False
+    assert row["fraction"]["macs"] <= 0.5
+
+
+def _row(method, share, seed, final):
+    cell = {"arch": "resnet20", "method": method, "budget": share, "seed": seed}
+    return {
+        "cell": cell,
+        "accuracy": {"dense": 0.94, "cut": 0.5, "final": final},
+        "fraction": {"macs": share},
+        "seconds": {"search": 10.0 + seed, "total": 60.0},
+    }
+
+
+def test_figures(tmp_path):
+    rows = [
+        _row(method, share, seed, 0.9 + 0.01 * seed)
+        for method in ("loss", "uniform")
+        for share in (0.5, 0.25)
+        for seed in (0, 1)
+    ]
+    points = figures.curves(rows)["resnet20"]["loss"]
+    assert [share for share, _ in points] == [0.5, 0.25]
+    assert points[0][1] == [90.0, 91.0]
+    assert figures.times(rows)["uniform"] == (10.5, 60.0)
+    figures.draw(rows, tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").stat().st_size > 10_000
+
+
+def test_frontier_summary():
+    def row(shares, seconds, value):
+        return {
+            "cell": {"seed": 0, "shares": shares},
+            "accuracy": {str(share): value for share in shares},
+            "seconds": seconds,
+        }
+
+    text = frontier.summary(
+        [row([0.5, 0.25], 60.0, 0.9), row([0.5], 50.0, 0.91), row([0.25], 50.0, 0.92)]
+    )
+    assert "separate runs: 0.60" in text
+    assert "| 0.5 | 90.00 | 91.00 |" in text
+    assert "| 0.25 | 90.00 | 92.00 |" in text

@@ -1,0 +1,233 @@
+"""What sets each method apart."""
+
+import keras
+import numpy as np
+from absl.testing import parameterized
+from keras import ops
+
+import tf_lossprune
+from tests.methods.test_methods import cross_entropy, images, small_net
+from tf_lossprune import methods
+from tf_lossprune.methods.ddpg import Ddpg
+from tf_lossprune.methods.threshold import threshold_gates
+
+layers = keras.layers
+
+
+def pruned_by(method, model=None, budget=0.4, **options):
+    return tf_lossprune.prune_model(
+        small_net() if model is None else model,
+        {"macs": budget},
+        method=method,
+        channel_multiple=1,
+        **options,
+    )
+
+
+def search(pruned, epochs=3, learning_rate=0.02, data=None):
+    """Runs the search over all of `fit` but its last step."""
+    x, y = images() if data is None else data
+    steps = epochs * -(-len(y) // 16)
+    pruned.options.schedule = tf_lossprune.Schedule(search=1.0, total_steps=steps + 1)
+    pruned.compile(keras.optimizers.SGD(learning_rate), cross_entropy())
+    pruned.fit(x, y, batch_size=16, epochs=epochs, verbose=0)
+    return pruned
+
+
+def half_useless(seed=0):
+    """A dense network whose second half of hidden units reads nothing."""
+    keras.utils.set_random_seed(seed)
+    inputs = keras.Input((8,))
+    hidden = layers.Dense(16, activation="relu", name="hidden")(inputs)
+    model = keras.Model(inputs, layers.Dense(4, name="head")(hidden))
+    head = model.get_layer("head")
+    kernel = np.random.default_rng(seed).normal(size=(16, 4)).astype("float32")
+    kernel[8:] = 0.0
+    head.kernel.assign(kernel)
+    head.trainable = False
+    return model
+
+
+def dense_data(count=384):
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(count, 8)).astype("float32")
+    return x, (x[:, :4].argmax(1)).astype("int32")
+
+
+class ThresholdTest(parameterized.TestCase):
+    @parameterized.parameters(0.9, 0.5, 0.2)
+    def test_lowest_threshold_that_fits(self, limit):
+        gates = pruned_by("magnitude", budget=0.1).gates
+        scores = np.random.default_rng(0).random(gates.layout.num_units + 1)
+        kept, ratios = threshold_gates(gates, scores.astype("float32"), [limit])
+        kept = ops.convert_to_numpy(kept)
+        self.assertEqual(kept[0], 1.0)
+        self.assertLessEqual(float(gates.fractions(ratios)[0]), limit + 1e-6)
+        # One channel more, the best of those left out, would break the budget.
+        left = np.where(kept[1:] == 0)[0] + 1
+        kept[left[scores[left].argmax()]] = 1.0
+        more = gates.layout.mean(gates.layout.rows(kept))
+        self.assertGreater(float(gates.fractions(more)[0]), limit)
+
+    def test_each_group_keeps_its_fewest(self):
+        gates = pruned_by("magnitude", budget=0.5, min_channels=3).gates
+        scores = np.ones(gates.layout.num_units + 1, "float32")
+        scores[gates.channels.groups[0].units] = 1e-3
+        kept, _ = threshold_gates(gates, scores, [0.5])
+        kept = ops.convert_to_numpy(kept)
+        self.assertEqual(kept[gates.channels.groups[0].units].sum(), 3)
+
+
+class PenaltyTest(parameterized.TestCase):
+    @parameterized.parameters(methods.BnScale, methods.GroupLasso, methods.MorphNet)
+    def test_strength_shrinks_the_scores(self, kind):
+        sums = [
+            float(ops.sum(search(pruned_by(kind(s))).gates.current_importance()))
+            for s in (1e-9, 0.5)
+        ]
+        self.assertLess(sums[1], 0.9 * sums[0])
+
+    def test_morphnet_prices_channels_by_their_cost(self):
+        gates = pruned_by("morphnet").gates
+        factors = ops.convert_to_numpy(gates.factors())
+        self.assertAlmostEqual(factors[1:].mean(), 1.0, delta=1e-4)
+        price = gates.costs[0].gradient(gates.layout.sizes)
+        found = [factors[g.units[0]] for g in gates.channels.groups]
+        np.testing.assert_array_equal(np.argsort(found), np.argsort(price))
+
+    def test_morphnet_widens_what_is_alive(self):
+        gates = pruned_by("morphnet", budget=0.5).gates
+        alive = ops.convert_to_numpy(gates.alive())
+        ratios = gates.method.ratios(gates, None, gates.targets)
+        self.assertAlmostEqual(float(gates.fractions(ratios)[0]), 0.5, delta=1e-3)
+        free = (ratios < 1.0) & (ratios > gates.smallest)
+        self.assertGreater(free.sum(), 1)
+        np.testing.assert_allclose(np.ptp((ratios / alive)[free]), 0.0, atol=1e-3)
+
+    def test_admm_pulls_what_goes_to_zero(self):
+        def gap(rho):
+            pruned = search(pruned_by(methods.Admm(rho=rho, interval=4)), epochs=6)
+            scores = ops.convert_to_numpy(pruned.gates.current_importance())
+            kept, _ = threshold_gates(pruned.gates, scores, pruned.gates.targets)
+            kept = ops.convert_to_numpy(kept)[1:] > 0
+            return scores[1:][~kept].mean() / scores[1:][kept].mean()
+
+        self.assertLess(gap(2.0), 0.6 * gap(1e-9))
+
+
+class SaliencyTest(parameterized.TestCase):
+    @parameterized.parameters(
+        methods.Taylor(interval=2), methods.Variational(strength=3e-3)
+    )
+    def test_channels_that_nothing_reads_go_first(self, method):
+        pruned = tf_lossprune.prune_model(
+            half_useless(),
+            {"params": 0.5},
+            method=method,
+            channel_multiple=1,
+            ratio_optimizer=keras.optimizers.Adam(0.1),
+        )
+        search(pruned, epochs=8, data=dense_data())
+        pruned.decide()
+        kept = pruned.kept_units()[1:]
+        self.assertGreaterEqual(kept[:8].sum(), 6)
+        self.assertEqual(kept[8:].sum(), 0)
+
+    def test_taylor_cuts_do_not_come_back(self):
+        pruned = pruned_by(methods.Taylor(interval=1), budget=0.3)
+        masks = []
+
+        class Watch(keras.callbacks.Callback):
+            def on_train_batch_end(self, batch, logs=None):
+                masks.append(pruned.gates.mask.numpy().copy())
+
+        x, y = images()
+        pruned.options.schedule = tf_lossprune.Schedule(search=1.0, total_steps=13)
+        pruned.compile("sgd", cross_entropy())
+        pruned.fit(x, y, batch_size=16, epochs=2, callbacks=[Watch()], verbose=0)
+        for before, after in zip(masks, masks[1:]):
+            self.assertTrue((after <= before).all())
+        self.assertLess(masks[-1].sum(), masks[0].sum())
+
+
+class RatioTest(parameterized.TestCase):
+    def test_bar_comes_down_to_the_budget(self):
+        x, y = images(384)
+        pruned = search(
+            pruned_by(methods.Bar(), ratio_optimizer=keras.optimizers.Adam(0.3)),
+            data=(x, y),
+        )
+        share = float(pruned.gates.fractions(pruned.gates.ratios())[0])
+        self.assertLess(share, 0.45)
+        self.assertGreater(share, 0.2)
+
+    def test_ecc_does_not_see_the_task_loss(self):
+        found = []
+        for scale in (0.0, 100.0):
+            gates = pruned_by("ecc").gates
+            gates.search_steps.assign(10)
+            optimizer = keras.optimizers.Adam(0.1)
+            optimizer.build(gates.learned())
+            for _ in range(10):
+                draw = gates.begin_step()
+                noise = np.random.default_rng(0).normal(size=draw.gates.shape)
+                gates.end_step(draw, (scale * noise).astype("float32"), optimizer)
+            found.append(gates.log_ratio.numpy())
+        np.testing.assert_array_equal(*found)
+        self.assertLess(found[0].max(), 0.0)
+
+
+class StubEvaluation:
+    """Likes channels in one group."""
+
+    def __init__(self, search, loved):
+        self.search, self.loved = search, loved
+        self.seen, self.trained = [], 0
+
+    def __call__(self, ratios):
+        self.seen.append(np.array(ratios))
+        return float(ratios[self.loved])
+
+    def train(self, ratios, steps):
+        self.trained += steps
+
+
+class PlanTest(parameterized.TestCase):
+    @parameterized.parameters(
+        methods.NetAdapt(iterations=4, short_steps=3),
+        methods.AutoCompress(trials=60),
+        methods.Amc(episodes=40, warmup=20),
+    )
+    def test_follows_the_score_within_the_budget(self, method):
+        pruned = pruned_by(method, budget=0.5)
+        stub = StubEvaluation(pruned.gates, loved=1)
+        ratios = method.plan(pruned, stub)
+        uniform = np.sqrt(0.5)
+        self.assertGreater(ratios[1], uniform)
+        widths = np.rint(ratios * pruned.gates.layout.sizes)
+        share = pruned.costs["macs"].total(widths) / pruned.costs["macs"].dense
+        self.assertLess(share, 0.56)  # rounding; the whole widths come later
+        self.assertEqual(stub.trained, method.plan_steps())
+
+    def test_walk_always_can_meet_the_budget(self):
+        from tf_lossprune.methods.amc import _Walk
+
+        gates = pruned_by("amc", budget=0.2).gates
+        for greedy in (1.0, 0.7):
+            ratios, states, actions = _Walk(gates).run(lambda _, a=greedy: a)
+            widths = np.rint(ratios * gates.layout.sizes)
+            share = gates.costs[0].total(widths) / gates.costs[0].dense
+            self.assertLessEqual(share, 0.2 + 1e-6)
+            self.assertLen(states, len(actions))
+
+    def test_agent_learns_a_bandit(self):
+        agent = Ddpg(2, seed=0)
+        rng = np.random.default_rng(0)
+        state = np.array([0.5, 1.0], "float32")
+        for _ in range(400):
+            action = rng.random()
+            reward = -((action - 0.3) ** 2) * 10
+            agent.remember([(state, action, reward, state, True)])
+        for _ in range(200):
+            agent.learn()
+        self.assertAlmostEqual(agent.act(state), 0.3, delta=0.15)

@@ -1,0 +1,98 @@
+"""ECC: primal-dual steps on the ratios, which never see the task loss."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from tf_lossprune.gates.importance import weight_slices
+from tf_lossprune.methods.base import Method, check_positive, register_method
+from tf_lossprune.methods.search import Search
+
+
+class EccSearch(Search):
+    """Trades the norm of what falls below each ratio against the cost's price."""
+
+    def make_variables(self, groups, total):
+        self.log_ratio = self.variable((groups,), 0.0, "log_ratio")
+        self._slices = [
+            s
+            for s in weight_slices(self.channels)
+            if s.role == "producer" and any(s.units)
+        ]
+
+    def learned(self):
+        return [self.log_ratio]
+
+    def ratios(self, limits=None):
+        return ops.clip(ops.exp(self.log_ratio.value), self.smallest, 1.0)
+
+    def _kept(self):
+        """`[num_units + 1]`: 1 for the units inside their group's ratio."""
+        count = ops.round(self.ratios() * self.layout.sizes.astype("float32"))
+        rank = ops.cast(self.ranks(self.importance.value), "float32")
+        return self.layout.flat(ops.cast(rank < count[:, None], "float32"))
+
+    def draw(self, searching, limits):
+        self.importance.assign(
+            ops.where(searching, self.current_importance(), self.importance.value)
+        )
+        return super().draw(searching, limits)
+
+    def penalty(self):
+        dropped = 1.0 - self._kept()
+        return self.method.strength * sum(
+            ops.sum(s.sums(2) * ops.take(dropped, s.units.astype("int32")))
+            for s in self._slices
+        )
+
+    def learn(self, draw, gate_gradient, optimizer):
+        sizes = self.layout.sizes.astype("float32")
+        # What the next channel to go weighs: the derivative of the dropped norm.
+        count = ops.round(draw.ratios * sizes)
+        rank = ops.cast(self.ranks(self.importance.value), "float32")
+        last = ops.cast(rank == ops.maximum(count - 1.0, 0.0)[:, None], "float32")
+        squares = ops.square(self.layout.rows(self.importance.value))
+        worth = ops.sum(squares * last * self.layout.valid, axis=1)
+        prices = sum(
+            self.multipliers.value[index] * cost.gradient_fraction(draw.ratios)
+            for index, cost in enumerate(self.costs)
+        )
+        gradient = (prices - worth / np.float32(len(sizes))) * draw.ratios
+        gradient = ops.where(draw.ratios < 1.0, gradient, ops.maximum(gradient, 0.0))
+        self.move(draw, optimizer, [gradient])
+        excess = self.fractions(draw.ratios) - draw.limits
+        pushed = ops.maximum(self.multipliers.value + self.method.rate * excess, 0.0)
+        self.multipliers.assign(
+            ops.where(draw.searching, pushed, self.multipliers.value)
+        )
+
+
+@keras.saving.register_keras_serializable(package="tf_lossprune")
+class Ecc(Method):
+    """Ratios from the gradient of the cost against weight norms, primal and dual.
+
+    Energy-constrained compression: Yang et al., CVPR 2019, arXiv 1812.00481, with
+    any resource in the place of energy. Descent in the ratios on
+    `z (F - B) - (norm of what is kept)`, ascent in the multiplier z; the weights
+    below the ratios are shrunk by a quadratic penalty (a proximal step there).
+    The task loss moves the weights only.
+
+    Args:
+        strength: float > 0, the penalty's factor.
+        rate: float > 0, the multiplier's step.
+    """
+
+    name = "ecc"
+    trains = True
+    search_class = EccSearch
+    learning_rate = 0.02
+
+    def __init__(self, strength=1e-3, rate=0.2):
+        self.strength = check_positive("strength", strength)
+        self.rate = check_positive("rate", rate)
+
+    def get_config(self):
+        return {"strength": self.strength, "rate": self.rate}
+
+
+register_method(Ecc)

@@ -1,0 +1,65 @@
+"""Group Lasso: whole channels are driven to zero."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from tf_lossprune.gates.importance import weight_slices
+from tf_lossprune.methods.base import register_method
+from tf_lossprune.methods.search import Search
+from tf_lossprune.methods.threshold import PenaltyMethod
+
+
+class GroupLassoSearch(Search):
+    """Trains under the sum of the L2 norms of all units' producing weights."""
+
+    def make_variables(self, groups, total):
+        self._slices = [
+            s
+            for s in weight_slices(self.channels)
+            if s.role == "producer" and any(s.units)
+        ]
+        entries = np.zeros(total, "float32")
+        for s in self._slices:
+            np.add.at(entries, s.units, np.prod(s.variable.shape) / len(s.units))
+        entries[0] = 0.0
+        self._entries = entries
+
+    def _squares(self):
+        total = self.layout.num_units + 1
+        sums = ops.zeros((total,), "float32")
+        for s in self._slices:
+            sums = sums + s.by_unit(s.sums(2), total)
+        return sums * (self._entries > 0)
+
+    def penalty(self):
+        # The root has no gradient at zero.
+        norms = ops.sqrt(self._squares() + 1e-12) * np.sqrt(self._entries)
+        return self.method.strength * ops.sum(norms)
+
+    def current_importance(self):
+        squares = ops.stop_gradient(self._squares())
+        return ops.sqrt(squares / np.maximum(self._entries, 1.0))
+
+
+@keras.saving.register_keras_serializable(package="tf_lossprune")
+class GroupLasso(PenaltyMethod):
+    """A group-norm regulariser while training, a global threshold at the end.
+
+    Structured sparsity learning: Wen et al., NeurIPS 2016, arXiv 1608.03665. A
+    unit's norm goes over the kernels of all layers that produce it, and counts by
+    the root of their number of entries; units are compared by their root mean
+    square. Here by subgradient, not by a proximal step.
+
+    Args:
+        strength: float > 0, the penalty's factor.
+    """
+
+    name = "group_lasso"
+    search_class = GroupLassoSearch
+
+    def __init__(self, strength=1e-4):
+        super().__init__(strength)
+
+
+register_method(GroupLasso)

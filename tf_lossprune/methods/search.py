@@ -1,0 +1,235 @@
+"""The state of a search for the widths, and its pure updates in `keras.ops`."""
+
+import collections
+
+import keras
+import numpy as np
+from keras import ops
+
+from tf_lossprune.gates import GroupLayout
+
+#: What one step draws: the gates `[num_units + 1]`; for each unit the factor
+#: which carries a gradient by its gate to what the method learns; and the ratios,
+#: limits (tensors) and whether the search runs (bool tensor).
+StepDraw = collections.namedtuple(
+    "StepDraw", ["gates", "weight", "ratios", "limits", "searching"]
+)
+
+
+class Search(keras.layers.Layer):
+    """All that training changes besides weights, as variables.
+
+    This base class trains the dense network until the widths are fixed; a method
+    with a search derives from it and overrides `draw`, `learn`, `penalty` and what
+    is told of them. Everything here and there is a function of variables, so that
+    a training step can be compiled, saved and resumed on every backend.
+
+    Args:
+        channels: `ChannelGraph` of the template.
+        costs: list of `CostFunction`s, one for each budget.
+        limits: list of floats, the budgets' shares.
+        smallest: int `[groups]`, the fewest channels.
+        options: object with `family`, `draw`, `importance`, `constraint`,
+            `schedule` and `seed`.
+        method: the `Method` with its settings.
+    """
+
+    def __init__(self, channels, costs, limits, smallest, options, method):
+        super().__init__(name="channel_gates", dtype="float32")
+        self.channels = channels
+        self.costs = tuple(costs)
+        self.method = method
+        self._options = options
+        self.targets = np.array(limits, "float32")
+        units = [g.units for g in channels.groups]
+        self.layout = GroupLayout(units, channels.num_units)
+        self.fewest = np.asarray(smallest)
+        self.smallest = (smallest / self.layout.sizes).astype("float32")
+        self._score = options.importance.bind(channels)
+        groups, total = len(units), channels.num_units + 1
+        self.importance = self.variable((total,), 1.0, "importance")
+        self.multipliers = self.variable((len(limits),), 0.0, "multipliers")
+        self.kept = self.variable((total,), 1.0, "kept")
+        self.step = self.variable((), 0, "step", "int32")
+        self.warmup_steps = self.variable((), 0, "warmup_steps", "int32")
+        self.search_steps = self.variable((), 0, "search_steps", "int32")
+        self.fixed = self.variable((), 0, "fixed", "int32")
+        self.make_variables(groups, total)
+        self.seed_generator = keras.random.SeedGenerator(options.seed)
+        self.built = True
+
+    def variable(self, shape, value, name, dtype="float32"):
+        """Adds a variable that every element starts from `value` in."""
+        return self.add_weight(
+            shape=shape,
+            initializer=keras.initializers.Constant(value),
+            trainable=False,
+            name=name,
+            dtype=dtype,
+            # Replicas compute the same updates from reduced gradients.
+            aggregation="only_first_replica",
+        )
+
+    # Saving: by name, and with the random state, so that a resumed search draws
+    # what the uninterrupted one would have drawn.
+
+    def save_own_variables(self, store):
+        for variable in [*self.weights, self.seed_generator.state]:
+            store[variable.name] = variable.numpy()
+
+    def load_own_variables(self, store):
+        for variable in [*self.weights, self.seed_generator.state]:
+            variable.assign(store[variable.name])
+
+    # What holds at this step.
+
+    def searching(self):
+        """Bool tensor: whether widths are searched at this step."""
+        started = ops.logical_and(self.search_steps > 0, self.fixed < 1)
+        return ops.logical_and(started, self.step >= self.warmup_steps)
+
+    def progress(self):
+        """Float tensor in [0, 1]: how much of the search has passed."""
+        done = ops.cast(self.step - self.warmup_steps + 1, "float32")
+        length = ops.cast(ops.maximum(self.search_steps, 1), "float32")
+        return ops.clip(done / length, 0.0, 1.0)
+
+    def refreshing(self, interval):
+        """Bool tensor: whether this is one of every `interval` steps of the search."""
+        age = self.step - self.warmup_steps
+        return ops.logical_and(self.searching(), age % interval == 0)
+
+    def limits(self):
+        """Tensor `[budgets]`: the shares allowed at this step."""
+        return self._options.schedule.budget(self.progress(), self.targets)
+
+    def kept_ratios(self):
+        """Tensor `[groups]`: the shares of the channels that are kept."""
+        return self.layout.mean(self.layout.rows(self.kept.value))
+
+    def fractions(self, ratios):
+        """Tensor `[budgets]`: the expected shares of the dense costs."""
+        return ops.stack([cost.fraction(ratios) for cost in self.costs])
+
+    def variance(self):
+        """Scalar tensor: the gates' mean `p (1 - p)`; 0 where nothing is drawn."""
+        return ops.zeros(())
+
+    # What a method overrides.
+
+    def make_variables(self, groups, total):
+        """Adds the method's own variables.
+
+        Args:
+            groups: int, number of groups.
+            total: int, number of units and one.
+        """
+
+    def learned(self):
+        """The variables that the ratio optimizer moves."""
+        return []
+
+    def ratios(self, limits=None):
+        """Tensor `[groups]`: the keep ratios under these limits (None: now's)."""
+        return ops.ones((self.layout.num_groups,))
+
+    def draw(self, searching, limits):
+        """Draws one step of the search.
+
+        Args:
+            searching: bool tensor; where it is false, the result is not used.
+            limits: tensor `[budgets]`.
+
+        Returns:
+            Gates `[num_units + 1]`, the factors `weight` of a `StepDraw` or None,
+            and ratios `[groups]`.
+        """
+        return ops.ones((self.layout.num_units + 1,)), None, self.ratios(limits)
+
+    def penalty(self):
+        """Scalar tensor, added to the loss during the search; None: nothing is."""
+        return None
+
+    def learn(self, draw, gate_gradient, optimizer):
+        """Moves what the method learns, after a training step.
+
+        Args:
+            draw: the `StepDraw` of this step.
+            gate_gradient: finite tensor `[num_units + 1]`, the task loss's gradient
+                by the gates.
+            optimizer: Keras optimizer for `learned`.
+        """
+
+    def current_importance(self):
+        """Tensor `[num_units + 1]`: scores of the weights as they are now.
+
+        The channels of a group go in this order.
+        """
+        return self._score()
+
+    # One training step.
+
+    def begin_step(self):
+        """Draws the gates of one training step; returns a `StepDraw`."""
+        searching = self.searching()
+        limits = self.limits()
+        gates, weight, ratios = self.draw(searching, limits)
+        gates = ops.where(searching, gates, self.kept.value)
+        return StepDraw(ops.stop_gradient(gates), weight, ratios, limits, searching)
+
+    def step_penalty(self):
+        """`penalty` where the search runs, else 0; or None."""
+        value = self.penalty()
+        if value is None:
+            return None
+        return ops.where(self.searching(), value, 0.0)
+
+    def end_step(self, draw, gate_gradient, optimizer):
+        """Moves the search's state and counters after a training step.
+
+        Args:
+            draw: the `StepDraw` of this step.
+            gate_gradient: tensor `[num_units + 1]`, the task loss's gradient by
+                the gates.
+            optimizer: Keras optimizer for `learned`.
+        """
+        # A step whose gradient overflowed says nothing about the channels.
+        sound = ops.all(ops.isfinite(gate_gradient))
+        self.learn(draw, ops.where(sound, gate_gradient, 0.0), optimizer)
+        self.step.assign_add(1)
+
+    def move(self, draw, optimizer, gradients):
+        """Applies gradients to `learned`, during the search and if they are sound.
+
+        Args:
+            draw: the `StepDraw` of this step.
+            optimizer: Keras optimizer.
+            gradients: list of tensors, one for each variable of `learned`.
+        """
+        running = ops.cast(draw.searching, "float32")
+        variables = self.learned()
+        before = [variable.value + 0.0 for variable in variables]
+        optimizer.apply([gradient * running for gradient in gradients], variables)
+        for variable, old in zip(variables, before):
+            new = ops.where(draw.searching, variable.value, old)
+            variable.assign(ops.where(ops.all(ops.isfinite(new)), new, old))
+
+    def evaluation_gates(self):
+        """The gates to evaluate with: what would be kept if it ended now."""
+        count = ops.round(self.ratios() * self.layout.sizes.astype("float32"))
+        keep = ops.cast(
+            ops.cast(self.ranks(self.importance.value), "float32") < count[:, None],
+            "float32",
+        )
+        begun = ops.logical_and(self.searching(), self.step > self.warmup_steps)
+        return ops.where(begun, self.layout.flat(keep), self.kept.value)
+
+    def ranks(self, scores):
+        """Int tensor `[groups, widest]`: each unit's place in its group, from 0.
+
+        Args:
+            scores: tensor `[num_units + 1]`, at least 0.
+        """
+        rows = self.layout.rows(scores)
+        rows = ops.where(self.layout.valid > 0, rows, -1.0)
+        return ops.argsort(ops.argsort(-rows, axis=1), axis=1)
