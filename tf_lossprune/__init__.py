@@ -21,6 +21,7 @@ from tf_lossprune.deploy import (
     calibrate_latency,
     compare,
     export_probes,
+    from_tf_keras,
     to_litert,
 )
 from tf_lossprune.errors import InfeasibleBudgetError
@@ -74,6 +75,7 @@ __all__ = [
     "compress_frontier",
     "cost",
     "export_probes",
+    "from_tf_keras",
     "inspect_model",
     "prune_model",
     "reestimate_statistics",

@@ -1,0 +1,173 @@
+"""What differs between a layer of Keras 2 (tf_keras) and one of Keras 3.
+
+Both have the same stock layers under the same names, with nearly the same arguments.
+Arguments that only one of them knows may be left out where they have their default
+value; everything else is translated here or is an error that names the layer.
+"""
+
+import inspect
+
+#: Arguments that do not matter for what a trained layer computes.
+_IRRELEVANT = {"seed", "implementation", "use_cudnn", "flash_attention", "dtype"}
+_IRRELEVANT |= {"batch_input_shape", "batch_shape", "build_config"}
+_IRRELEVANT |= {"query_shape", "key_shape", "value_shape", "quantization_config"}
+
+#: Activations that are one function in both.
+_COMMON = {"linear", "relu", "sigmoid", "tanh", "softmax", "elu", "selu", "softplus"}
+_COMMON |= {"softsign", "exponential", "gelu", "mish"}
+
+#: Names that differ: of Keras 3 -> of Keras 2.
+_ARGUMENTS = {("LeakyReLU", "negative_slope"): "alpha"}
+_FUNCTIONS = {"silu": "swish"}
+
+#: Layers whose activation is the last thing they do, so that it can follow them.
+_ACTIVATION_LAST = {"Activation", "Dense", "EinsumDense"} | {
+    f"{kind}Conv{rank}D{suffix}"
+    for kind in ("", "Depthwise", "Separable")
+    for rank in (1, 2, 3)
+    for suffix in ("", "Transpose")
+}
+
+
+def carry_layer(layer, home, name):
+    """Makes the counterpart of a layer in the other Keras.
+
+    Args:
+        layer: A stock layer of Keras 3 or tf_keras.
+        home: Module `tf_keras` or `keras`, where the counterpart is to live.
+        name: Its name.
+
+    Returns:
+        The new layer without weights, and a function from its output to the
+        tensor that the given layer puts out: an activation that the other Keras
+        lacks, in stock layers; None if there is nothing to add.
+
+    Raises:
+        ValueError: If there is no counterpart; the message names the layer.
+    """
+    root = type(layer).__module__.split(".")[0]
+    if root not in ("keras", "tf_keras"):
+        raise _error(layer.name, "is not a stock layer", type(layer).__name__)
+    config = {**layer.get_config(), "name": name}
+    kind, finish = type(layer).__name__, None
+    if kind in _ACTIVATION_LAST and "activation" in config:
+        config["activation"], finish = _activation(config["activation"], home, layer)
+    return _rebuild(kind, config, home, type(layer), layer.name), finish
+
+
+def _rebuild(kind, config, home, source, owner):
+    """An object of class `kind` of `home`.
+
+    Args:
+        kind: Name of a layer's class.
+        config: Its config in the Keras that it comes from.
+        home: Module to make it in.
+        source: The class that it comes from; its defaults say what may be left out.
+        owner: Name of the layer for messages.
+    """
+    target = getattr(home.layers, kind, None)
+    if target is None:
+        raise _error(owner, f"has no counterpart in {home.__name__}", kind)
+    known, defaults = _arguments(target), _arguments(source)
+    given = {}
+    for key, value in config.items():
+        key_there = _renamed(kind, key, known)
+        if key in _IRRELEVANT or key.endswith("_initializer"):
+            continue
+        if key_there in known:
+            given[key_there] = _value(key, value, home, source, owner)
+        elif value != defaults.get(key):
+            text = f"has an argument that {home.__name__} lacks"
+            raise _error(owner, text, f"{key}={value!r}")
+    return target(**given)
+
+
+def _value(key, value, home, source, owner):
+    """A value of a config as the other Keras takes it."""
+    if key == "axis" and source.__name__ == "BatchNormalization":
+        return value if isinstance(value, int) else int(value[0])
+    if key.endswith("activation"):
+        value, finish = _activation(value, home, None, owner)
+        if finish is not None:
+            raise _error(owner, f"has an activation that {home.__name__} lacks", value)
+        return value
+    if isinstance(value, dict) and "class_name" in value:
+        return _nested(value, home, source, owner)
+    if isinstance(value, (list, tuple)):
+        return [_value("", v, home, source, owner) for v in value]
+    return value
+
+
+def _nested(value, home, source, owner):
+    """A layer, regularizer or constraint inside a layer's config."""
+    kind, config = value["class_name"], value["config"]
+    for part in ("regularizers", "constraints"):
+        found = getattr(getattr(home, part), kind, None)
+        if found is not None:
+            return found(**config)
+    there = __import__(source.__module__.split(".")[0])
+    if not hasattr(there.layers, kind):
+        raise _error(owner, f"holds something that {home.__name__} lacks", kind)
+    return _rebuild(kind, config, home, getattr(there.layers, kind), owner)
+
+
+def _arguments(cls):
+    """Dict of a class's arguments with their defaults, those of its bases included."""
+    found = {"name": None, "trainable": True, "activity_regularizer": None}
+    for base in cls.__mro__[-2::-1]:
+        if "__init__" in vars(base):
+            for name, argument in inspect.signature(base.__init__).parameters.items():
+                if argument.kind not in (argument.VAR_KEYWORD, argument.VAR_POSITIONAL):
+                    found[name] = argument.default
+    return found
+
+
+def _renamed(kind, key, known):
+    for (owner, ours), theirs in _ARGUMENTS.items():
+        if owner == kind and key in (ours, theirs):
+            return ours if ours in known else theirs
+    return key
+
+
+def _activation(value, home, layer, owner=None):
+    """An activation's name there, and a function that adds it where there is none."""
+    owner = layer.name if layer is not None else owner
+    if value is None or value in _COMMON:
+        return value, None
+    if isinstance(value, dict) and hasattr(home.layers, value.get("class_name", "")):
+        source = type(layer)
+        return None, lambda x: _nested(value, home, source, owner)(x)
+    for ours, theirs in _FUNCTIONS.items():
+        if value in (ours, theirs):
+            return (theirs if home.__name__ == "tf_keras" else ours), None
+    added = ADDED[home.__name__].get(value) if isinstance(value, str) else None
+    if added is None:
+        raise _error(owner, f"has an activation that {home.__name__} lacks", value)
+    return None, lambda x: added(home.layers, x)
+
+
+def _hard_sigmoid(layers, x, slope):
+    return layers.ReLU(max_value=1.0)(layers.Rescaling(slope, 0.5)(x))
+
+
+#: Activations that the other Keras lacks, or has with other numbers, in its layers.
+ADDED = {
+    "tf_keras": {
+        "relu6": lambda layers, x: layers.ReLU(max_value=6.0)(x),
+        "leaky_relu": lambda layers, x: layers.LeakyReLU(0.2)(x),
+        "hard_sigmoid": lambda layers, x: _hard_sigmoid(layers, x, 1 / 6),
+        "hard_silu": lambda layers, x: layers.Multiply()(
+            [x, _hard_sigmoid(layers, x, 1 / 6)]
+        ),
+    },
+    "keras": {
+        "hard_sigmoid": lambda layers, x: _hard_sigmoid(layers, x, 0.2),
+    },
+}
+
+
+def _error(name, problem, received):
+    return ValueError(
+        f"Every layer must have a counterpart in the other Keras, but {name!r} "
+        f"{problem}. Received: {received}"
+    )

@@ -1,0 +1,136 @@
+"""Operations that are no layers, such as `x + 3`, in the other Keras."""
+
+import keras
+from keras import ops
+
+#: Binary operations, by the name of the class in Keras 3.
+_BINARY = {
+    "Add": "add",
+    "Subtract": "subtract",
+    "Multiply": "multiply",
+    "Divide": "truediv",
+    "TrueDivide": "truediv",
+    "Maximum": "maximum",
+    "Minimum": "minimum",
+}
+#: Functions of one tensor that Keras 2 has as an activation.
+_UNARY = {
+    "Sigmoid": "sigmoid",
+    "Tanh": "tanh",
+    "Silu": "swish",
+    "Elu": "elu",
+    "Softplus": "softplus",
+    "Softsign": "softsign",
+    "Selu": "selu",
+    "Exp": "exponential",
+}
+
+#: Functions of TensorFlow that stand in Keras 2 models, in Keras 3.
+_FUNCTIONS = {
+    "__operators__.add": ops.add,
+    "__operators__.getitem": lambda x, key: x[_slices(key)],
+    "add": ops.add,
+    "concat": lambda values, axis: ops.concatenate(values, axis),
+    "math.abs": ops.abs,
+    "math.add": ops.add,
+    "math.exp": ops.exp,
+    "math.maximum": ops.maximum,
+    "math.minimum": ops.minimum,
+    "math.multiply": ops.multiply,
+    "math.reduce_max": lambda x, axis=None, keepdims=False: ops.max(x, axis, keepdims),
+    "math.reduce_mean": lambda x, axis=None, keepdims=False: ops.mean(
+        x, axis, keepdims
+    ),
+    "math.reduce_sum": lambda x, axis=None, keepdims=False: ops.sum(x, axis, keepdims),
+    "math.sigmoid": ops.sigmoid,
+    "math.sqrt": ops.sqrt,
+    "math.square": ops.square,
+    "math.subtract": ops.subtract,
+    "math.tanh": ops.tanh,
+    "math.truediv": ops.divide,
+    "nn.relu": ops.relu,
+    "nn.relu6": ops.relu6,
+    "nn.sigmoid": ops.sigmoid,
+    "nn.silu": ops.silu,
+    "nn.softmax": lambda logits, axis=-1: ops.softmax(logits, axis),
+    "reshape": lambda tensor, shape: ops.reshape(tensor, shape),
+    "transpose": lambda a, perm=None: ops.transpose(a, perm),
+}
+
+
+def carry_operation(call, args, kwargs, home):
+    """Calls the counterpart of an operation in the other Keras.
+
+    Args:
+        call: `Call` of the operation.
+        args, kwargs: Its arguments in the other Keras.
+        home: Module `tf_keras` or `keras`, of the arguments.
+
+    Returns:
+        The outputs.
+
+    Raises:
+        ValueError: If there is no counterpart; the message names the operation.
+    """
+    if home is keras:
+        return _in_keras3(call.operation, args, kwargs)
+    return _in_keras2(call.operation, args, kwargs, home.layers)
+
+
+def _in_keras3(layer, args, kwargs):
+    name = layer.get_config()["function"]
+    if name not in _FUNCTIONS:
+        raise _error(layer.name, f"tf.{name}", "Keras 3")
+    kwargs = {k: v for k, v in kwargs.items() if k != "name"}
+    return _FUNCTIONS[name](*args, **kwargs)
+
+
+def _in_keras2(operation, args, kwargs, layers):
+    import tensorflow as tf
+
+    kind = type(operation).__name__
+    if kind in _BINARY and len(args) == 2:
+        tensors = [x for x in args if hasattr(x, "shape")]
+        same_rank = len(tensors) == 2 and len({len(x.shape) for x in tensors}) == 1
+        # The layers, which are known to quantisation, for what they can do.
+        if same_rank and kind in ("Add", "Multiply", "Maximum", "Minimum"):
+            return getattr(layers, kind)()(tensors)
+        return getattr(tf.math, _BINARY[kind])(*args)
+    if kind in _UNARY:
+        return layers.Activation(_UNARY[kind])(*args)
+    if kind in ("Relu", "Relu6"):
+        return layers.ReLU(6.0 if kind == "Relu6" else None)(*args)
+    if kind == "Softmax":
+        return layers.Softmax(operation.axis)(*args)
+    if kind == "GetItem":
+        return args[0][args[1]]
+    if kind == "Concatenate":
+        return layers.Concatenate(operation.axis)(*args)
+    if kind == "Reshape":
+        return tf.reshape(args[0], operation.newshape)
+    if kind == "Transpose":
+        return tf.transpose(args[0], operation.axes)
+    if kind in ("Mean", "Sum", "Max"):
+        reduce = getattr(tf.math, f"reduce_{kind.lower()}")
+        return reduce(args[0], operation.axis, operation.keepdims)
+    raise _error(
+        operation.name, kind, "Keras 2; use a layer instead, where there is one"
+    )
+
+
+def _slices(key):
+    """Slices from the dicts in which Keras 2 keeps them."""
+    parts = key if isinstance(key, (list, tuple)) else (key,)
+    return tuple(
+        slice(part["start"], part["stop"], part["step"])
+        if isinstance(part, dict)
+        else part
+        for part in parts
+    )
+
+
+def _error(name, kind, home):
+    return ValueError(
+        f"Every operation must have a counterpart in {home}. "
+        f"Received: {name!r} ({kind})"
+    )
