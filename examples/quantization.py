@@ -137,7 +137,7 @@ def write_files(compact, train, images, folder):
     convert("trained on, fp32", longer, "fp32")
     convert("trained on, int8", longer, "int8")
 
-    learner = train_on(deploy.quantize_aware(compact), train, tf_keras)
+    learner = train_on(deploy.quantize_aware(compact, images), train, tf_keras)
     path = folder / "qat_int8.tflite"
     files["QAT int8"] = deploy.quantized_to_litert(learner, path)
 

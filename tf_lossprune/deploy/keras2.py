@@ -76,7 +76,7 @@ def _rebuild(kind, config, home, source, owner):
             continue
         if key_there in known:
             given[key_there] = _value(key, value, home, source, owner)
-        elif value != defaults.get(key):
+        elif not _may_be_left_out(key, value, defaults):
             text = f"has an argument that {home.__name__} lacks"
             raise _error(owner, text, f"{key}={value!r}")
     return target(**given)
@@ -113,13 +113,26 @@ def _nested(value, home, source, owner):
 
 def _arguments(cls):
     """Dict of a class's arguments with their defaults, those of its bases included."""
-    found = {"name": None, "trainable": True, "activity_regularizer": None}
-    for base in cls.__mro__[-2::-1]:
-        if "__init__" in vars(base):
-            for name, argument in inspect.signature(base.__init__).parameters.items():
-                if argument.kind not in (argument.VAR_KEYWORD, argument.VAR_POSITIONAL):
-                    found[name] = argument.default
-    return found
+    found = {}
+    for base in cls.__mro__:
+        if "__init__" not in vars(base):
+            continue
+        arguments = inspect.signature(base.__init__).parameters.values()
+        for argument in arguments:
+            if argument.kind not in (argument.VAR_KEYWORD, argument.VAR_POSITIONAL):
+                found.setdefault(argument.name, argument.default)
+        if not any(a.kind == a.VAR_KEYWORD for a in arguments):
+            return found
+        if base.__name__ == "Layer":
+            break
+    return {"name": None, "trainable": True, "activity_regularizer": None, **found}
+
+
+def _may_be_left_out(key, value, defaults):
+    """Whether a layer is the same without an argument that the other Keras lacks."""
+    if key == "data_format":
+        return value in (None, "channels_last")
+    return value == defaults[key] if key in defaults else not value
 
 
 def _renamed(kind, key, known):
@@ -132,11 +145,13 @@ def _renamed(kind, key, known):
 def _activation(value, home, layer, owner=None):
     """An activation's name there, and a function that adds it where there is none."""
     owner = layer.name if layer is not None else owner
-    if value is None or value in _COMMON:
-        return value, None
-    if isinstance(value, dict) and hasattr(home.layers, value.get("class_name", "")):
+    if isinstance(value, dict):
+        if layer is None:
+            raise _error(owner, "holds a layer as its activation", value["class_name"])
         source = type(layer)
         return None, lambda x: _nested(value, home, source, owner)(x)
+    if value is None or value in _COMMON:
+        return value, None
     for ours, theirs in _FUNCTIONS.items():
         if value in (ours, theirs):
             return (theirs if home.__name__ == "tf_keras" else ours), None

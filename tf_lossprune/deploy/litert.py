@@ -48,7 +48,7 @@ def to_litert(model, path, precision="fp32", representative_data=None):
     """
     path = checked_path(path)
     check_convertible(model)
-    samples = _calibration(model, precision, representative_data)
+    samples = calibration_samples(model, precision, representative_data)
     model = as_float32(model)
     # Imported here: nothing before this stage needs TensorFlow.
     import tensorflow as tf
@@ -130,7 +130,7 @@ def convert_operation(model, path, precision):
         return model(inputs[0] if len(inputs) == 1 else list(inputs), training=False)
 
     specs = [tf.TensorSpec((1, *t.shape[1:]), t.dtype) for t in model.inputs]
-    samples = _calibration(model, precision, _random_samples(model, precision))
+    samples = calibration_samples(model, precision, _random_samples(model, precision))
     with _captured_stderr():
         converter = tf.lite.TFLiteConverter.from_concrete_functions(
             [function.get_concrete_function(*specs)], model
@@ -154,7 +154,7 @@ def _random_samples(model, precision):
     return np.random.default_rng(0).normal(size=(4, *shape)).astype("float32")
 
 
-def _calibration(model, precision, data):
+def calibration_samples(model, precision, data):
     """Batches of one sample each for the ranges of int8; None for floats."""
     if not check_precision(precision).startswith("int8"):
         return None

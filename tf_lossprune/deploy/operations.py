@@ -25,23 +25,18 @@ _UNARY = {
     "Exp": "exponential",
 }
 
-#: Functions of TensorFlow that stand in Keras 2 models, in Keras 3.
-_FUNCTIONS = {
+#: Functions of TensorFlow that stand in Keras 2 models, in Keras 3: those whose
+#: arguments are tensors and numbers, in the same order,
+_ELEMENTWISE = {
     "__operators__.add": ops.add,
-    "__operators__.getitem": lambda x, key: x[_slices(key)],
-    "add": ops.add,
-    "concat": lambda values, axis: ops.concatenate(values, axis),
     "math.abs": ops.abs,
     "math.add": ops.add,
     "math.exp": ops.exp,
     "math.maximum": ops.maximum,
     "math.minimum": ops.minimum,
     "math.multiply": ops.multiply,
-    "math.reduce_max": lambda x, axis=None, keepdims=False: ops.max(x, axis, keepdims),
-    "math.reduce_mean": lambda x, axis=None, keepdims=False: ops.mean(
-        x, axis, keepdims
-    ),
-    "math.reduce_sum": lambda x, axis=None, keepdims=False: ops.sum(x, axis, keepdims),
+    "math.negative": ops.negative,
+    "math.pow": ops.power,
     "math.sigmoid": ops.sigmoid,
     "math.sqrt": ops.sqrt,
     "math.square": ops.square,
@@ -52,9 +47,23 @@ _FUNCTIONS = {
     "nn.relu6": ops.relu6,
     "nn.sigmoid": ops.sigmoid,
     "nn.silu": ops.silu,
+}
+#: and others, with TensorFlow's names of the arguments.
+_OTHERS = {
+    "__operators__.getitem": lambda x, key: x[_slices(key)],
+    "compat.v1.transpose": lambda a, perm=None, conjugate=False: ops.transpose(a, perm),
+    "concat": lambda values, axis: ops.concatenate(values, axis),
+    "math.reduce_max": lambda input_tensor, axis=None, keepdims=False: ops.max(
+        input_tensor, axis, keepdims
+    ),
+    "math.reduce_mean": lambda input_tensor, axis=None, keepdims=False: ops.mean(
+        input_tensor, axis, keepdims
+    ),
+    "math.reduce_sum": lambda input_tensor, axis=None, keepdims=False: ops.sum(
+        input_tensor, axis, keepdims
+    ),
     "nn.softmax": lambda logits, axis=-1: ops.softmax(logits, axis),
     "reshape": lambda tensor, shape: ops.reshape(tensor, shape),
-    "transpose": lambda a, perm=None: ops.transpose(a, perm),
 }
 
 
@@ -79,10 +88,12 @@ def carry_operation(call, args, kwargs, home):
 
 def _in_keras3(layer, args, kwargs):
     name = layer.get_config()["function"]
-    if name not in _FUNCTIONS:
-        raise _error(layer.name, f"tf.{name}", "Keras 3")
     kwargs = {k: v for k, v in kwargs.items() if k != "name"}
-    return _FUNCTIONS[name](*args, **kwargs)
+    if name in _ELEMENTWISE:
+        return _ELEMENTWISE[name](*args, *kwargs.values())
+    if name in _OTHERS:
+        return _OTHERS[name](*args, **kwargs)
+    raise _error(layer.name, f"tf.{name}", "Keras 3")
 
 
 def _in_keras2(operation, args, kwargs, layers):

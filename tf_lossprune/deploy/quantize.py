@@ -1,6 +1,13 @@
 """Training that knows of int8, and its files."""
 
-from tf_lossprune.deploy.litert import check_convertible, checked_path, write_litert
+import numpy as np
+
+from tf_lossprune.deploy.litert import (
+    calibration_samples,
+    check_convertible,
+    checked_path,
+    write_litert,
+)
 from tf_lossprune.deploy.standalone import as_convolutions
 from tf_lossprune.deploy.tfmot import (
     import_quantization,
@@ -15,20 +22,25 @@ _OUTPUT_ONLY = {"Average", "Maximum", "Minimum", "Multiply", "Subtract"}
 _TAKEN_UP = {"BatchNormalization", "SeparableConv1D", "SeparableConv2D"}
 #: Activations with an int8 form, inside of a layer or alone.
 _ACTIVATIONS = {"linear", "relu", "swish", "gelu", "sigmoid", "softmax", "tanh"}
+#: Samples that pass at once while ranges are found.
+_BATCH = 64
 
 
-def quantize_aware(model):
+def quantize_aware(model, representative_data):
     """A copy of a model that learns to be quantised: it computes as in 8 bits.
 
     Weights and activations are rounded in the forward pass to what int8 can hold;
-    gradients pass through the rounding. The ranges of the activations are found while
-    it trains, so train for an epoch or so, at a low learning rate.
+    gradients pass through the rounding. The ranges of the activations are found
+    before the training (tensorflow-model-optimization alone starts them all at
+    [-6, 6], from where they take thousands of steps), so an epoch at a low learning
+    rate is enough.
 
     Batch normalisations that follow no convolution become depthwise convolutions over
     single pixels, which have an int8 form; their statistics are fixed.
 
     Args:
-        model: As in `to_tf_keras`; all sizes but the batch known; not changed.
+        model: As in `to_tf_keras`, with one input; not changed.
+        representative_data: As in `to_litert`: typical inputs, for the ranges.
 
     Returns:
         A `tf_keras.Model`. Compile it with losses and optimizers of tf_keras (or
@@ -37,15 +49,15 @@ def quantize_aware(model):
     Raises:
         ImportError: If tensorflow-model-optimization is missing.
         TypeError: As `to_tf_keras`.
-        ValueError: As `to_tf_keras`; also for layers that have no int8 form to be
-            trained; the message names them.
+        ValueError: As `to_tf_keras`; for data that do not fit; for layers that have
+            no int8 form to be trained; the message names them.
 
     Example:
 
     ```python
     import tf_keras
 
-    learner = tf_lossprune.deploy.quantize_aware(compact)
+    learner = tf_lossprune.deploy.quantize_aware(compact, x_train)
     learner.compile("adam", tf_keras.losses.SparseCategoricalCrossentropy(True))
     learner.fit(train, epochs=1)
     tf_lossprune.deploy.quantized_to_litert(learner, "compact_int8.tflite")
@@ -57,6 +69,7 @@ def quantize_aware(model):
         https://www.tensorflow.org/model_optimization/guide/quantization/training
     """
     check_convertible(model)
+    samples = calibration_samples(model, "int8", representative_data)
     quantization, output_range = import_quantization()
     plain = to_tf_keras(as_convolutions(model))
     registry = quantization.default_8bit.Default8BitQuantizeRegistry()
@@ -75,9 +88,11 @@ def quantize_aware(model):
         raise _no_int8_form(", ".join(unknown))
     try:
         with quantization.quantize_scope():
-            return quantization.quantize_apply(annotated)
+            learner = quantization.quantize_apply(annotated)
     except RuntimeError as error:  # names a layer without a rule
         raise _no_int8_form(error) from error
+    _find_ranges(learner, samples)
+    return learner
 
 
 def quantized_to_litert(model, path, precision="int8"):
@@ -138,6 +153,57 @@ def _has_int8_form(registry, layer):
     if activation is not None and activation.__name__ not in _ACTIVATIONS:
         return False
     return type(layer).__name__ in _TAKEN_UP or registry.supports(layer)
+
+
+class _Recorder:
+    """Stands in for a quantizer: sets its range to what passes, and lets it pass."""
+
+    def __init__(self):
+        self._seen = set()
+
+    def __call__(self, x, training, weights, **kwargs):
+        low, high = float(np.min(x)), float(np.max(x))
+        # Zero has to be a number of the quantised range.
+        low, high = min(low, 0.0), max(high, 0.0)
+        least, most = weights["min_var"], weights["max_var"]
+        if id(least) in self._seen:
+            low, high = min(low, float(least)), max(high, float(most))
+        self._seen.add(id(least))
+        least.assign(low)
+        most.assign(high)
+        return x
+
+
+def _unchanged(x, training, weights):
+    return x
+
+
+def _find_ranges(learner, samples):
+    """Sets the ranges of all weights, and of the activations over the samples."""
+    recorder, restore = _Recorder(), []
+
+    def replace(owner, name, value):
+        restore.append((owner, name, getattr(owner, name)))
+        setattr(owner, name, value)
+
+    for layer in learner.layers:
+        if getattr(layer, "quantizer", None) is not None:  # of an input
+            replace(layer, "quantizer", recorder)
+        for weight, quantizer, variables in getattr(layer, "_weight_vars", ()):
+            quantizer(weight, True, weights=variables)
+        if hasattr(layer, "_weight_vars"):
+            kept = [(w, _unchanged, found) for w, _, found in layer._weight_vars]
+            replace(layer, "_weight_vars", kept)
+            if layer._output_quantizers:
+                replace(layer, "_output_quantizers", [recorder])
+            for activation in layer._quantize_activations:
+                replace(activation, "quantizer", recorder)
+    try:
+        for start in range(0, len(samples), _BATCH):
+            learner(np.concatenate(samples[start : start + _BATCH]), training=False)
+    finally:
+        for owner, name, value in restore:
+            setattr(owner, name, value)
 
 
 def _no_int8_form(received):

@@ -53,7 +53,7 @@ def to_tf_keras(model):
     return to_keras2(model, import_tf_keras())
 
 
-def cluster_weights(model, number_of_clusters=16, *, per_channel=False):
+def cluster_weights(model, number_of_clusters=16):
     """A copy of a model whose kernels learn to hold only a few distinct values.
 
     The values are shared within a kernel and learned (k-means++ to start with); files
@@ -63,7 +63,6 @@ def cluster_weights(model, number_of_clusters=16, *, per_channel=False):
     Args:
         model: As in `to_tf_keras`; not changed.
         number_of_clusters: int >= 2, distinct values of a kernel.
-        per_channel: Whether each output channel of a 2D convolution has its own.
 
     Returns:
         A `tf_keras.Model`. Compile it as that of `quantize_aware`, fit it for an epoch
@@ -95,12 +94,16 @@ def cluster_weights(model, number_of_clusters=16, *, per_channel=False):
     plain = to_tf_keras(model)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*enough weights")  # as documented
-        return clustering.cluster_weights(
-            plain,
-            number_of_clusters,
-            clustering.CentroidInitialization.KMEANS_PLUS_PLUS,
-            cluster_per_channel=per_channel,
-        )
+        try:
+            return clustering.cluster_weights(
+                plain,
+                number_of_clusters,
+                clustering.CentroidInitialization.KMEANS_PLUS_PLUS,
+            )
+        except ValueError as error:  # of a layer with weights of an unknown kind
+            raise ValueError(
+                f"Every layer's weights must be known to clustering. Received: {error}"
+            ) from error
 
 
 def strip_clustering(model):
