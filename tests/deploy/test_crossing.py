@@ -154,6 +154,23 @@ class CrossingTest(parameterized.TestCase):
         assert_same(model, there)
         assert_same(model, from_tf_keras(there))
 
+    def test_names_that_either_keras_would_give(self):
+        inputs = keras.Input((4,))
+        x = ops.relu6(layers.ReLU(name="re_lu")(inputs)) + 1.0
+        x = layers.Dense(4, activation="hard_silu", name="multiply")(x)
+        x = layers.Dense(4, activation="relu6", name="multiply_relu")(x)
+        x = layers.ReLU(name="multiply_rescaling")(x)
+        x = layers.Add(name="add_300")([layers.Add(name="sum")([x, x]), x])
+        model = models.randomize(keras.Model(inputs, x * 2.0))
+        there = to_tf_keras(model)
+        assert_same(model, there)
+        keras.backend.clear_session(free_memory=False)  # the numbers start again
+        back = from_tf_keras(there)
+        assert_same(model, back)
+        for layer in model.layers[1:]:
+            if isinstance(layer, layers.Layer):
+                back.get_layer(layer.name)
+
     def test_mixed_precision_becomes_float32(self):
         keras.config.set_dtype_policy("mixed_bfloat16")
         try:

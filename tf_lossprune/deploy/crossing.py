@@ -17,6 +17,8 @@ from tf_lossprune.graph import Tensor, replay, trace
 
 #: Largest difference of the outputs, relative to the largest output.
 TOLERANCE = 1e-4
+#: Numbers behind a name from which on they are no longer Keras' own.
+_MOST_NUMBERS = 10_000
 
 
 def to_keras2(model, tf_keras):
@@ -78,18 +80,22 @@ def from_tf_keras(model, custom_layers=None):
 
 def _carry(graph, home, custom):
     """Rebuilds a graph with layers of `home`, copies weights and compares."""
-    names, made, carried = _Names(), {}, {}
+    unique = _Names().unique
+    inputs = tree.map_structure(lambda t: _input(home, t, unique(t.name)), graph.inputs)
+    names = {id(layer): unique(layer.name) for layer in graph.layers}
+    if home is keras:
+        _reserve(names.values())
+    made, carried = {}, {}
 
     def call_fn(call, args, kwargs):
         layer = call.operation
         if not call.is_layer:
-            return carry_operation(call, args, kwargs, home)
+            return carry_operation(call, args, kwargs, home, unique)
         if id(layer) not in made:
-            name = names.unique(layer.name)
             if type(layer) in custom:
                 made[id(layer)] = custom[type(layer)](layer), None
             else:
-                made[id(layer)] = carry_layer(layer, home, name)
+                made[id(layer)] = carry_layer(layer, home, names[id(layer)], unique)
         new, finish = made[id(layer)]
         try:
             outputs = new(*args, **kwargs)
@@ -105,22 +111,19 @@ def _carry(graph, home, custom):
         carried.update(zip(map(id, call.outputs), tree.flatten(outputs)))
         return outputs
 
-    inputs = tree.map_structure(
-        lambda t: (
-            home.Input(batch_shape=t.shape, dtype=t.dtype, name=names.unique(t.name))
-            if home is keras
-            else home.Input(
-                t.shape[1:], t.shape[0], dtype=t.dtype, name=names.unique(t.name)
-            )
-        ),
-        graph.inputs,
-    )
     outputs = replay(graph, inputs, recorded)
     model = home.Model(inputs, outputs, name=graph.name)
     for layer in graph.layers:
         _copy_weights(layer, made[id(layer)][0])
-    _check(graph, model, home.Model(inputs, list(carried.values())), list(carried))
+    _check(graph, model, inputs, carried, home)
     return model
+
+
+def _input(home, tensor, name):
+    if home is keras:
+        return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=name)
+    batch, *sample = tensor.shape
+    return home.Input(tuple(sample), batch, dtype=tensor.dtype, name=name)
 
 
 class _Names:
@@ -139,6 +142,21 @@ class _Names:
         return candidate
 
 
+def _reserve(names):
+    """Keeps Keras from giving these names to the operations that it makes.
+
+    It numbers them by their kind (`add_1`), whatever names there are already, but a
+    model may have each name only once.
+    """
+    for name in names:
+        prefix, _, number = name.rpartition("_")
+        if not (prefix and number.isdigit()):
+            prefix, number = name, "0"
+        if int(number) < _MOST_NUMBERS:
+            while keras.backend.get_uid(prefix) <= int(number):
+                pass
+
+
 def _copy_weights(source, target):
     values = [np.asarray(value) for value in source.get_weights()]
     shapes = [tuple(value.shape) for value in values]
@@ -153,7 +171,7 @@ def _copy_weights(source, target):
         target.finalize_state()  # it computes with tensors made of its weights
 
 
-def _check(graph, model, all_outputs, ids):
+def _check(graph, model, inputs, carried, home):
     """Compares the models on random input; names the first layer that differs."""
     rng = np.random.default_rng(0)
     x = tree.map_structure(lambda t: _random(t, rng), graph.inputs)
@@ -169,7 +187,8 @@ def _check(graph, model, all_outputs, ids):
     pairs = zip(tree.flatten(wanted), tree.flatten(actual), strict=True)
     if all(_error(a, b) <= TOLERANCE for a, b in pairs):
         return
-    found = dict(zip(ids, tree.flatten(all_outputs(x, training=False))))
+    everything = home.Model(inputs, list(carried.values()))
+    found = dict(zip(carried, tree.flatten(everything(x, training=False))))
     for call in graph.calls:
         for tensor in call.outputs:
             error = _error(expected[id(tensor)], found[id(tensor)])

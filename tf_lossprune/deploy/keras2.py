@@ -29,13 +29,14 @@ _ACTIVATION_LAST = {"Activation", "Dense", "EinsumDense"} | {
 }
 
 
-def carry_layer(layer, home, name):
+def carry_layer(layer, home, name, unique):
     """Makes the counterpart of a layer in the other Keras.
 
     Args:
         layer: A stock layer of Keras 3 or tf_keras.
         home: Module `tf_keras` or `keras`, where the counterpart is to live.
         name: Its name.
+        unique: Function from a name to one that is still free, for further layers.
 
     Returns:
         The new layer without weights, and a function from its output to the
@@ -51,7 +52,9 @@ def carry_layer(layer, home, name):
     config = {**layer.get_config(), "name": name}
     kind, finish = type(layer).__name__, None
     if kind in _ACTIVATION_LAST and "activation" in config:
-        config["activation"], finish = _activation(config["activation"], home, layer)
+        config["activation"], finish = _activation(
+            config["activation"], home, layer.name, type(layer), unique
+        )
     return _rebuild(kind, config, home, type(layer), layer.name), finish
 
 
@@ -87,10 +90,7 @@ def _value(key, value, home, source, owner):
     if key == "axis" and source.__name__ == "BatchNormalization":
         return value if isinstance(value, int) else int(value[0])
     if key.endswith("activation"):
-        value, finish = _activation(value, home, None, owner)
-        if finish is not None:
-            raise _error(owner, f"has an activation that {home.__name__} lacks", value)
-        return value
+        return _activation(value, home, owner)[0]
     if isinstance(value, dict) and "class_name" in value:
         return _nested(value, home, source, owner)
     if isinstance(value, (list, tuple)):
@@ -142,41 +142,59 @@ def _renamed(kind, key, known):
     return key
 
 
-def _activation(value, home, layer, owner=None):
-    """An activation's name there, and a function that adds it where there is none."""
-    owner = layer.name if layer is not None else owner
-    if isinstance(value, dict):
-        if layer is None:
-            raise _error(owner, "holds a layer as its activation", value["class_name"])
-        source = type(layer)
+def _activation(value, home, owner, source=None, unique=None):
+    """An activation's name there, and a function that adds it where there is none.
+
+    Args:
+        value: The activation in a layer's config.
+        home: Module that the layer goes to.
+        owner: Name of the layer.
+        source, unique: Its class, and a function that finds free names, where the
+            activation may be added behind it.
+    """
+    if isinstance(value, dict) and source is not None:
+        config = {**value["config"], "name": f"{owner}_activation"}
+        value = {**value, "config": config}
         return None, lambda x: _nested(value, home, source, owner)(x)
-    if value is None or value in _COMMON:
-        return value, None
-    for ours, theirs in _FUNCTIONS.items():
-        if value in (ours, theirs):
-            return (theirs if home.__name__ == "tf_keras" else ours), None
-    added = ADDED[home.__name__].get(value) if isinstance(value, str) else None
-    if added is None:
-        raise _error(owner, f"has an activation that {home.__name__} lacks", value)
-    return None, lambda x: added(home.layers, x)
+    if not isinstance(value, dict):
+        if value is None or value in _COMMON:
+            return value, None
+        for ours, theirs in _FUNCTIONS.items():
+            if value in (ours, theirs):
+                return (theirs if home.__name__ == "tf_keras" else ours), None
+        added = _ADDED[home.__name__].get(value)
+        if added is not None and source is not None:
+            make = _Maker(home.layers, lambda kind: unique(f"{owner}_{kind.lower()}"))
+            return None, lambda x: added(make, x)
+    raise _error(owner, f"has an activation that {home.__name__} lacks", value)
 
 
-def _hard_sigmoid(layers, x, slope):
-    return layers.ReLU(max_value=1.0)(layers.Rescaling(slope, 0.5)(x))
+class _Maker:
+    """Makes named layers of a module: `make("ReLU", 6.0)(x)`."""
+
+    def __init__(self, layers, name):
+        self._layers, self._name = layers, name
+
+    def __call__(self, kind, *args):
+        return getattr(self._layers, kind)(*args, name=self._name(kind))
+
+
+def _hard_sigmoid(make, x, slope):
+    return make("ReLU", 1.0)(make("Rescaling", slope, 0.5)(x))
 
 
 #: Activations that the other Keras lacks, or has with other numbers, in its layers.
-ADDED = {
+_ADDED = {
     "tf_keras": {
-        "relu6": lambda layers, x: layers.ReLU(max_value=6.0)(x),
-        "leaky_relu": lambda layers, x: layers.LeakyReLU(0.2)(x),
-        "hard_sigmoid": lambda layers, x: _hard_sigmoid(layers, x, 1 / 6),
-        "hard_silu": lambda layers, x: layers.Multiply()(
-            [x, _hard_sigmoid(layers, x, 1 / 6)]
+        "relu6": lambda make, x: make("ReLU", 6.0)(x),
+        "leaky_relu": lambda make, x: make("LeakyReLU", 0.2)(x),
+        "hard_sigmoid": lambda make, x: _hard_sigmoid(make, x, 1 / 6),
+        "hard_silu": lambda make, x: make("Multiply")(
+            [x, _hard_sigmoid(make, x, 1 / 6)]
         ),
     },
     "keras": {
-        "hard_sigmoid": lambda layers, x: _hard_sigmoid(layers, x, 0.2),
+        "hard_sigmoid": lambda make, x: _hard_sigmoid(make, x, 0.2),
     },
 }
 

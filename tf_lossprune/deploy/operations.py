@@ -67,13 +67,14 @@ _OTHERS = {
 }
 
 
-def carry_operation(call, args, kwargs, home):
+def carry_operation(call, args, kwargs, home, unique):
     """Calls the counterpart of an operation in the other Keras.
 
     Args:
         call: `Call` of the operation.
         args, kwargs: Its arguments in the other Keras.
         home: Module `tf_keras` or `keras`, of the arguments.
+        unique: Function from a name to one that is still free.
 
     Returns:
         The outputs.
@@ -83,7 +84,8 @@ def carry_operation(call, args, kwargs, home):
     """
     if home is keras:
         return _in_keras3(call.operation, args, kwargs)
-    return _in_keras2(call.operation, args, kwargs, home.layers)
+    name = unique(call.operation.name)
+    return _in_keras2(call.operation, args, home.layers, name)
 
 
 def _in_keras3(layer, args, kwargs):
@@ -96,7 +98,7 @@ def _in_keras3(layer, args, kwargs):
     raise _error(layer.name, f"tf.{name}", "Keras 3")
 
 
-def _in_keras2(operation, args, kwargs, layers):
+def _in_keras2(operation, args, layers, name):
     import tensorflow as tf
 
     kind = type(operation).__name__
@@ -105,18 +107,18 @@ def _in_keras2(operation, args, kwargs, layers):
         same_rank = len(tensors) == 2 and len({len(x.shape) for x in tensors}) == 1
         # The layers, which are known to quantisation, for what they can do.
         if same_rank and kind in ("Add", "Multiply", "Maximum", "Minimum"):
-            return getattr(layers, kind)()(tensors)
+            return getattr(layers, kind)(name=name)(tensors)
         return getattr(tf.math, _BINARY[kind])(*args)
     if kind in _UNARY:
-        return layers.Activation(_UNARY[kind])(*args)
+        return layers.Activation(_UNARY[kind], name=name)(*args)
     if kind in ("Relu", "Relu6"):
-        return layers.ReLU(6.0 if kind == "Relu6" else None)(*args)
+        return layers.ReLU(6.0 if kind == "Relu6" else None, name=name)(*args)
     if kind == "Softmax":
-        return layers.Softmax(operation.axis)(*args)
+        return layers.Softmax(operation.axis, name=name)(*args)
     if kind == "GetItem":
         return args[0][args[1]]
     if kind == "Concatenate":
-        return layers.Concatenate(operation.axis)(*args)
+        return layers.Concatenate(operation.axis, name=name)(*args)
     if kind == "Reshape":
         return tf.reshape(args[0], operation.newshape)
     if kind == "Transpose":
