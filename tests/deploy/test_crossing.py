@@ -157,9 +157,9 @@ class CrossingTest(parameterized.TestCase):
     def test_names_that_either_keras_would_give(self):
         inputs = keras.Input((4,))
         x = ops.relu6(layers.ReLU(name="re_lu")(inputs)) + 1.0
-        x = layers.Dense(4, activation="hard_silu", name="multiply")(x)
-        x = layers.Dense(4, activation="relu6", name="multiply_relu")(x)
-        x = layers.ReLU(name="multiply_rescaling")(x)
+        x = layers.Dense(4, activation="hard_silu", name="rescaling")(x)
+        x = layers.Dense(4, activation="relu6", name="rescaling_relu")(x)
+        x = layers.ReLU(name="rescaling_rescaling")(x)
         x = layers.Add(name="add_300")([layers.Add(name="sum")([x, x]), x])
         model = models.randomize(keras.Model(inputs, x * 2.0))
         there = to_tf_keras(model)
