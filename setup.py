@@ -52,6 +52,7 @@ setuptools.setup(
         "numpy>=1.26",
         "tensorflow>=2.18,<3",
         "tensorflow-model-optimization>=0.8",
+        "tf_keras>=2.18,<3",
     ],
     extras_require={
         "test": TEST,

@@ -1,11 +1,7 @@
 r"""What `PeakMemory` counts, against what LiteRT allocates.
 
-LiteRT plans one arena for all activations of a file. Without a delegate the
-interpreter shows where in it every tensor lies; from the first byte of the lowest
-to the last byte of the highest is what it needs. The kernels are the reference
-ones, which have no scratch space, as on a microcontroller; those for a desktop's
-CPU unfold the images of a convolution into a scratch tensor, which can be larger
-than all activations together.
+LiteRT plans one arena for all activations of a file; `deploy.arena_bytes` says how
+it is measured, with kernels that need no scratch space.
 
 Example:
 
@@ -15,15 +11,13 @@ Example:
 import pathlib
 import tempfile
 
-import numpy as np
 from absl import app, flags
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 import tf_lossprune
 from benchmarks import common
 from examples import models
 from tf_lossprune.cost import PeakMemory
-from tf_lossprune.deploy import convert_to_measure
+from tf_lossprune.deploy import arena_bytes, convert_to_measure
 from tf_lossprune.graph import analyze
 
 FLAGS = flags.FLAGS
@@ -37,31 +31,6 @@ flags.DEFINE_list("precisions", "fp32,int8", "Precisions of to_litert.")
 flags.DEFINE_list("shares", "1.0,0.5,0.25", "Shares of the MACs (uniform widths).")
 flags.DEFINE_integer("size", 32, "Height and width of the images.")
 flags.DEFINE_string("out", None, "Where the figures go (.json).")
-
-
-def arena_bytes(path):
-    """Bytes between the ends of the memory that a file's activations lie in.
-
-    Args:
-        path: path of a `.tflite` file.
-    """
-    content = pathlib.Path(path).read_bytes()
-    interpreter = Interpreter(
-        model_content=content,
-        experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
-    )
-    interpreter.allocate_tensors()
-    start = np.frombuffer(content, np.uint8).ctypes.data
-    found = []
-    for tensor in interpreter.get_tensor_details():
-        try:
-            view = interpreter.tensor(tensor["index"])()
-        except ValueError:  # merged away: it has no memory
-            continue
-        address = view.ctypes.data
-        if not start <= address < start + len(content):  # else a constant
-            found.append((address, address + view.nbytes))
-    return max(end for _, end in found) - min(begin for begin, _ in found)
 
 
 def measure(arch, precision, folder):

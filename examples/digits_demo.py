@@ -11,10 +11,8 @@ import importlib.metadata
 import json
 import pathlib
 import platform
-import statistics
 
 import keras
-import numpy as np
 from absl import app, flags, logging
 
 import tf_lossprune
@@ -22,7 +20,7 @@ from examples import data as example_data
 from examples import models
 from examples.flags import format_budget, parse_budget
 from examples.optimizers import cosine_sgd
-from tf_lossprune import deploy, report
+from tf_lossprune import report
 
 _OUT = flags.DEFINE_string("out", "out/demo", "Folder of the results.")
 _BUDGET = flags.DEFINE_string("budget", "macs=0.5", "What the network may cost.")
@@ -74,43 +72,6 @@ def compress(model, budget, train, validation):
     )
 
 
-def deploy_and_test(model, path, x, y):
-    """Converts a network and tests the file as a device would run it.
-
-    Args:
-        model: A Keras model of logits.
-        path: Path of the `.tflite` file.
-        x: Test images.
-        y: Test labels.
-
-    Returns:
-        Dict of `accuracy` (of the LiteRT run), `macs`, `params`, `tflite_bytes`.
-
-    Raises:
-        RuntimeError: If LiteRT and Keras disagree.
-    """
-    deploy.to_litert(model, path)
-    logits = deploy.run_litert(path, x)
-    expected = model.predict(x, verbose=0)
-    error = float(np.abs(logits - expected).max() / np.abs(expected).max())
-    if error > 1e-3:
-        raise RuntimeError(f"{path} differs from the Keras model by {error:.1e}.")
-    return {
-        "accuracy": float(np.mean(np.argmax(logits, axis=-1) == y)),
-        **tf_lossprune.cost(model),
-        "tflite_bytes": path.stat().st_size,
-    }
-
-
-def median_latencies(paths, rounds=5):
-    """Median milliseconds of each file, timed in turn as the machine drifts."""
-    times = {path: [] for path in paths}
-    for _ in range(rounds):
-        for path in paths:
-            times[path].append(deploy.benchmark_litert(path, runs=200).median_ms)
-    return [statistics.median(times[path]) for path in paths]
-
-
 def _versions():
     names = ("tensorflow", "keras", "numpy", "scikit-learn", "ai-edge-litert")
     versions = {name: importlib.metadata.version(name) for name in names}
@@ -142,16 +103,11 @@ def main(argv):
     compact.save(out / "compact.keras")
 
     # The test images are read here for the first time, after every choice.
-    files = [out / "dense.tflite", out / "compact.tflite"]
-    figures = [
-        deploy_and_test(model, path, data.x_test, data.y_test)
-        for model, path in zip((dense, compact), files, strict=True)
-    ]
-    for entry, latency in zip(figures, median_latencies(files), strict=True):
-        entry["latency_ms"] = latency
+    table = tf_lossprune.compare(
+        dense, compact, (data.x_test, data.y_test), folder=out, verbose=False
+    )
     record = {
-        "dense": figures[0],
-        "compact": figures[1],
+        **table.to_dict(),
         "budget": budget,
         "method": _METHOD.value,
         "groups": result.groups,
@@ -164,11 +120,11 @@ def main(argv):
     report.plot_ratios(result.groups, out / "ratios.png")
 
     print(f"\nDigits, budget {format_budget(budget)}, test images in LiteRT:\n")
-    print(report.comparison_table(*figures))
+    print(table)
     print("\nKeep ratio of each group:\n")
     print(report.ratio_table(result.groups))
     print(f"\nWritten to {out}: {', '.join(sorted(p.name for p in out.iterdir()))}")
-    broken = broken_limits(budget, *figures)
+    broken = broken_limits(budget, table.dense, table.compact)
     if broken:
         logging.error("The budget is not kept: %s", ", ".join(broken))
     return 1 if broken else 0

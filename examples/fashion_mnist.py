@@ -14,7 +14,6 @@ import json
 import pathlib
 
 import keras
-import numpy as np
 from absl import app, flags
 
 import tf_lossprune
@@ -22,7 +21,7 @@ from examples import data as example_data
 from examples import models
 from examples.flags import format_budget, parse_budget
 from examples.optimizers import cosine_sgd
-from tf_lossprune import deploy, report
+from tf_lossprune import report
 
 _ARCHITECTURES = {
     "resnet20": "resnet20",
@@ -88,36 +87,6 @@ def dense_network(data, train, validation, path):
     return model
 
 
-def measure(model, test, path):
-    """Tests a network, converts it and compares the file with the network.
-
-    Args:
-        model: A `keras.Model` of logits.
-        test: Dataset of test batches.
-        path: `.tflite` file to write.
-
-    Returns:
-        Dict of `accuracy`, `macs`, `params`, `tflite_bytes` and `latency_ms`.
-
-    Raises:
-        RuntimeError: If the converted network computes something else.
-    """
-    model.compile(loss=_loss(), metrics=["accuracy"])
-    figures = model.evaluate(test, verbose=0, return_dict=True)
-    tf_lossprune.to_litert(model, str(path))
-    images = next(iter(test))[0].numpy()[:32]
-    expected = model.predict(images, verbose=0)
-    error = np.abs(deploy.run_litert(path, images) - expected).max()
-    if error > 1e-3 * np.abs(expected).max():
-        raise RuntimeError(f"{path} differs from the Keras model by {error:.1e}.")
-    return {
-        "accuracy": float(figures["accuracy"]),
-        **tf_lossprune.cost(model),
-        "tflite_bytes": path.stat().st_size,
-        "latency_ms": deploy.benchmark_litert(path).median_ms,
-    }
-
-
 def main(argv):
     """Runs the example."""
     if len(argv) > 1:
@@ -157,16 +126,13 @@ def main(argv):
     compact.save(out / f"{name}-compact.keras")
 
     # The test images are read here for the first time, after every choice.
-    figures = {
-        kind: measure(model, test, out / f"{name}-{kind}.tflite")
-        for kind, model in {"dense": dense, "compact": compact}.items()
-    }
-    record = {**figures, "budget": budget, "compression": result.to_dict()}
+    table = tf_lossprune.compare(dense, compact, test, folder=out / name, verbose=False)
+    record = {**table.to_dict(), "budget": budget, "compression": result.to_dict()}
     path = out / f"{name}-report.json"
     path.write_text(json.dumps(record, indent=2) + "\n")
 
     print(f"\n{_ARCH.value}, budget {format_budget(budget)}, test images:\n")
-    print(report.comparison_table(figures["dense"], figures["compact"]))
+    print(table)
     print("\nKeep ratio of each group:\n")
     print(report.ratio_table(result.groups))
     print(f"\nWritten to {out}")

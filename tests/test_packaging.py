@@ -99,6 +99,7 @@ def test_what_is_imported_is_declared():
         "keras": "keras",
         "numpy": "numpy",
         "tensorflow": "tensorflow",
+        "tf_keras": "tf_keras",
         "tensorflow_model_optimization": "tensorflow-model-optimization",
         "matplotlib": "matplotlib",
         "jax": "jax",

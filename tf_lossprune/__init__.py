@@ -18,7 +18,13 @@ from tf_lossprune.cost import (
     SizeBytes,
     register_resource,
 )
-from tf_lossprune.deploy import calibrate_latency, export_probes, to_litert
+from tf_lossprune.deploy import (
+    calibrate_latency,
+    compare,
+    export_probes,
+    from_tf_keras,
+    to_litert,
+)
 from tf_lossprune.errors import InfeasibleBudgetError
 from tf_lossprune.frontier import compress_frontier
 from tf_lossprune.gates import (
@@ -65,10 +71,12 @@ __all__ = [
     "__version__",
     "calibrate_latency",
     "check_rule",
+    "compare",
     "compress",
     "compress_frontier",
     "cost",
     "export_probes",
+    "from_tf_keras",
     "inspect_model",
     "methods",
     "prune_model",

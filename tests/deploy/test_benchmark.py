@@ -76,6 +76,7 @@ def test_benchmark_figures(path):
         "p10_ms",
         "p90_ms",
         "file_bytes",
+        "arena_bytes",
         "runs",
         "threads",
     }

@@ -9,7 +9,14 @@ import keras
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
-FIGURES = {"accuracy", "macs", "params", "tflite_bytes", "latency_ms"}
+FIGURES = {
+    "accuracy",
+    "macs",
+    "params",
+    "tflite_bytes",
+    "arena_bytes",
+    "latency_ms",
+}
 
 
 @pytest.mark.long

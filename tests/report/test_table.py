@@ -11,6 +11,7 @@ DENSE = {
     "macs": 40_812_544,
     "params": 273_754,
     "tflite_bytes": 1_100_284,
+    "arena_bytes": 103_488,
     "latency_ms": 0.68,
 }
 COMPACT = {
@@ -18,6 +19,7 @@ COMPACT = {
     "macs": 20_406_272,
     "params": 999,
     "tflite_bytes": 550_142,
+    "arena_bytes": 51_744,
     "latency_ms": 0.34,
 }
 
@@ -30,6 +32,7 @@ def test_comparison_of_all_figures():
         ["MACs", "40.813", "M", "20.406", "M", "0.500"],
         ["parameters", "273.754", "k", "999", "0.004"],
         [".tflite", "bytes", "1,100,284", "550,142", "0.500"],
+        ["arena", "bytes", "103,488", "51,744", "0.500"],
         ["median", "ms", "0.680", "0.340", "0.500"],
     ]
 

@@ -2,21 +2,35 @@
 
 from tf_lossprune.deploy.benchmark import (
     LitertBenchmark,
+    arena_bytes,
     benchmark_litert,
-    run_litert,
     times_in_turns,
 )
 from tf_lossprune.deploy.calibrate import calibrate_latency, export_probes, this_device
+from tf_lossprune.deploy.compare import Comparison, compare
+from tf_lossprune.deploy.crossing import from_tf_keras
 from tf_lossprune.deploy.litert import convert_to_measure, to_litert
+from tf_lossprune.deploy.quantize import quantize_aware, quantized_to_litert
+from tf_lossprune.deploy.runtime import run_litert
+from tf_lossprune.deploy.tfmot import cluster_weights, strip_clustering, to_tf_keras
 
 __all__ = [
+    "Comparison",
     "LitertBenchmark",
+    "arena_bytes",
     "benchmark_litert",
     "calibrate_latency",
+    "cluster_weights",
+    "compare",
     "convert_to_measure",
     "export_probes",
+    "from_tf_keras",
+    "quantize_aware",
+    "quantized_to_litert",
     "run_litert",
+    "strip_clustering",
     "this_device",
     "times_in_turns",
     "to_litert",
+    "to_tf_keras",
 ]

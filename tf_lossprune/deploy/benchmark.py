@@ -1,10 +1,16 @@
-"""Runs and times LiteRT files with the runtime that ships (ai-edge-litert)."""
+"""Measures LiteRT files: time, memory and size."""
 
 import dataclasses
 import os
 import time
 
 import numpy as np
+
+from tf_lossprune.deploy.runtime import (
+    checked_file,
+    fill_inputs,
+    open_interpreter,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,6 +22,7 @@ class LitertBenchmark:
         p10_ms: The 10th percentile, in milliseconds.
         p90_ms: The 90th percentile, in milliseconds.
         file_bytes: Size of the file.
+        arena_bytes: Peak memory of the activations; see `arena_bytes`.
         runs: Number of calls that were timed.
         threads: Number of threads the runtime was given.
     """
@@ -24,57 +31,9 @@ class LitertBenchmark:
     p10_ms: float
     p90_ms: float
     file_bytes: int
+    arena_bytes: int
     runs: int
     threads: int
-
-
-def run_litert(path, x):
-    """Predicts with a LiteRT file, one call per batch of the file's size.
-
-    Args:
-        path: Path of a `.tflite` file with one input and one output.
-        x: Array `(samples, ...)`; converted to the input's dtype.
-
-    Returns:
-        Array `(samples, ...)` of outputs.
-
-    Raises:
-        ImportError: If ai-edge-litert is missing.
-        TypeError: If `path` is not a path.
-        ValueError: If there is no such file, if it has several inputs or outputs,
-            or if `x` does not fit its input.
-
-    Example:
-        >>> logits = run_litert("compact.tflite", x_test)
-    """
-    interpreter = _interpreter(path, threads=1)
-    source = _only(interpreter.get_input_details(), "input", path)
-    target = _only(interpreter.get_output_details(), "output", path)
-    x = np.asarray(x, dtype=source["dtype"])
-    batch, *sample = source["shape_signature"]
-    fits = x.ndim == len(sample) + 1 and all(
-        wanted in (-1, size) for wanted, size in zip(sample, x.shape[1:], strict=True)
-    )
-    if not fits:
-        expected = ("samples", *(int(size) for size in sample))
-        raise ValueError(f"`x` must have shape {expected}. Received: {x.shape}")
-    if not len(x):
-        raise ValueError(f"`x` must hold at least one sample. Received: {x.shape}")
-    batch = len(x) if batch < 0 else int(batch)
-    if len(x) % batch:
-        raise ValueError(
-            f"The file takes {batch} samples at a time, so the number of samples "
-            f"must be a multiple of that. Received: {x.shape}"
-        )
-    if tuple(source["shape"]) != (batch, *x.shape[1:]):
-        interpreter.resize_tensor_input(source["index"], (batch, *x.shape[1:]))
-        interpreter.allocate_tensors()
-    outputs = []
-    for start in range(0, len(x), batch):
-        interpreter.set_tensor(source["index"], x[start : start + batch])
-        interpreter.invoke()
-        outputs.append(interpreter.get_tensor(target["index"]))
-    return np.concatenate(outputs)
 
 
 def benchmark_litert(path, threads=1, runs=50, warmup=10):
@@ -101,17 +60,11 @@ def benchmark_litert(path, threads=1, runs=50, warmup=10):
         >>> benchmark_litert("compact.tflite").median_ms < 2.0
         True
     """
-    for name, value, least in (
-        ("threads", threads, 1),
-        ("runs", runs, 1),
-        ("warmup", warmup, 0),
-    ):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-            raise TypeError(f"`{name}` must be a whole number. Received: {value!r}")
-        if value < least:
-            raise ValueError(f"`{name}` must be at least {least}. Received: {value}")
-    interpreter = _interpreter(path, threads)
-    _fill_inputs(interpreter)
+    check_count("threads", threads)
+    check_count("runs", runs)
+    check_count("warmup", warmup, least=0)
+    interpreter = open_interpreter(path, threads)
+    fill_inputs(interpreter)
     for _ in range(warmup):
         interpreter.invoke()
     times = []
@@ -120,8 +73,15 @@ def benchmark_litert(path, threads=1, runs=50, warmup=10):
         interpreter.invoke()
         times.append((time.perf_counter() - start) * 1e3)
     p10, median, p90 = (float(value) for value in np.percentile(times, (10, 50, 90)))
-    size = os.path.getsize(path)
-    return LitertBenchmark(median, p10, p90, size, int(runs), int(threads))
+    return LitertBenchmark(
+        median_ms=median,
+        p10_ms=p10,
+        p90_ms=p90,
+        file_bytes=os.path.getsize(path),
+        arena_bytes=arena_bytes(path),
+        runs=int(runs),
+        threads=int(threads),
+    )
 
 
 def times_in_turns(paths, threads=1, rounds=7, block_ms=10.0):
@@ -138,22 +98,70 @@ def times_in_turns(paths, threads=1, rounds=7, block_ms=10.0):
 
     Raises:
         ImportError: If ai-edge-litert is missing.
-        TypeError: If an entry is not a path.
-        ValueError: If there is no such file, or `rounds` is below 1.
+        TypeError: If an entry is not a path, or a count is not a whole number.
+        ValueError: If there is no such file, or a count is below 1.
 
     Example:
         >>> dense_ms, compact_ms = times_in_turns(["dense.tflite", "compact.tflite"])
     """
-    if rounds < 1:
-        raise ValueError(f"`rounds` must be at least 1. Received: {rounds!r}")
-    interpreters = [_interpreter(path, threads) for path in paths]
+    check_count("threads", threads)
+    check_count("rounds", rounds)
+    interpreters = [open_interpreter(path, threads) for path in paths]
     for interpreter in interpreters:
-        _fill_inputs(interpreter)
+        fill_inputs(interpreter)
     found = np.zeros((rounds, len(interpreters)))
     for turn in range(rounds):
         for index, interpreter in enumerate(interpreters):
             found[turn, index] = _block_median(interpreter, block_ms)
     return [float(time) for time in np.median(found, axis=0)]
+
+
+def arena_bytes(path):
+    """Bytes of the memory in which LiteRT plans a file's activations.
+
+    Without a delegate, the interpreter shows where in its arena every tensor lies;
+    what counts is from the first byte of the lowest to the last byte of the highest.
+    The kernels are the reference ones, which have no scratch space, as on a
+    microcontroller; those for a desktop's processor unfold the images of a convolution
+    into a scratch tensor, which can be larger than all activations together.
+
+    Args:
+        path: Path of a `.tflite` file.
+
+    Returns:
+        int, bytes.
+
+    Raises:
+        ImportError: If ai-edge-litert is missing.
+        TypeError: If `path` is not a path.
+        ValueError: If there is no such file, or it is not a LiteRT file.
+
+    Example:
+        >>> arena_bytes("compact.tflite") < arena_bytes("dense.tflite")
+        True
+    """
+    with open(checked_file(path), "rb") as file:
+        content = file.read()
+    interpreter = open_interpreter(path, content=content)
+    start = np.frombuffer(content, np.uint8).ctypes.data
+    found = []
+    for tensor in interpreter.get_tensor_details():
+        try:
+            view = interpreter.tensor(tensor["index"])()
+        except ValueError:  # merged away: it has no memory
+            continue
+        address = view.ctypes.data
+        if not start <= address < start + len(content):  # else a constant
+            found.append((address, address + view.nbytes))
+    return max(end for _, end in found) - min(begin for begin, _ in found)
+
+
+def check_count(name, value, least=1):
+    """Raises a helpful error unless an argument is a whole number of some size."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"`{name}` must be a whole number. Received: {value!r}")
+    if value < least:
+        raise ValueError(f"`{name}` must be at least {least}. Received: {value}")
 
 
 def _block_median(interpreter, block_ms):
@@ -164,43 +172,3 @@ def _block_median(interpreter, block_ms):
         interpreter.invoke()
         times.append((time.perf_counter() - start) * 1e3)
     return np.median(times)
-
-
-def _fill_inputs(interpreter):
-    rng = np.random.default_rng(0)
-    for source in interpreter.get_input_details():
-        value = rng.uniform(0.0, 1.0, source["shape"]).astype(source["dtype"])
-        interpreter.set_tensor(source["index"], value)
-
-
-def _interpreter(path, threads):
-    try:
-        path = os.fspath(path)
-    except TypeError:
-        raise TypeError(
-            f"`path` must be the path of a .tflite file. Received: {path!r}"
-        ) from None
-    if not os.path.isfile(path):
-        raise ValueError(f"`path` must be an existing file. Received: {path!r}")
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ImportError as error:
-        raise ImportError(
-            "Running LiteRT files needs ai-edge-litert: pip install ai-edge-litert"
-        ) from error
-    try:
-        interpreter = Interpreter(model_path=path, num_threads=int(threads))
-    except ValueError as error:
-        raise ValueError(
-            f"`path` must be a LiteRT file ({error}). Received: {path!r}"
-        ) from error
-    interpreter.allocate_tensors()
-    return interpreter
-
-
-def _only(details, kind, path):
-    if len(details) != 1:
-        raise ValueError(
-            f"The file must have one {kind}. Received: {len(details)} in {path!r}"
-        )
-    return details[0]

@@ -46,10 +46,10 @@ def to_litert(model, path, precision="fp32", representative_data=None):
     Example:
         >>> path = to_litert(strip_pruning(pruned), "compact.tflite")
     """
-    path = _checked_path(path)
-    _check_model(model)
-    samples = _calibration(model, precision, representative_data)
-    model = _as_float32(model)
+    path = checked_path(path)
+    check_convertible(model)
+    samples = calibration_samples(model, precision, representative_data)
+    model = as_float32(model)
     # Imported here: nothing before this stage needs TensorFlow.
     import tensorflow as tf
 
@@ -59,15 +59,38 @@ def to_litert(model, path, precision="fp32", representative_data=None):
         ),
         model.inputs[0] if isinstance(model, keras.Sequential) else model.input,
     )
+
+    def make_converter():
+        # Through a SavedModel: `export(format="litert")` takes a signature only from
+        # Keras 3.15 on, and without one the batch stays open.
+        model.export(folder, verbose=False, input_signature=[signature])
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        _set_precision(converter, precision, samples)
+        return converter
+
+    with tempfile.TemporaryDirectory() as folder:
+        return write_litert(make_converter, path, model.name)
+
+
+def write_litert(make_converter, path, name):
+    """Converts and writes a file; names the operations that LiteRT lacks.
+
+    Args:
+        make_converter: Function without arguments that returns a
+            `tf.lite.TFLiteConverter`.
+        path: Path of the file; its folder is made where it is missing.
+        name: Name of the model for messages.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: If LiteRT lacks an operation.
+    """
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    with _captured_stderr() as read_log, tempfile.TemporaryDirectory() as folder:
+    with _captured_stderr() as read_log:
         try:
-            # Through a SavedModel: `export(format="litert")` takes a signature only
-            # from Keras 3.15 on, and without one the batch stays open.
-            model.export(folder, verbose=False, input_signature=[signature])
-            converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-            _set_precision(converter, precision, samples)
-            content = converter.convert()
+            content = make_converter().convert()
         except Exception as error:
             log = f"{error}\n{read_log()}"
             missing = re.findall(r"^(?:Custom|TF Select) ops: (.*)$", log, re.M)
@@ -76,7 +99,7 @@ def to_litert(model, path, precision="fp32", representative_data=None):
             operations = ", ".join(sorted(set(", ".join(missing).split(", "))))
             raise ValueError(
                 "The model must consist of operations that LiteRT has. "
-                f"Received: {operations} (model {model.name!r})"
+                f"Received: {operations} (model {name!r})"
             ) from error
     with open(path, "wb") as file:
         file.write(content)
@@ -107,7 +130,7 @@ def convert_operation(model, path, precision):
         return model(inputs[0] if len(inputs) == 1 else list(inputs), training=False)
 
     specs = [tf.TensorSpec((1, *t.shape[1:]), t.dtype) for t in model.inputs]
-    samples = _calibration(model, precision, _random_samples(model, precision))
+    samples = calibration_samples(model, precision, _random_samples(model, precision))
     with _captured_stderr():
         converter = tf.lite.TFLiteConverter.from_concrete_functions(
             [function.get_concrete_function(*specs)], model
@@ -131,7 +154,7 @@ def _random_samples(model, precision):
     return np.random.default_rng(0).normal(size=(4, *shape)).astype("float32")
 
 
-def _calibration(model, precision, data):
+def calibration_samples(model, precision, data):
     """Batches of one sample each for the ranges of int8; None for floats."""
     if not check_precision(precision).startswith("int8"):
         return None
@@ -181,7 +204,7 @@ def _set_precision(converter, precision, samples):
         converter.inference_input_type = converter.inference_output_type = tf.int8
 
 
-def _checked_path(path):
+def checked_path(path):
     try:
         path = os.fspath(path)
     except TypeError:
@@ -193,7 +216,7 @@ def _checked_path(path):
     return path
 
 
-def _check_model(model):
+def check_convertible(model):
     if not isinstance(model, keras.Model):
         kind = f"{type(model).__module__}.{type(model).__name__}"
         raise TypeError(f"`model` must be a Keras 3 `keras.Model`. Received: {kind}")
@@ -210,7 +233,7 @@ def _check_model(model):
         )
 
 
-def _as_float32(model):
+def as_float32(model):
     """The model itself, or a float32 copy if a layer computes in another type."""
     if all(layer.compute_dtype == "float32" for layer in _leaves(model)):
         return model

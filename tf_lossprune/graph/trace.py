@@ -95,9 +95,8 @@ def check_model(model):
     if type(model).__module__.split(".")[0] == "tf_keras":
         raise TypeError(
             "Expected a Keras 3 model, but this one belongs to tf_keras (Keras 2). "
-            "Save its weights, rebuild the architecture with `import keras` "
-            "(Keras 3) and load the weights there (`save_weights('w.weights.h5')`, "
-            f"`load_weights`). Received: {type(model).__module__}."
+            "Carry it over with `tf_lossprune.from_tf_keras(model)`. "
+            f"Received: {type(model).__module__}."
             f"{type(model).__name__}"
         )
     if not isinstance(model, keras.Model):

@@ -8,6 +8,7 @@ _ROWS = (
     ("macs", "MACs", lambda value: scaled(value), "ratio"),
     ("params", "parameters", lambda value: scaled(value), "ratio"),
     ("tflite_bytes", ".tflite bytes", lambda value: f"{value:,}", "ratio"),
+    ("arena_bytes", "arena bytes", lambda value: f"{value:,}", "ratio"),
     ("latency_ms", "median ms", lambda value: f"{value:.3f}", "ratio"),
 )
 _BAR = 24
@@ -18,7 +19,7 @@ def comparison_table(dense, compact):
 
     Args:
         dense: Dict with some of `accuracy` (0 to 1), `macs`, `params`,
-            `tflite_bytes` and `latency_ms`; other keys are left out.
+            `tflite_bytes`, `arena_bytes` and `latency_ms`; other keys are left out.
         compact: Dict with the same figures of the compact network.
 
     Returns:
