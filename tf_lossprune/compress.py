@@ -66,6 +66,7 @@ def compress(
     callbacks=None,
     jit_compile="auto",
     verbose="auto",
+    backup=None,
     **prune_options,
 ):
     """Searches the widths, strips, and fine-tunes the compact model.
@@ -97,6 +98,9 @@ def compress(
         callbacks: list of callbacks for both parts.
         jit_compile: as in `compile`.
         verbose: as in `fit`.
+        backup: path of a folder of its own, or None. While the call runs, its state
+            is kept there: after a kill or Ctrl-C, the same call goes on where it
+            was. The folder is removed at the end.
         **prune_options: further arguments of `prune_model`. A `schedule`'s phases
             are scaled to the search.
 
@@ -133,6 +137,7 @@ def compress(
         callbacks=callbacks,
         jit_compile=jit_compile,
         verbose=verbose,
+        backup=backup,
     )
     options = run.prune_options(prune_options)
     pruned = prune_model(model, budget, method=method, **options)
