@@ -28,10 +28,11 @@ class Inspection:
     smallest: dict
 
     def __str__(self):
-        shares = "".join(f"{name:>9s}" for name in self.share)
+        wide = {name: max(9, len(name) + 2) for name in self.share}
+        shares = "".join(f"{name:>{wide[name]}s}" for name in self.share)
         lines = [f"{'group':32s}{'units':>6s}{shares}  coupled layers"]
         for k, group in enumerate(self.groups):
-            cells = "".join(f"{self.share[n][k]:9.1%}" for n in self.share)
+            cells = "".join(f"{self.share[n][k]:{wide[n]}.1%}" for n in self.share)
             layers = ", ".join(group.producers + group.through)
             lines.append(f"{group.name:32s}{group.size:6d}{cells}  {layers}")
         for name, value in self.cost.items():

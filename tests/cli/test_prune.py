@@ -49,6 +49,10 @@ def test_hooks(capsys, tmp_path):
     assert lossprune(*again, "--title=Mine") == 0
     assert "<h1>Mine</h1>" in page.read_text()
     assert "Frontier" in page.read_text()
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps({**report, "dense": {"macs": 1}}))
+    assert lossprune("report", out / "report.json", other) == 1
+    assert "reports of one dense model" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("split", [False, True])
@@ -166,6 +170,7 @@ def test_ctrl_c_and_the_same_command_again(tmp_path, part):
     assert list(state["parts"])[-1] == part
     done = state["parts"][part]["done"]
     assert 0 < done < 80
+    assert (out / "state" / "dense.keras").exists()
 
     other = subprocess.run(
         [*command, "--epochs=21"], capture_output=True, check=False, **options

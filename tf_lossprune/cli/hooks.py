@@ -7,7 +7,7 @@ import sys
 
 from tf_lossprune.cli.command import InputError
 
-#: Numbers of things that `data` may return.
+#: How many things `data` returns.
 _PAIR = 2
 
 
@@ -35,9 +35,11 @@ def load(name):
         folder = str(path.resolve().parent)
         if folder not in sys.path:
             sys.path.insert(0, folder)
-        spec = importlib.util.spec_from_file_location(path.stem, path)
+        # A file called random.py must not stand in for the library's.
+        key = path.stem if path.stem not in sys.modules else f"{path.stem}_hooks"
+        spec = importlib.util.spec_from_file_location(key, path)
         module = importlib.util.module_from_spec(spec)
-        sys.modules[path.stem] = module
+        sys.modules[key] = module
         spec.loader.exec_module(module)
         return module
     except InputError:

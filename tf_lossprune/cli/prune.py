@@ -113,10 +113,11 @@ def _run(values, arguments):
     budget = _budget(values)
     out = pathlib.Path(values.out)
     state = out / "state"
-    _open_state(state, values, arguments)
+    resumed = _open_state(state, values, arguments)
     keras.utils.set_random_seed(values.seed)
-    model = load_model(values.model) if values.model else None
-    source = read_source(arguments[0], values, model)
+    source = read_source(arguments[0], values, _given_model(values, state, resumed))
+    if not (values.model or resumed):
+        source.model.save(state / "dense.keras")  # the hook may have trained it
     options = {**_given(channel_options(values)), "seed": values.seed, **source.options}
     per_epoch = steps_per_epoch(source.train, values.batch_size)
     steps = values.epochs * per_epoch
@@ -170,6 +171,19 @@ def _run(values, arguments):
         f"{ratio_table(result.groups)}\n\nWritten to {out}: {', '.join(files)}"
     )
     return Result({"out": str(out), "files": files, **data}, text)
+
+
+def _given_model(values, state, resumed):
+    """The model that replaces the hook's: the flag's, or that of the resumed run."""
+    if values.model:
+        return load_model(values.model)
+    kept = state / "dense.keras"
+    if not (resumed and kept.exists()):
+        return None
+    try:
+        return load_model(str(kept))
+    except InputError:  # it has parts that are not registered: ask the hook again
+        return None
 
 
 def _compress(*arguments, backup, **options):
@@ -235,16 +249,27 @@ def _verbose(values):
 
 
 def _open_state(state, values, arguments):
-    """Makes sure that what is in the folder was left by the same command."""
-    if values.restart and state.exists():
-        shutil.rmtree(state)
+    """Looks whether the folder holds the state of the same command.
+
+    Args:
+        state: path of the folder.
+        values, arguments: the parsed command.
+
+    Returns:
+        Whether there is a run to go on with.
+
+    Raises:
+        InputError: if there is one of another command.
+    """
     command = {n: values[n].value for n in values if n not in _OUTSIDE}
     command = json.loads(json.dumps({"arguments": arguments, **command}))
     path = state / "command.json"
-    if not (path.exists() and (state / "run").exists()):  # nothing is lost
-        state.mkdir(parents=True, exist_ok=True)
+    resumed = path.exists() and (state / "run").exists() and not values.restart
+    if not resumed:
+        shutil.rmtree(state, ignore_errors=True)
+        state.mkdir(parents=True)
         path.write_text(json.dumps(command, indent=2) + "\n", encoding="utf-8")
-        return
+        return False
     theirs = json.loads(path.read_text(encoding="utf-8"))
     for name, mine in command.items():
         if theirs.get(name) != mine:
@@ -253,6 +278,7 @@ def _open_state(state, values, arguments):
                 f"--restart; it had {name}={theirs.get(name)!r}. Received: {mine!r}"
             )
     print(f"Going on with the run in {state}.")
+    return True
 
 
 COMMAND = Command(

@@ -4,7 +4,7 @@ import pathlib
 
 from absl import flags
 
-from tf_lossprune.cli.command import Command, Result
+from tf_lossprune.cli.command import Command, InputError, Result
 from tf_lossprune.report import read_json, write_html
 
 
@@ -17,6 +17,12 @@ def _define(values):
 
 def _run(values, arguments):
     report, *others = [read_json(path) for path in arguments]
+    costs = [r["dense"].get("macs") for r in (report, *others)]
+    if len(set(costs)) > 1:
+        raise InputError(
+            "Expected reports of one dense model, for a frontier. Received: dense "
+            f"models with {costs} MACs"
+        )
     if others:
         report["frontier"] = [
             {"budget": r.get("budget") or {}, "figures": r["compact"]}

@@ -42,7 +42,7 @@ tbody th { font-weight: 500; overflow-wrap: break-word; }
 td { white-space: nowrap; }
 td.text { text-align: left; white-space: normal; overflow-wrap: anywhere; }
 .wide { overflow-x: auto; }
-.charts { display: grid; gap: 28px; grid-template-columns: 1fr 1fr; }
+.charts { display: grid; gap: 28px; margin-top: 14px; grid-template-columns: 1fr 1fr; }
 .charts > :first-child:nth-last-child(odd) { grid-column: 1 / -1; }
 h3 { font-size: 0.95rem; font-weight: 600; margin: 0 0 8px; }
 .wide + h3 { margin-top: 22px; }
