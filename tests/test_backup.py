@@ -148,6 +148,9 @@ class BackupTest(parameterized.TestCase):
         (self.folder / "state.json").write_text("{")
         with self.assertRaisesRegex(ValueError, "damaged state.json"):
             compress(self.folder)
+        (self.folder / "state.json").unlink()  # killed in its first save
+        with self.assertRaises(KeyboardInterrupt):
+            compress(self.folder, [At(1, stop)])
         (self.root / "notes.txt").write_text("mine")
         with self.assertRaisesRegex(ValueError, "empty or written by"):
             compress(self.root)

@@ -6,6 +6,7 @@ import os
 import pathlib
 import shutil
 import signal
+import textwrap
 import threading
 import time
 
@@ -85,8 +86,8 @@ class Backup:
                     raise ValueError(
                         f"Expected the state of a run with the same settings in "
                         f"{str(self.folder)!r}, but its {key!r} differs; delete the "
-                        f"folder to start anew. Received: {_short(mine)}, there: "
-                        f"{_short(theirs.get(key))}"
+                        f"folder to start anew. Received: {_text(mine)}, there: "
+                        f"{_text(theirs.get(key))}"
                     )
             self._record = record
         self._record["identity"] = identity
@@ -97,7 +98,7 @@ class Backup:
     def _read(self):
         path = self.folder / _RECORD
         if not path.exists():
-            if self.folder.is_dir() and any(self.folder.iterdir()):
+            if self.folder.is_dir() and any(map(_foreign, self.folder.iterdir())):
                 raise ValueError(
                     "Expected a folder for the state of one run, empty or written by "
                     f"tf_lossprune. Received: {str(self.folder)!r}"
@@ -122,12 +123,7 @@ class Backup:
 
     @contextlib.contextmanager
     def part(self, name, model):
-        """One `fit`; yields a `Part`, whose state has been restored.
-
-        Args:
-            name: string.
-            model: compiled `keras.Model`.
-        """
+        """One `fit` of a compiled model; yields a `Part` with restored state."""
         part = Part(self, name, model, self._record["parts"].get(name, _EMPTY))
         with _held_interrupts() as interrupt:
             part.interrupt = interrupt
@@ -159,12 +155,7 @@ class Backup:
             (self.folder / old).unlink(missing_ok=True)
 
     def load(self, model, entry):
-        """Restores weights, optimizer and random state.
-
-        Args:
-            model: compiled `keras.Model`.
-            entry: dict, what the record says of the part.
-        """
+        """Restores weights, optimizer and random state from a part's record."""
         model.optimizer.build(model.trainable_variables)
         model.load_weights(self.folder / entry["file"])
         for state, value in zip(_random_states(model), entry["seeds"]):
@@ -180,16 +171,20 @@ class Backup:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def _foreign(path):
+    """Whether a file is none that a run, killed in its first save, leaves behind."""
+    return not path.name.endswith((".weights.h5", ".new"))
+
+
+def _text(value):
+    return textwrap.shorten(json.dumps(value), 80)
+
+
 def _random_states(model):
     known = {id(weight) for weight in model.weights}
     return [
         v for v in model.variables if id(v) not in known and "seed_generator" in v.path
     ]
-
-
-def _short(value):
-    text = json.dumps(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 class Part(StepCallback):

@@ -98,9 +98,9 @@ def compress(
         callbacks: list of callbacks for both parts.
         jit_compile: as in `compile`.
         verbose: as in `fit`.
-        backup: path of a folder of its own, or None. While the call runs, its state
-            is kept there: after a kill or Ctrl-C, the same call goes on where it
-            was. The folder is removed at the end.
+        backup: path of a folder of its own, a `tf_lossprune.backup.Backup`, or None.
+            While the call runs, its state is kept there: after a kill or Ctrl-C, the
+            same call goes on where it was. The folder is removed at the end.
         **prune_options: further arguments of `prune_model`. A `schedule`'s phases
             are scaled to the search.
 

@@ -68,14 +68,15 @@ def _convert(values, arguments):
 
     source = pathlib.Path(arguments[0])
     out = values.out or str(source.with_suffix(".tflite"))
-    if values.precision.startswith("int8") and not values.data:
+    int8 = values.precision.startswith("int8")
+    if int8 and not values.data:
         raise InputError(
             "Expected --data=FILE.npy|FOLDER|FILE.py with typical inputs for "
             f"--precision={values.precision}. Received: none"
         )
     _check_out(out, source, ".tflite")
     model = load_model(arguments[0])
-    samples = _samples(values, model) if values.data else None
+    samples = _samples(values, model) if int8 else None
     _make_folder(out)
     to_litert(model, out, values.precision, samples)
     size = os.path.getsize(out)
@@ -97,17 +98,28 @@ def _samples(values, model):
 
 
 def inputs_of(train):
-    """Training data in a form that `to_litert` takes.
+    """Typical inputs for the ranges of int8, from training data.
 
     Args:
         train: data as `fit` takes it.
 
     Returns:
-        An array, or an iterable of batches.
+        An array `(samples, ...)`.
     """
+    from tf_lossprune.deploy.litert import CALIBRATION_SAMPLES
     from tf_lossprune.training.data import batches
 
-    return train[0] if isinstance(train, (tuple, list)) else batches(train)
+    if isinstance(train, (tuple, list)):
+        return np.asarray(train[0][:CALIBRATION_SAMPLES])
+    found, count = [], 0
+    for batch in batches(train):
+        found.append(
+            np.asarray(batch[0] if isinstance(batch, (tuple, list)) else batch)
+        )
+        count += len(found[-1])
+        if count >= CALIBRATION_SAMPLES:
+            break
+    return np.concatenate(found)[:CALIBRATION_SAMPLES]
 
 
 def _check_out(out, source, suffix):

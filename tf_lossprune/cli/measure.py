@@ -73,7 +73,8 @@ def _compare(values, arguments):
     source = read_source(values.data, values, models[0]) if values.data else None
     figures = [_evaluated(model, models[0], source, values) for model in models]
     if values.litert:
-        samples = inputs_of(source.train) if source else None
+        int8 = values.precision.startswith("int8")
+        samples = inputs_of(source.train) if source and int8 else None
         measure_files(figures, models, values.precision, samples, values.threads)
     dense, compact = figures
     return Result({"dense": dense, "compact": compact}, figures_table(dense, compact))
