@@ -45,6 +45,7 @@ setuptools.setup(
     # the examples can be run from anywhere.
     package_dir={"": "."},
     python_requires=">=3.10",
+    entry_points={"console_scripts": ["lossprune = tf_lossprune.cli:run"]},
     install_requires=[
         "absl-py>=1.4",
         "ai-edge-litert>=1.2",

@@ -7,8 +7,8 @@ LiteRT and compares them:
     python -m examples.digits_demo --out=out/demo
 """
 
+import dataclasses
 import importlib.metadata
-import json
 import pathlib
 import platform
 
@@ -54,8 +54,16 @@ def train_dense(data, train, validation):
     return model
 
 
-def compress(model, budget, train, validation):
-    """Returns the compact network and the record of the compression."""
+def compress(model, budget, train, validation, log):
+    """Returns the compact network and the record of the compression.
+
+    Args:
+        model: The dense network.
+        budget: Dict, what the compact one may cost.
+        train: Training data.
+        validation: Validation data.
+        log: `TrainingLog`.
+    """
     steps = _EPOCHS.value * len(train)
     return tf_lossprune.compress(
         model,
@@ -67,6 +75,7 @@ def compress(model, budget, train, validation):
         loss=_loss(),
         metrics=["accuracy"],
         method=_METHOD.value,
+        callbacks=[log],
         verbose=_VERBOSE.value,
         seed=_SEED.value,
     )
@@ -99,24 +108,28 @@ def main(argv):
     train, validation, _ = example_data.datasets(data, _BATCH_SIZE.value, _SEED.value)
 
     dense = train_dense(data, train, validation)
-    compact, result = compress(dense, budget, train, validation)
+    log = report.TrainingLog(out / "training.jsonl", every=2)
+    compact, result = compress(dense, budget, train, validation, log)
     compact.save(out / "compact.keras")
 
     # The test images are read here for the first time, after every choice.
     table = tf_lossprune.compare(
         dense, compact, (data.x_test, data.y_test), folder=out, verbose=False
     )
-    record = {
-        **table.to_dict(),
-        "budget": budget,
-        "method": _METHOD.value,
-        "groups": result.groups,
-        "seconds": result.seconds,
-        "seed": _SEED.value,
-        "data": data.source,
-        "versions": _versions(),
-    }
-    (out / "report.json").write_text(json.dumps(record, indent=2) + "\n")
+    record = report.report_data(
+        dense,
+        dataclasses.replace(result, dense=table.dense, compact=table.compact),
+        training=log.points(),
+        name="Digits",
+        method=_METHOD.value,
+        seed=_SEED.value,
+        epochs=_EPOCHS.value,
+        steps_per_epoch=len(train),
+        data=data.source,
+        versions=_versions(),
+    )
+    report.write_json(out / "report.json", record)
+    report.write_html(out / "report.html", record)
     report.plot_ratios(result.groups, out / "ratios.png")
 
     print(f"\nDigits, budget {format_budget(budget)}, test images in LiteRT:\n")

@@ -2,51 +2,9 @@
 
 import json
 
+from tf_lossprune.budget import format_budget, parse_budget
 
-def parse_budget(text):
-    """Turns `"macs=0.5,params=0.4"` into the dict that `prune_model` takes.
-
-    Only the form is checked here; the package checks the resources and values.
-
-    Args:
-        text: Comma-separated `resource=fraction` pairs.
-
-    Returns:
-        Dict from resource name to float.
-
-    Raises:
-        ValueError: If the text is not of that form, or names a resource twice.
-
-    Example:
-        >>> parse_budget("macs=0.5,params=0.4")
-        {'macs': 0.5, 'params': 0.4}
-    """
-    budget = {}
-    for pair in text.split(","):
-        name, _, value = (part.strip() for part in pair.partition("="))
-        try:
-            fraction = float(value)
-        except ValueError:
-            fraction = None
-        if not name or fraction is None or name in budget:
-            raise ValueError(
-                "Expected a budget such as 'macs=0.5' or 'macs=0.5,params=0.4', "
-                f"each resource once. Received: {text!r}"
-            )
-        budget[name] = fraction
-    return budget
-
-
-def format_budget(budget):
-    """The inverse of `parse_budget`, with the resources in alphabetical order.
-
-    Args:
-        budget: Dict from resource name to fraction.
-
-    Returns:
-        A string such as `"macs=0.5,params=0.4"`.
-    """
-    return ",".join(f"{name}={budget[name]:g}" for name in sorted(budget))
+__all__ = ["format_budget", "parse_budget", "parse_options"]
 
 
 def parse_options(text):

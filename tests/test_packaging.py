@@ -1,6 +1,7 @@
 """Tests of what is installed and of what importing it does."""
 
 import ast
+import importlib
 import os
 import pathlib
 import re
@@ -74,6 +75,24 @@ def test_setup_metadata():
     assert name.replace("-", "_") == "tf_lossprune"
     assert f'__version__ = "{number}"' in version
     assert licence == "Apache-2.0"
+
+
+def test_console_script():
+    """The entry point exists, and is what `python -m tf_lossprune` runs."""
+    setup = (ROOT / "setup.py").read_text()
+    entry = re.search(r'"lossprune = ([\w.]+):(\w+)"', setup)
+    run = getattr(importlib.import_module(entry.group(1)), entry.group(2))
+    module = (ROOT / "tf_lossprune" / "__main__.py").read_text()
+    assert f"from {run.__module__.rpartition('.')[0]} import {run.__name__}" in module
+    done = subprocess.run(
+        [sys.executable, "-m", "tf_lossprune", "inspect", "none.keras"],
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "existing model file. Received: 'none.keras'" in done.stderr
+    assert not done.stdout
 
 
 def test_version_is_the_same_everywhere():

@@ -65,6 +65,7 @@ def compress(
     callbacks=None,
     jit_compile="auto",
     verbose="auto",
+    backup=None,
     **prune_options,
 ):
     """Searches the widths, strips, and fine-tunes the compact model.
@@ -96,6 +97,9 @@ def compress(
         callbacks: list of callbacks for both parts.
         jit_compile: as in `compile`.
         verbose: as in `fit`.
+        backup: path of a folder of its own, a `tf_lossprune.backup.Backup`, or None.
+            While the call runs, its state is kept there: after a kill or Ctrl-C, the
+            same call goes on where it was. The folder is removed at the end.
         **prune_options: further arguments of `prune_model`. A `schedule`'s phases
             are scaled to the search.
 
@@ -132,6 +136,7 @@ def compress(
         callbacks=callbacks,
         jit_compile=jit_compile,
         verbose=verbose,
+        backup=backup,
     )
     options = run.prune_options(prune_options)
     pruned = prune_model(model, budget, method=method, **options)

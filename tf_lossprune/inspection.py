@@ -3,7 +3,7 @@
 import dataclasses
 
 from tf_lossprune.allocation import minimum_widths, width_steps
-from tf_lossprune.cost import cost_models
+from tf_lossprune.cost import RESOURCES, Resource, cost_models
 from tf_lossprune.exclude import excluded_layers
 from tf_lossprune.graph import analyze, trace
 
@@ -28,10 +28,11 @@ class Inspection:
     smallest: dict
 
     def __str__(self):
-        shares = "".join(f"{name:>9s}" for name in self.share)
+        wide = {name: max(9, len(name) + 2) for name in self.share}
+        shares = "".join(f"{name:>{wide[name]}s}" for name in self.share)
         lines = [f"{'group':32s}{'units':>6s}{shares}  coupled layers"]
         for k, group in enumerate(self.groups):
-            cells = "".join(f"{self.share[n][k]:9.1%}" for n in self.share)
+            cells = "".join(f"{self.share[n][k]:{wide[n]}.1%}" for n in self.share)
             layers = ", ".join(group.producers + group.through)
             lines.append(f"{group.name:32s}{group.size:6d}{cells}  {layers}")
         for name, value in self.cost.items():
@@ -42,7 +43,13 @@ class Inspection:
         return "\n".join(lines)
 
 
-def inspect_model(model, exclude=None, channel_multiple="auto", min_channels=1):
+def inspect_model(
+    model,
+    exclude=None,
+    channel_multiple="auto",
+    min_channels=1,
+    resources=("macs", "params"),
+):
     """Tells which channels move together, what is frozen and what can be saved.
 
     Args:
@@ -50,13 +57,14 @@ def inspect_model(model, exclude=None, channel_multiple="auto", min_channels=1):
         exclude: as in `prune_model`.
         channel_multiple: as in `prune_model`.
         min_channels: as in `prune_model`.
+        resources: names of the resources to count, or `Resource`s.
 
     Returns:
         An `Inspection`.
 
     Raises:
         TypeError, ValueError: as `prune_model`; a model in which nothing can be
-            pruned is no error here.
+            pruned is no error here. ValueError for an unknown resource.
 
     Example:
 
@@ -66,7 +74,7 @@ def inspect_model(model, exclude=None, channel_multiple="auto", min_channels=1):
     """
     excluded = {id(la) for la in excluded_layers(trace(model).layers, exclude)}
     channels = analyze(model, lambda layer: id(layer) in excluded)
-    costs = cost_models(channels)
+    costs = cost_models(channels, *_resources(resources))
     sizes = [group.size for group in channels.groups]
     producers = [group.producers for group in channels.groups]
     steps = width_steps(sizes, channel_multiple, producers)
@@ -86,6 +94,20 @@ def inspect_model(model, exclude=None, channel_multiple="auto", min_channels=1):
         share=share,
         smallest={n: c.total(smallest) / max(c.dense, 1) for n, c in costs.items()},
     )
+
+
+def _resources(resources):
+    """Names, and the resources among them that have settings of their own."""
+    own = [r for r in resources if isinstance(r, Resource)]
+    names = [r.name if isinstance(r, Resource) else r for r in resources]
+    unknown = [
+        n for n in names if n not in RESOURCES and n not in {r.name for r in own}
+    ]
+    if unknown:
+        raise ValueError(
+            f"Expected resources among {sorted(RESOURCES)}. Received: {sorted(unknown)}"
+        )
+    return names, own
 
 
 def cost(model, per_layer=False):

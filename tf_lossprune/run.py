@@ -7,10 +7,12 @@ import time
 import keras
 
 from tf_lossprune.allocation import Schedule
+from tf_lossprune.backup import Backup
 from tf_lossprune.graph import trace
 from tf_lossprune.inspection import cost
 from tf_lossprune.methods import find_method
 from tf_lossprune.surgery import copy_graph
+from tf_lossprune.team import Team
 from tf_lossprune.training import reestimate_statistics
 from tf_lossprune.training.data import batches, steps_per_epoch
 from tf_lossprune.training.phases import PhaseCallback, StepCallback
@@ -28,6 +30,7 @@ class Run:
             search_epochs, distill, temperature, statistics_batches, callbacks,
             jit_compile, verbose: as in `compress`.
         method: string or `Method`, which may need steps for a search.
+        backup: `Backup`, a path or None, where the state is kept.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class Run:
         callbacks,
         jit_compile,
         verbose,
+        backup=None,
     ):
         self._settings = _compile_settings(model, optimizer, loss, metrics, jit_compile)
         _check_numbers(epochs, search_epochs, distill, temperature)
@@ -74,6 +78,7 @@ class Run:
         self._callbacks = list(callbacks or [])
         self._distill, self._temperature = distill, temperature
         self._statistics_batches = statistics_batches
+        self._backup = Backup.of(backup)
         self.dense, _ = copy_graph(trace(model))
         self._began = time.perf_counter()
 
@@ -97,6 +102,7 @@ class Run:
             The compact models, and the histories and seconds of the parts as they
             stand in a `CompressionResult`.
         """
+        self._backup.open(self._identity(pruned))
         search = self.search(pruned, callbacks)
         searched = time.perf_counter()
         compacts = cut()
@@ -105,10 +111,13 @@ class Run:
         stripped = time.perf_counter()
         fine_tune = self.fine_tune(compacts)
         seconds = {
-            "search": searched - self._began,
+            "search": searched - self._began + self._backup.earlier("search"),
             "strip": stripped - searched,
-            "fine_tune": time.perf_counter() - stripped,
+            "fine_tune": time.perf_counter()
+            - stripped
+            + self._backup.earlier("fine_tune"),
         }
+        self._backup.close()
         return compacts, {"search": search, "fine_tune": fine_tune}, seconds
 
     def search(self, pruned, callbacks=()):
@@ -119,11 +128,8 @@ class Run:
         if self._method.plans:
             pruned.plan(self._train, self._batch_size)
             return {}
-        return pruned.fit(
-            **self._fit,
-            epochs=math.ceil(self.search_steps / self._per_epoch),
-            callbacks=[PhaseCallback(stop_at_end=True), *callbacks, *self._callbacks],
-        ).history
+        phases = [PhaseCallback(stop_at_end=True), *callbacks]
+        return self._fit_part("search", pruned, 0, self.search_steps, phases)
 
     def refresh_statistics(self, compact):
         """Re-estimates the batch normalisations' statistics."""
@@ -141,17 +147,52 @@ class Run:
             model.compile(**self._settings_for(model))
         if not self._left:
             return {}
-        first = self.search_steps // self._per_epoch
-        return (
-            self._learner(models)
-            .fit(
-                **self._fit,
-                initial_epoch=first,
-                epochs=first + math.ceil(self._left / self._per_epoch),
-                callbacks=[_StopAfter(self._left), *self._callbacks],
-            )
-            .history
-        )
+        start, stop = self.search_steps, self.search_steps + self._left
+        return self._fit_part("fine_tune", self._learner(models), start, stop, [])
+
+    def _fit_part(self, part, model, start, stop, callbacks):
+        """One `fit` from step `start` to `stop`, or what an earlier run left of it.
+
+        Args:
+            part: string, the name of the part.
+            model: compiled `keras.Model`.
+            start, stop: ints, steps since the beginning of the search.
+            callbacks: callbacks besides the user's.
+
+        Returns:
+            The history as a dict.
+        """
+        steps = stop - start
+        with self._backup.part(part, model) as kept:
+            start += kept.done
+            if start < stop:
+                first = start // self._per_epoch
+                model.fit(
+                    **self._fit,
+                    initial_epoch=first,
+                    epochs=first + math.ceil((stop - start) / self._per_epoch),
+                    callbacks=[
+                        *callbacks,
+                        _StopAfter(stop - start),
+                        *self._callbacks,
+                        kept,
+                    ],
+                )
+                kept.finish(steps)
+            return kept.history
+
+    def _identity(self, pruned):
+        """What must be the same for a run to go on where another stopped."""
+        options = pruned.options.get_config()
+        return {
+            "budget": dict(pruned.budget.limits),
+            "search_steps": self.search_steps,
+            "fine_tune_steps": self._left,
+            "distill": float(self._distill),
+            # Names made up by Keras differ from process to process.
+            "options": {k: v for k, v in options.items() if k != "excluded"},
+            "weights": [list(w.shape) for w in pruned.network.weights],
+        }
 
     def _settings_for(self, model):
         """Settings with an optimizer that goes on where the search's stopped."""
@@ -177,6 +218,7 @@ class Run:
                 distillation_losses=distillation,
                 student_loss_weight=1.0 - weight,
             )
+            learner.built = True  # as both networks are: its weights can be loaded
         else:
             return models[0]
         learner.compile(**self._settings_for(learner))
@@ -194,48 +236,6 @@ class Run:
         if isinstance(self._validation, (tuple, list)):
             data.update(x=self._validation[0], y=self._validation[1])
         return {**figures, **model.evaluate(**data, verbose=0, return_dict=True)}
-
-
-class Team(keras.Model):
-    """Several compact models that learn from the same batches, and one teacher.
-
-    Each has its own loss, so that none knows of the others; they share the
-    batches, the teacher's outputs and the optimizer's schedule. Metrics are those
-    of the last model.
-
-    Args:
-        members: list of compiled `keras.Model`s.
-        teacher: `keras.Model`.
-        distillation: `keras.distillation.DistillationLoss` or None.
-        weight: float in [0, 1], of the distillation.
-    """
-
-    def __init__(self, members, teacher, distillation, weight):
-        super().__init__()
-        self.members = members
-        # In a function, Keras does not track the teacher's weights.
-        self._teacher = lambda x: teacher(x, training=False)
-        self._distillation, self._weight = distillation, weight
-        self.built = True
-
-    def call(self, inputs, training=None):
-        return [member(inputs, training=training) for member in self.members]
-
-    def compute_loss(
-        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
-    ):
-        taught = self._teacher(x) if self._distillation is not None else None
-        total = 0.0
-        for member, output in zip(self.members, y_pred):
-            loss = member.compute_loss(x, y, output, sample_weight, training)
-            if taught is not None:
-                distance = self._distillation.compute_loss(taught, output)
-                loss = (1.0 - self._weight) * loss + self._weight * distance
-            total = total + loss
-        return total
-
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        return super().compute_metrics(x, y, y_pred[-1], sample_weight)
 
 
 class _StopAfter(StepCallback):

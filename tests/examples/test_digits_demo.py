@@ -39,7 +39,9 @@ def test_writes_what_it_promises(tmp_path):
         "compact.tflite",
         "dense.tflite",
         "ratios.png",
+        "report.html",
         "report.json",
+        "training.jsonl",
     }
     report = json.loads((tmp_path / "report.json").read_text())
     dense, compact = report["dense"], report["compact"]

@@ -1,13 +1,22 @@
-"""What pruning bought: tables and pictures."""
+"""What pruning bought: tables, pictures and a page."""
 
+from tf_lossprune.report.data import read_json, report_data, write_json
 from tf_lossprune.report.frontier import frontier_table, plot_frontier
+from tf_lossprune.report.html import html_report, write_html
 from tf_lossprune.report.plot import plot_ratios
 from tf_lossprune.report.table import comparison_table, ratio_table
+from tf_lossprune.report.training import TrainingLog
 
 __all__ = [
+    "TrainingLog",
     "comparison_table",
     "frontier_table",
+    "html_report",
     "plot_frontier",
     "plot_ratios",
     "ratio_table",
+    "read_json",
+    "report_data",
+    "write_html",
+    "write_json",
 ]

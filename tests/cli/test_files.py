@@ -1,0 +1,101 @@
+"""Commands that read and write files: inspect, strip, convert, benchmark, compare."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from tests.cli.networks import lossprune, write_images
+from tf_lossprune.cli.convert import inputs_of
+
+
+def found(capsys, *arguments):
+    assert lossprune(*arguments, "--json") == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_inspect(capsys, folder):
+    data = found(
+        capsys,
+        "inspect",
+        folder / "dense.keras",
+        "--channel_multiple=4",
+        "--budget=macs=50%",
+    )
+    assert [group["name"] for group in data["groups"]] == ["first", "second"]
+    assert set(data["cost"]) == {"macs", "params", "peak_memory_bytes"}
+    assert 0 < data["smallest"]["macs"] < 0.5
+    assert data["frozen"] == [{"layer": "head", "reason": "model output (head)"}]
+    assert lossprune("inspect", folder / "hooks.py", "--exclude=first") == 0
+    text = capsys.readouterr().out
+    assert "smallest reachable share" in text
+    assert "frozen: first (excluded" in text
+    assert lossprune("inspect", folder / "hooks.py", "--resources=volts") == 1
+
+
+def test_strip(capsys, folder, tmp_path):
+    out = tmp_path / "new" / "compact.keras"
+    data = found(capsys, "strip", folder / "pruned.keras", f"--out={out}")
+    assert data["budget"] == {"macs": 0.5}
+    assert data["groups"][0]["kept"] < 8
+    compact = keras.models.load_model(out)
+    assert compact.count_params() == data["cost"]["params"]
+    assert lossprune("strip", folder / "dense.keras", f"--out={out}") == 1
+    assert "made by `prune_model`" in capsys.readouterr().err
+    command = ["strip", folder / "pruned.keras", f"--out={folder / 'pruned.keras'}"]
+    assert lossprune(*command) == 1
+    assert "other than the input" in capsys.readouterr().err
+
+
+def test_convert_and_benchmark(capsys, folder, tmp_path):
+    pytest.importorskip("ai_edge_litert")
+    samples = tmp_path / "x.npy"
+    np.save(samples, np.random.default_rng(0).normal(size=(8, 8, 8, 1)))
+    files = [tmp_path / "fp32.tflite", tmp_path / "int8.tflite"]
+    source = folder / "dense.keras"
+    first = found(capsys, "convert", source, f"--out={files[0]}")
+    assert first["tflite_bytes"] == files[0].stat().st_size
+    options = ["--precision=int8", f"--data={samples}", f"--out={files[1]}"]
+    assert lossprune("convert", source, *options) == 0
+    assert "int8" in capsys.readouterr().out
+    data = found(capsys, "benchmark", *files, "--runs=3", "--warmup=0")
+    assert [entry["runs"] for entry in data["files"]] == [3, 3]
+    assert all(entry["in_turns_ms"] > 0 for entry in data["files"])
+    assert lossprune("benchmark", files[0], "--runs=3") == 0
+    assert "median ms" in capsys.readouterr().out
+    samples.write_text("no array")
+    assert lossprune("convert", source, *options) == 1
+    assert "--data as a .npy file" in capsys.readouterr().err
+
+
+def test_compare(capsys, folder, tmp_path):
+    pytest.importorskip("ai_edge_litert")
+    compact = tmp_path / "compact.keras"
+    assert lossprune("strip", folder / "pruned.keras", f"--out={compact}") == 0
+    capsys.readouterr()
+    models = folder / "dense.keras", compact
+    data = found(capsys, "compare", *models, f"--data={folder / 'hooks.py'}")
+    assert data["compact"]["macs"] <= 0.5 * data["dense"]["macs"]
+    for side in ("dense", "compact"):
+        assert {"accuracy", "latency_ms", "tflite_bytes"} < set(data[side])
+    images = write_images(tmp_path / "images")
+    command = ["compare", *models, f"--data={images}", "--pixels=0,1", "--nolitert"]
+    assert lossprune(*command) == 0
+    text = capsys.readouterr().out
+    assert "accuracy" in text and "time per sample" not in text
+
+
+class Batches(keras.utils.PyDataset):
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        return np.full((100, 2), float(index)), np.zeros(100)
+
+
+def test_samples_can_be_read_twice():
+    x = np.arange(600.0).reshape(300, 2)
+    np.testing.assert_array_equal(inputs_of((x, x)), x[:256])
+    samples = inputs_of(Batches())
+    assert samples.shape == (256, 2) and samples[-1, 0] == 2.0

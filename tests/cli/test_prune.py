@@ -1,0 +1,190 @@
+"""The whole job: hooks or images in; model, file and report out."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import pytest
+
+import tf_lossprune
+from tests.cli.networks import HOOKS, lossprune, network, write_images
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+FILES = ["compact.keras", "compact.tflite", "report.html", "report.json"]
+
+
+def test_hooks(capsys, tmp_path):
+    pytest.importorskip("ai_edge_litert")
+    hooks, out = tmp_path / "hooks_with_print.py", tmp_path / "out"
+    hooks.write_text(
+        f"{HOOKS}\nprint('loading')\n"
+        "optimizer = lambda steps: keras.optimizers.SGD(1.0 / steps)\n"
+        "options = {'channel_multiple': 2}\n"
+    )
+    flags = ["--epochs=2", "--batch_size=16", "--json", "--verbose=2"]
+    command = ["prune", hooks, f"--out={out}", "--budget=macs=0.5,params=60%", *flags]
+    assert lossprune(*command) == 0
+    streams = capsys.readouterr()
+    data = json.loads(streams.out)
+    assert "loading" in streams.err and "Epoch 1/" in streams.err
+    assert sorted(path.name for path in out.iterdir()) == FILES
+    report = json.loads((out / "report.json").read_text())
+    assert data["groups"] == report["groups"]
+    assert [entry["kept"] for entry in report["limits"]] == [True, True]
+    assert all(group["kept"] % 2 == 0 for group in report["groups"])
+    assert {point["part"] for point in report["training"]} == {"search", "fine_tune"}
+    compact = keras.models.load_model(out / "compact.keras")
+    assert not compact.compiled
+    assert tf_lossprune.cost(compact)["macs"] == report["compact"]["macs"]
+    assert report["compact"]["tflite_bytes"] == (out / FILES[1]).stat().st_size
+    assert {"accuracy", "peak_memory_bytes", "latency_ms"} < set(report["compact"])
+
+    page = tmp_path / "again.html"
+    again = ["report", out / "report.json", out / "report.json", f"--out={page}"]
+    assert lossprune(*again, "--title=Mine") == 0
+    assert "<h1>Mine</h1>" in page.read_text()
+    assert "Frontier" in page.read_text()
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps({**report, "dense": {"macs": 1}}))
+    assert lossprune("report", out / "report.json", other) == 1
+    assert "reports of one dense model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_images(capsys, tmp_path, split):
+    images = tmp_path / "images"
+    size = (12, 10, 3)
+    if split:
+        write_images(images / "train", size=size)
+        write_images(images / "val", size=size, count=2)
+    else:
+        write_images(images, size=size)
+    model = network(activation="softmax", channels=3)
+    if split:  # its own loss decides on the labels
+        model.compile("sgd", "categorical_crossentropy", metrics=["accuracy"])
+    model.save(tmp_path / "dense.keras")
+    command = [
+        "prune",
+        images,
+        f"--model={tmp_path / 'dense.keras'}",
+        f"--out={tmp_path / 'out'}",
+        "--method=uniform",
+        "--epochs=1",
+        "--pixels=-1,1",
+        "--batch_size=4",
+        "--nolitert",
+        "--verbose=0",
+    ]
+    assert lossprune(*command) == 0
+    assert "Written to" in capsys.readouterr().out
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert "accuracy" in report["compact"] and "tflite_bytes" not in report["compact"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"classes": ("a", "b")}, "as many classes as the model has outputs, 3"),
+        ({"flags": ["--pixels=1"]}, "two rising numbers"),
+        ({"flags": ["--model="]}, "--model=MODEL.keras beside a folder"),
+        ({"classes": ()}, "one folder of images for each class"),
+    ],
+)
+def test_wrong_images(capsys, tmp_path, change, words):
+    images = write_images(tmp_path / "images", change.get("classes", "abc"))
+    images.mkdir(exist_ok=True)
+    network().save(tmp_path / "dense.keras")
+    flags = [f"--model={tmp_path / 'dense.keras'}", *change.get("flags", [])]
+    assert lossprune("prune", images, f"--out={tmp_path / 'out'}", *flags) == 1
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "words"),
+    [
+        ("", 2, "This budget on macs cannot be met"),
+        ("def data():\n    return x, y\n", 1, "return (train, validation)"),
+        ("data = None\n", 1, "to define a function `data`"),
+        ("model = 3\n", 1, "to be or to return a keras.Model"),
+        ("options = []\n", 1, "`options` as a dict"),
+        ("loss = None\n", 1, "Expected a loss"),
+    ],
+)
+def test_wrong_hooks(capsys, tmp_path, change, status, words):
+    hooks, out = tmp_path / "wrong_hooks.py", tmp_path / "out"
+    hooks.write_text(HOOKS + change)
+    command = ["prune", hooks, f"--out={out}", "--budget=macs=0.001"]
+    assert lossprune(*command) == status
+    assert words in capsys.readouterr().err
+    assert not (out / "report.json").exists()
+
+
+#: Slow enough to be stopped in the middle; every batch is the same in every pass.
+SLOW = f"""{HOOKS}
+import time
+
+
+class Slow(keras.utils.PyDataset):
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        time.sleep(0.05)
+        return x[8 * index : 8 * index + 8], y[8 * index : 8 * index + 8]
+
+
+def data():
+    return Slow(), None
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("part", ["search", "fine_tune"])
+def test_ctrl_c_and_the_same_command_again(tmp_path, part):
+    hooks, out = tmp_path / "hooks.py", tmp_path / "out"
+    hooks.write_text(SLOW)
+    command = [sys.executable, "-m", "tf_lossprune", "prune", str(hooks)]
+    command += [f"--out={out}", "--epochs=20", "--search_epochs=10", "--nolitert"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    options = {"env": environment, "text": True, "cwd": tmp_path}
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
+    )
+    log = out / "state" / "training.jsonl"
+    limit = time.monotonic() + 300
+    while not (log.exists() and f'"{part}"' in log.read_text()):
+        assert process.poll() is None and time.monotonic() < limit
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 130, stderr
+    assert not stdout
+    assert "the same command goes on" in stderr
+    assert "Traceback" not in stderr
+    state = json.loads((out / "state" / "run" / "state.json").read_text())
+    assert list(state["parts"])[-1] == part
+    done = state["parts"][part]["done"]
+    assert 0 < done < 80
+    assert (out / "state" / "dense.keras").exists()
+
+    other = subprocess.run(
+        [*command, "--epochs=21"], capture_output=True, check=False, **options
+    )
+    assert other.returncode == 1 and "it had epochs=20" in other.stderr
+
+    again = subprocess.run(
+        [*command, "--json"], capture_output=True, check=False, **options
+    )
+    assert again.returncode == 0, again.stderr
+    assert "Going on with the run" in again.stderr
+    report = json.loads(again.stdout)
+    assert not (out / "state").exists()
+    steps = [point["step"] for point in report["training"]]
+    assert steps == sorted(steps) and steps[0] < 5 and steps[-1] > 155
+    limits = report["limits"]
+    assert limits[0]["kept"]

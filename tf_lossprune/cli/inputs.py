@@ -1,0 +1,135 @@
+"""Models and data named on the command line."""
+
+import dataclasses
+import inspect
+import pathlib
+from typing import Any
+
+import keras
+
+from tf_lossprune.cli import hooks
+from tf_lossprune.cli.command import InputError
+from tf_lossprune.cli.images import read_images
+
+MODEL_SUFFIXES = (".keras", ".h5")
+
+
+def load_model(path):
+    """Loads a saved model.
+
+    Args:
+        path: string, a `.keras` or `.h5` file.
+
+    Raises:
+        InputError: if it is no such file, or cannot be read.
+    """
+    check_model_path(path)
+    try:
+        return keras.models.load_model(path)
+    except Exception as error:
+        raise InputError(
+            "Expected a file that `keras.models.load_model` reads; --import=FILE loads "
+            f"custom layers before ({type(error).__name__}: {error}). "
+            f"Received: {path!r}"
+        ) from error
+
+
+def check_model_path(path):
+    """Raises `InputError` unless this is the path of a model file.
+
+    Args:
+        path: string.
+    """
+    if not path.endswith(MODEL_SUFFIXES):
+        raise InputError(f"Expected a model as a .keras file. Received: {path!r}")
+    if not pathlib.Path(path).is_file():
+        raise InputError(f"Expected an existing model file. Received: {path!r}")
+
+
+def find_model(source):
+    """The model of a model file, or of a Python file or module.
+
+    Args:
+        source: string.
+
+    Raises:
+        InputError: if there is none.
+    """
+    if source.endswith(MODEL_SUFFIXES):
+        return load_model(source)
+    return _hooked_model(hooks.load(source))
+
+
+def _hooked_model(module):
+    model = getattr(module, "model", None)
+    if callable(model) and not isinstance(model, keras.Model):
+        model = hooks.call(module, "model")
+    if isinstance(model, (str, pathlib.Path)):
+        model = load_model(str(model))
+    if not isinstance(model, keras.Model):
+        raise InputError(
+            "Expected `model` to be or to return a keras.Model, or the path of one. "
+            f"Received: {model!r}"
+        )
+    return model
+
+
+@dataclasses.dataclass
+class Source:
+    """What a job starts from.
+
+    Attributes:
+        model: the dense `keras.Model`.
+        train, validation: data in a form that `fit` takes; validation or None.
+        settings: dict with some of `optimizer`, `loss` and `metrics`.
+        options: dict, further options of `prune_model`.
+    """
+
+    model: Any
+    train: Any
+    validation: Any
+    settings: dict
+    options: dict
+
+    def optimizer(self, steps):
+        """The optimizer, which may depend on the number of steps, or None."""
+        found = self.settings.get("optimizer")
+        if inspect.isfunction(found):
+            return found(steps)
+        return found
+
+
+def read_source(source, values, model=None):
+    """Reads model and data.
+
+    Args:
+        source: string, a Python file or module with hooks, or a folder of images.
+        values: parsed flags of `define_data`.
+        model: `keras.Model` or None; None: that of the hooks.
+
+    Returns:
+        A `Source`.
+
+    Raises:
+        InputError: if something is missing or wrong.
+    """
+    if pathlib.Path(source).is_dir():
+        if model is None:
+            raise InputError(
+                "Expected --model=MODEL.keras beside a folder of images. "
+                f"Received: {source!r}"
+            )
+        train, validation, settings = read_images(source, model, values)
+        return Source(model, train, validation, settings, {})
+    module = hooks.load(source)
+    model = _hooked_model(module) if model is None else model
+    train, validation = hooks.train_and_validation(module)
+    names = ("optimizer", "loss", "metrics")
+    settings = {n: getattr(module, n) for n in names if hasattr(module, n)}
+    options = getattr(module, "options", {})
+    if not isinstance(options, dict):
+        raise InputError(
+            "Expected `options` as a dict of arguments of prune_model. "
+            f"Received: {options!r}"
+        )
+    return Source(model, train, validation, settings, dict(options))

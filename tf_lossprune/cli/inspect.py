@@ -1,0 +1,93 @@
+"""`lossprune inspect`: what can be pruned, and how far."""
+
+import dataclasses
+
+from absl import flags
+
+from tf_lossprune.budget import Budget, parse_budget
+from tf_lossprune.cli.command import (
+    Command,
+    Result,
+    channel_options,
+    define_channels,
+)
+from tf_lossprune.cli.inputs import find_model
+from tf_lossprune.errors import InfeasibleBudgetError
+from tf_lossprune.inspection import inspect_model
+
+
+def _define(values):
+    flags.DEFINE_string(
+        "budget",
+        None,
+        "Also checks whether this budget can be met, such as macs=0.25; exit code 2 "
+        "if not.",
+        flag_values=values,
+    )
+    flags.DEFINE_list(
+        "resources",
+        ["macs", "params", "peak_memory_bytes"],
+        "What to count; size_bytes converts the model and takes seconds.",
+        flag_values=values,
+    )
+    define_channels(values)
+
+
+def _run(values, arguments):
+    model = find_model(arguments[0])
+    budget = Budget(parse_budget(values.budget)) if values.budget else None
+    names = [*values.resources, *(budget.limits if budget else ())]
+    found = inspect_model(
+        model, resources=list(dict.fromkeys(names)), **channel_options(values)
+    )
+    data = {
+        "model": model.name,
+        "cost": found.cost,
+        "smallest": found.smallest,
+        "groups": [
+            {
+                **{k: v for k, v in dataclasses.asdict(group).items() if k != "units"},
+                "size": group.size,
+                "share": {name: found.share[name][k] for name in found.share},
+            }
+            for k, group in enumerate(found.groups)
+        ],
+        "frozen": [{"layer": n, "reason": why} for n, why in found.frozen],
+    }
+    if budget:
+        _check(budget, found)
+        data["budget"] = dict(budget.limits)
+    return Result(data, str(found))
+
+
+def _check(budget, found):
+    costs = {name: _Dense(value) for name, value in found.cost.items()}
+    shares = budget.shares(costs)
+    broken = [name for name in shares if shares[name] < found.smallest[name]]
+    if broken:
+        texts = [
+            f"{name}: {found.smallest[name]:.2%}, asked {shares[name]:.2%}"
+            for name in broken
+        ]
+        raise InfeasibleBudgetError(
+            "This budget cannot be met; smallest reachable shares of the dense model: "
+            f"{'; '.join(texts)}. Received: {budget.limits}",
+            found.smallest,
+        )
+
+
+@dataclasses.dataclass
+class _Dense:
+    """A cost of which only the dense value is known."""
+
+    dense: float
+
+
+COMMAND = Command(
+    "inspect",
+    "MODEL.keras|FILE.py",
+    "Show groups, costs, frozen layers and the smallest reachable budgets.",
+    (1, 1),
+    _define,
+    _run,
+)

@@ -1,0 +1,181 @@
+"""`lossprune benchmark` and `lossprune compare`."""
+
+import dataclasses
+import os
+import pathlib
+import tempfile
+
+from absl import flags
+
+from tf_lossprune.cli.command import Command, Result, define_data, define_precision
+from tf_lossprune.cli.convert import inputs_of
+from tf_lossprune.cli.inputs import load_model, read_source
+from tf_lossprune.inspection import inspect_model
+from tf_lossprune.report.figures import change_of, common, text_of, title_of
+from tf_lossprune.report.table import aligned
+
+
+def _define_benchmark(values):
+    flags.DEFINE_integer("threads", 1, "Threads.", 1, flag_values=values)
+    flags.DEFINE_integer("runs", 50, "Calls to time.", 1, flag_values=values)
+    flags.DEFINE_integer("warmup", 10, "Calls before them.", 0, flag_values=values)
+
+
+def _benchmark(values, arguments):
+    from tf_lossprune.deploy import benchmark_litert, times_in_turns
+
+    found = [
+        {
+            "file": path,
+            **dataclasses.asdict(
+                benchmark_litert(path, values.threads, values.runs, values.warmup)
+            ),
+        }
+        for path in arguments
+    ]
+    rows = [("file", "bytes", "p10 ms", "median ms", "p90 ms")]
+    rows += [
+        (
+            entry["file"],
+            f"{entry['file_bytes']:,}",
+            *(f"{entry[k]:.3f}" for k in ("p10_ms", "median_ms", "p90_ms")),
+        )
+        for entry in found
+    ]
+    if len(found) > 1:
+        # One after the other, files meet different moments of a busy machine.
+        times = times_in_turns(arguments, values.threads)
+        rows = [(*row, text) for row, text in zip(rows, ["in turns ms", *times])]
+        for index, (entry, time) in enumerate(zip(found, times), start=1):
+            entry["in_turns_ms"] = time
+            rows[index] = (*rows[index][:-1], f"{time:.3f}")
+    return Result({"files": found}, aligned(rows))
+
+
+def _define_compare(values):
+    flags.DEFINE_string(
+        "data",
+        None,
+        "Compares the accuracy, too: a folder of images, or a Python file with a "
+        "function `data`, whose validation part counts.",
+        flag_values=values,
+    )
+    flags.DEFINE_bool(
+        "litert", True, "Whether to convert and time both.", flag_values=values
+    )
+    flags.DEFINE_integer("threads", 1, "Threads.", 1, flag_values=values)
+    define_precision(values)
+    define_data(values)
+
+
+def _compare(values, arguments):
+    models = [load_model(path) for path in arguments]
+    source = read_source(values.data, values, models[0]) if values.data else None
+    figures = [_evaluated(model, models[0], source, values) for model in models]
+    if values.litert:
+        int8 = values.precision.startswith("int8")
+        samples = inputs_of(source.train) if source and int8 else None
+        measure_files(figures, models, values.precision, samples, values.threads)
+    dense, compact = figures
+    return Result({"dense": dense, "compact": compact}, figures_table(dense, compact))
+
+
+def _evaluated(model, dense, source, values):
+    """Metrics on the validation data, and costs."""
+    found = {}
+    if source is not None:
+        data = source.train if source.validation is None else source.validation
+        if not model.compiled:
+            settings = {**_settings_of(dense), **source.settings}
+            settings.pop("optimizer", None)
+            model.compile(**settings)
+        options = {"x": data}
+        if isinstance(data, (tuple, list)):
+            options = {"x": data[0], "y": data[1], "batch_size": values.batch_size}
+        found = model.evaluate(**options, verbose=0, return_dict=True)
+    return {**found, **costs_of(model)}
+
+
+def _settings_of(model):
+    import keras
+
+    given = (model.get_compile_config() or {}) if model.compiled else {}
+    return {
+        key: keras.saving.deserialize_keras_object(given[key])
+        for key in ("loss", "metrics")
+        if given.get(key) is not None
+    }
+
+
+def costs_of(model):
+    """MACs, parameters and, where the sizes are known, peak memory of a model.
+
+    Args:
+        model: functional or Sequential `keras.Model`.
+    """
+    try:
+        return inspect_model(
+            model, resources=("macs", "params", "peak_memory_bytes")
+        ).cost
+    except ValueError:  # unknown sizes, which are no matter for MACs of dense layers
+        return inspect_model(model).cost
+
+
+def measure_files(figures, models, precision, samples, threads=1, paths=(None, None)):
+    """Adds size and time of the converted files to figures.
+
+    Args:
+        figures: list of dicts, one for each model; changed.
+        models: list of `keras.Model`s.
+        precision: string, as in `to_litert`.
+        samples: representative data or None; None: random for int8.
+        threads: int.
+        paths: list of paths of files to write, or None for those not to keep.
+    """
+    from tf_lossprune.deploy import convert_to_measure, times_in_turns, to_litert
+
+    with tempfile.TemporaryDirectory() as folder:
+        files = []
+        for index, (model, path) in enumerate(zip(models, paths)):
+            path = str(path or pathlib.Path(folder) / f"{index}.tflite")
+            if samples is None:
+                convert_to_measure(model, path, precision)
+            else:
+                to_litert(model, path, precision, samples)
+            files.append(path)
+        times = times_in_turns(files, threads)
+        for entry, path, time in zip(figures, files, times):
+            entry["tflite_bytes"] = os.path.getsize(path)
+            entry["latency_ms"] = time
+
+
+def figures_table(dense, compact):
+    """All figures that two networks have in common, side by side.
+
+    Args:
+        dense, compact: dicts, name -> number.
+    """
+    rows = [("", "dense", "compact", "compact / dense")]
+    for name in common(dense, compact):
+        before, after = dense[name], compact[name]
+        texts = text_of(name, before), text_of(name, after)
+        rows.append((title_of(name), *texts, change_of(name, before, after)))
+    return aligned(rows)
+
+
+BENCHMARK = Command(
+    "benchmark",
+    "FILE.tflite [MORE.tflite ...]",
+    "Time .tflite files in LiteRT.",
+    (1, None),
+    _define_benchmark,
+    _benchmark,
+)
+COMPARE = Command(
+    "compare",
+    "DENSE.keras COMPACT.keras",
+    "Compare two models: accuracy, costs, file size, time.",
+    (2, 2),
+    _define_compare,
+    _compare,
+)

@@ -1,0 +1,291 @@
+"""`lossprune prune`: search, strip, fine-tune, convert, report."""
+
+import datetime
+import json
+import pathlib
+import shutil
+import sys
+
+import keras
+from absl import flags
+
+from tf_lossprune.backup import Backup
+from tf_lossprune.budget import Budget, parse_budget
+from tf_lossprune.cli.command import (
+    Command,
+    InputError,
+    Result,
+    channel_options,
+    define_channels,
+    define_data,
+    define_precision,
+)
+from tf_lossprune.cli.convert import inputs_of
+from tf_lossprune.cli.inputs import load_model, read_source
+from tf_lossprune.cli.measure import costs_of, figures_table, measure_files
+from tf_lossprune.compress import compress
+from tf_lossprune.cost import Latency, PeakMemory, SizeBytes
+from tf_lossprune.graph import trace
+from tf_lossprune.report import (
+    TrainingLog,
+    ratio_table,
+    report_data,
+    write_html,
+    write_json,
+)
+from tf_lossprune.surgery import copy_graph
+from tf_lossprune.training.data import steps_per_epoch
+
+#: Learning rate where neither the flag, the hooks nor the model say one.
+LEARNING_RATE = 0.01
+#: About how many points the charts over training get.
+POINTS = 200
+#: Flags that do not change what is computed.
+_OUTSIDE = {"json", "traceback", "verbose", "restart", "backup_seconds", "?", "help"}
+
+
+def _define(values):
+    flags.DEFINE_string(
+        "budget",
+        "macs=0.5",
+        "What the network may cost, such as macs=0.5,size_bytes=300kB.",
+        flag_values=values,
+    )
+    flags.DEFINE_string("out", "out", "Folder of the results.", flag_values=values)
+    flags.DEFINE_string(
+        "model", None, "Model file, instead of the hook `model`.", flag_values=values
+    )
+    flags.DEFINE_integer("epochs", 5, "All epochs.", 1, flag_values=values)
+    flags.DEFINE_float(
+        "search_epochs", None, "Those of the search; default 0.3.", flag_values=values
+    )
+    flags.DEFINE_enum(
+        "method",
+        "loss",
+        ["loss", "magnitude", "uniform"],
+        "What chooses the widths.",
+        flag_values=values,
+    )
+    flags.DEFINE_float(
+        "learning_rate",
+        None,
+        "Of SGD with momentum and a cosine schedule, instead of the optimizer of the "
+        f"hooks or of the model; {LEARNING_RATE} if neither has one.",
+        0.0,
+        flag_values=values,
+    )
+    flags.DEFINE_float(
+        "distill",
+        0.0,
+        "Weight of the dense model's outputs (logits) in the fine-tuning.",
+        0.0,
+        1.0,
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "latency_table",
+        None,
+        "Table of a device, for budgets on latency_ms.",
+        flag_values=values,
+    )
+    flags.DEFINE_bool(
+        "litert", True, "Whether to convert and time.", flag_values=values
+    )
+    flags.DEFINE_enum(
+        "verbose",
+        "auto",
+        ["auto", "0", "1", "2"],
+        "Progress: none, bars, or a line for each epoch.",
+        flag_values=values,
+    )
+    flags.DEFINE_bool(
+        "restart", False, "Drop the state of an unfinished run.", flag_values=values
+    )
+    flags.DEFINE_float(
+        "backup_seconds", 60.0, "Between two saves.", 0.0, flag_values=values
+    )
+    define_precision(values)
+    define_channels(values)
+    define_data(values)
+
+
+def _run(values, arguments):
+    budget = _budget(values)
+    out = pathlib.Path(values.out)
+    state = out / "state"
+    resumed = _open_state(state, values, arguments)
+    keras.utils.set_random_seed(values.seed)
+    source = read_source(arguments[0], values, _given_model(values, state, resumed))
+    if not (values.model or resumed):
+        source.model.save(state / "dense.keras")  # the hook may have trained it
+    options = {**_given(channel_options(values)), "seed": values.seed, **source.options}
+    per_epoch = steps_per_epoch(source.train, values.batch_size)
+    steps = values.epochs * per_epoch
+    log = TrainingLog(state / "training.jsonl", every=max(1, steps // POINTS))
+    backup = Backup(state / "run", keep=True, interval=values.backup_seconds)
+    compact, result = _compress(
+        source.model,
+        budget,
+        source.train,
+        source.validation,
+        epochs=values.epochs,
+        batch_size=values.batch_size,
+        optimizer=_optimizer(values, source, steps),
+        loss=source.settings.get("loss"),
+        metrics=source.settings.get("metrics"),
+        method=values.method,
+        search_epochs=values.search_epochs,
+        distill=values.distill,
+        callbacks=[log],
+        verbose=_verbose(values),
+        backup=backup,
+        **options,
+    )
+    # A copy is not compiled: it loads without losses and metrics of one's own.
+    compact, _ = copy_graph(trace(compact))
+    compact.save(out / "compact.keras")
+    result.dense.update(costs_of(source.model))
+    result.compact.update(costs_of(compact))
+    failure = _deploy(values, out, source, compact, result) if values.litert else None
+    data = report_data(
+        source.model,
+        result,
+        exclude=options.get("exclude"),
+        training=log.points(),
+        method=values.method,
+        seed=values.seed,
+        epochs=values.epochs,
+        precision=values.precision if values.litert else None,
+        data=arguments[0],
+        steps_per_epoch=per_epoch,
+        created=datetime.date.today().isoformat(),
+    )
+    write_json(out / "report.json", data)
+    write_html(out / "report.html", data)
+    shutil.rmtree(state)
+    if failure is not None:
+        raise failure
+    files = [path.name for path in sorted(out.iterdir()) if path.is_file()]
+    text = (
+        f"{figures_table(result.dense, result.compact)}\n\n"
+        f"{ratio_table(result.groups)}\n\nWritten to {out}: {', '.join(files)}"
+    )
+    return Result({"out": str(out), "files": files, **data}, text)
+
+
+def _given_model(values, state, resumed):
+    """The model that replaces the hook's: the flag's, or that of the resumed run."""
+    if values.model:
+        return load_model(values.model)
+    kept = state / "dense.keras"
+    if not (resumed and kept.exists()):
+        return None
+    try:
+        return load_model(str(kept))
+    except InputError:  # it has parts that are not registered: ask the hook again
+        return None
+
+
+def _compress(*arguments, backup, **options):
+    """`compress`, which says what to do after Ctrl-C."""
+    try:
+        return compress(*arguments, backup=backup, **options)
+    except KeyboardInterrupt:
+        if backup.folder.exists():
+            print(f"The state is in {backup.folder}; the same command goes on there.")
+        raise
+
+
+def _deploy(values, out, source, compact, result):
+    """Converts and times; returns the error, as the compact model is good anyway."""
+    samples = inputs_of(source.train) if values.precision.startswith("int8") else None
+    figures = result.dense, result.compact
+    models = source.model, compact
+    try:
+        measure_files(
+            figures,
+            models,
+            values.precision,
+            samples,
+            paths=(None, out / "compact.tflite"),
+        )
+    except (ValueError, ImportError) as error:
+        return InputError(
+            "The compact model and the report were written, but no .tflite file "
+            f"(--nolitert leaves it out): {error}"
+        )
+    return None
+
+
+def _budget(values):
+    resources = []
+    if values.precision != "fp32":
+        resources = [SizeBytes(values.precision), PeakMemory(values.precision)]
+    if values.latency_table:
+        resources.append(Latency(values.latency_table))
+    return Budget(parse_budget(values.budget), resources)
+
+
+def _given(options):
+    """Options that were given, so that those of the hooks count otherwise."""
+    defaults = {"exclude": None, "channel_multiple": "auto", "min_channels": 1}
+    return {k: v for k, v in options.items() if v != defaults[k]}
+
+
+def _optimizer(values, source, steps):
+    given = source.optimizer(steps)
+    compiled = source.model.compiled and source.model.optimizer is not None
+    if values.learning_rate is None and (given is not None or compiled):
+        return given
+    rate = LEARNING_RATE if values.learning_rate is None else values.learning_rate
+    schedule = keras.optimizers.schedules.CosineDecay(rate, steps)
+    return keras.optimizers.SGD(schedule, momentum=0.9, nesterov=True)
+
+
+def _verbose(values):
+    if values.verbose == "auto":
+        return 1 if sys.stderr.isatty() else 2
+    return int(values.verbose)
+
+
+def _open_state(state, values, arguments):
+    """Looks whether the folder holds the state of the same command.
+
+    Args:
+        state: path of the folder.
+        values, arguments: the parsed command.
+
+    Returns:
+        Whether there is a run to go on with.
+
+    Raises:
+        InputError: if there is one of another command.
+    """
+    command = {n: values[n].value for n in values if n not in _OUTSIDE}
+    command = json.loads(json.dumps({"arguments": arguments, **command}))
+    path = state / "command.json"
+    resumed = path.exists() and (state / "run").exists() and not values.restart
+    if not resumed:
+        shutil.rmtree(state, ignore_errors=True)
+        state.mkdir(parents=True)
+        path.write_text(json.dumps(command, indent=2) + "\n", encoding="utf-8")
+        return False
+    theirs = json.loads(path.read_text(encoding="utf-8"))
+    for name, mine in command.items():
+        if theirs.get(name) != mine:
+            raise InputError(
+                f"Expected the command that left its state in {str(state)!r}, or "
+                f"--restart; it had {name}={theirs.get(name)!r}. Received: {mine!r}"
+            )
+    print(f"Going on with the run in {state}.")
+    return True
+
+
+COMMAND = Command(
+    "prune",
+    "FILE.py|MODULE|FOLDER",
+    "Learn the widths, fine-tune, convert and report.",
+    (1, 1),
+    _define,
+    _run,
+)

@@ -1,0 +1,185 @@
+"""What a report says, as plain data: the content of `report.json`."""
+
+import json
+import math
+import pathlib
+import types
+
+import keras
+import numpy as np
+
+from tf_lossprune.budget import Budget
+from tf_lossprune.exclude import excluded_layers
+from tf_lossprune.graph import analyze, trace
+from tf_lossprune.version import __version__
+
+#: Which figure of a network a budget on a file or on time is held against.
+_MEASURED = {"size_bytes": "tflite_bytes", "latency_ms": "latency_ms"}
+
+
+def report_data(model, result, *, exclude=None, training=(), frontier=(), **more):
+    """Puts together what a report says.
+
+    Args:
+        model: the dense `keras.Model`.
+        result: `CompressionResult`. Further figures in its `dense` and `compact`,
+            such as `"tflite_bytes"` and `"latency_ms"`, are shown as well.
+        exclude: as it was given to `prune_model`.
+        training: list of points, dicts with `step`, `part` (`"search"` or
+            `"fine_tune"`) and what was logged; see `TrainingLog`. Without them the
+            epochs of `result.history` are drawn.
+        frontier: further `CompressionResult`s of the same dense model.
+        **more: further entries: `name`, `method`, `seed`, `epochs`, `precision`,
+            `data`, `steps_per_epoch`, `created`, `versions` (dict).
+
+    Returns:
+        A dict of plain values for JSON and `write_html`.
+
+    Raises:
+        TypeError: if `model` is not a functional or Sequential Keras 3 model.
+
+    Example:
+
+    ```python
+    data = report.report_data(model, result, name="ResNet-20", method="loss")
+    report.write_json("report.json", data)
+    report.write_html("report.html", data)
+    ```
+    """
+    excluded = {id(la) for la in excluded_layers(trace(model).layers, exclude)}
+    channels = analyze(model, lambda layer: id(layer) in excluded)
+    found = {group.name: group for group in channels.groups}
+    groups = [
+        {**entry, **_members(found.get(entry["name"]))} for entry in result.groups
+    ]
+    versions = {"tf_lossprune": __version__, "keras": keras.__version__}
+    return plain(
+        {
+            "format": 1,
+            "name": model.name,
+            **more,
+            "dense": result.dense,
+            "compact": result.compact,
+            "budget": result.budget,
+            "limits": _limits(result),
+            "groups": groups,
+            "layers": _layers(channels, result.groups),
+            "frozen": [{"layer": n, "reason": why} for n, why in channels.frozen],
+            "history": result.history,
+            "training": list(training),
+            "seconds": result.seconds,
+            "frontier": [
+                {"budget": r.budget, "figures": r.compact} for r in (result, *frontier)
+            ]
+            if frontier
+            else [],
+            "versions": {**versions, **more.get("versions", {})},
+        }
+    )
+
+
+def read_json(path):
+    """Reads a `report.json`.
+
+    Args:
+        path: its path.
+
+    Returns:
+        A dict.
+
+    Raises:
+        ValueError: if there is no such file, or it holds no report.
+    """
+    path = pathlib.Path(path)
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"Expected a report.json ({error}). Received: {str(path)!r}"
+        ) from None
+    if not isinstance(data, dict) or not {"dense", "compact"} <= set(data):
+        raise ValueError(
+            "Expected a report.json with the figures of a dense and a compact network. "
+            f"Received: {str(path)!r}"
+        )
+    return data
+
+
+def write_json(path, data):
+    """Writes report data to a file.
+
+    Args:
+        path: path of the file; its folder is made where it is missing.
+        data: dict of plain values.
+
+    Returns:
+        The path, a string.
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(plain(data), indent=2) + "\n", encoding="utf-8")
+    return str(path)
+
+
+def plain(value):
+    """A value as JSON has it: no arrays, no NaN or infinity (None instead)."""
+    if isinstance(value, dict):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(entry) for entry in value]
+    if isinstance(value, (np.ndarray, np.generic)):
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return str(value)
+
+
+def _members(group):
+    if group is None:
+        return {}
+    return {k: getattr(group, k) for k in ("producers", "through", "consumers")}
+
+
+def _layers(channels, entries):
+    """The layers that make channels, in the network's order."""
+    kept = {entry["name"]: entry for entry in entries}
+    made = {}
+    for group in channels.groups:
+        for producer in group.producers:
+            if group.name in kept:
+                made.setdefault(producer, []).append(kept[group.name])
+    found, seen = [], set()
+    for call in channels.graph.calls:
+        name = call.operation.name
+        if name in made and name not in seen:
+            seen.add(name)
+            found.append(
+                {
+                    "name": name,
+                    "kept": sum(entry["kept"] for entry in made[name]),
+                    "total": sum(entry["total"] for entry in made[name]),
+                    "groups": [entry["name"] for entry in made[name]],
+                }
+            )
+    return found
+
+
+def _limits(result):
+    """What the budget allows and what was reached, each in its own unit."""
+    found = []
+    for name, limit in result.budget.items():
+        figure = _MEASURED.get(name, name)
+        dense, reached = result.dense.get(figure), result.compact.get(figure)
+        entry = {"resource": name, "dense": dense, "reached": reached}
+        try:
+            budget = Budget({name: limit})
+        except ValueError:  # of the user's own, or in milliseconds of another moment
+            budget = None
+        if budget and dense is not None:
+            allowed = budget.allowed(name, types.SimpleNamespace(dense=dense))
+            entry["allowed"] = allowed
+            entry["kept"] = None if reached is None else bool(reached <= allowed)
+        found.append(entry)
+    return found

@@ -1,0 +1,98 @@
+"""How the figures of a network are named, written and compared."""
+
+import math
+
+#: Names of metrics that are shares, best at 1.
+_SHARES = ("accuracy", "acc", "auc", "precision", "recall", "iou", "f1", "dice")
+_TITLES = {
+    "macs": "MACs",
+    "params": "parameters",
+    "tflite_bytes": ".tflite file",
+    "size_bytes": ".tflite file",
+    "peak_memory_bytes": "peak memory",
+    "latency_ms": "time per sample",
+}
+COSTS = ("macs", "params", "tflite_bytes", "peak_memory_bytes", "latency_ms")
+
+
+def is_number(value):
+    """Whether a value is a finite number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return math.isfinite(value)
+
+
+def is_share(name):
+    """Whether a metric's name says that it lies between 0 and 1, best at 1."""
+    return any(part in _SHARES for part in name.lower().split("_"))
+
+
+def title_of(name):
+    """What a figure is called in a report."""
+    return _TITLES.get(name, name.replace("_", " "))
+
+
+def text_of(name, value):
+    """A figure with its unit.
+
+    Args:
+        name: string, the figure.
+        value: number.
+
+    Example:
+        >>> text_of("tflite_bytes", 51_200)
+        '51.2 kB'
+    """
+    if not is_number(value):
+        return "-"
+    if is_share(name) and 0 <= value <= 1:
+        return f"{100 * value:.2f} %"
+    if name.endswith("bytes"):
+        for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+            if value >= size:
+                return f"{value / size:,.1f} {unit}"
+        return f"{value:,.0f} B"
+    if name.endswith("_ms"):
+        return f"{value:.3f} ms"
+    if name in COSTS:
+        return _scaled(value)
+    return f"{value:.4g}"
+
+
+def _scaled(count):
+    """A count with four digits and a decimal prefix: 40.81 M."""
+    for prefix, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count >= size:
+            return f"{count / size:.4g} {prefix}"
+    return f"{count:,}"
+
+
+def change_of(name, before, after):
+    """What became of a figure: a ratio for costs, a difference for the rest.
+
+    Args:
+        name: string, the figure.
+        before, after: numbers.
+
+    Returns:
+        A string.
+    """
+    if not (is_number(before) and is_number(after)):
+        return "-"
+    if name in COSTS or name.endswith(("_bytes", "_ms")):
+        return f"{after / before:.3f}×" if before else "-"
+    if is_share(name):
+        return f"{100 * (after - before):+.2f} points"
+    return f"{after - before:+.4g}"
+
+
+def common(dense, compact):
+    """Names of the figures that both networks have: metrics, then costs.
+
+    Args:
+        dense, compact: dicts, name -> number.
+    """
+    names = [n for n in dense if is_number(dense[n]) and is_number(compact.get(n))]
+    metrics = [n for n in names if n not in COSTS]
+    metrics.sort(key=lambda name: not is_share(name))
+    return metrics + [name for name in COSTS if name in names]
