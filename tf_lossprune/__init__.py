@@ -6,6 +6,7 @@ from tf_lossprune.callbacks import (
     BudgetEarlyStopping,
     BudgetModelCheckpoint,
     PruningTensorBoard,
+    SafeBackupAndRestore,
 )
 from tf_lossprune.compress import CompressionResult, compress
 from tf_lossprune.cost import (
@@ -58,6 +59,7 @@ __all__ = [
     "PrunedModel",
     "PruningTensorBoard",
     "Resource",
+    "SafeBackupAndRestore",
     "Schedule",
     "SigmoidLog",
     "SizeBytes",

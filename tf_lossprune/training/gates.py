@@ -19,6 +19,8 @@ StepDraw = collections.namedtuple(
 #: A ratio of exactly 1 has no gradient; this close, it has one.
 LARGEST_SOFT_RATIO = 1.0 - 1e-3
 TAYLOR_DECAY = 0.98
+#: A gradient beyond this says nothing, and its square would overflow in an optimizer.
+LARGEST_GRADIENT = 1e15
 
 
 class ChannelGates(keras.layers.Layer):
@@ -75,13 +77,26 @@ class ChannelGates(keras.layers.Layer):
     # Saving: by name, and with the random state, so that a resumed search draws
     # what the uninterrupted one would have drawn.
 
+    def _saved(self):
+        return [*self.weights, self.seed_generator.state]
+
     def save_own_variables(self, store):
-        for variable in [*self.weights, self.seed_generator.state]:
+        for variable in self._saved():
             store[variable.name] = variable.numpy()
 
     def load_own_variables(self, store):
-        for variable in [*self.weights, self.seed_generator.state]:
-            variable.assign(store[variable.name])
+        found = {name: store[name] for name in store.keys()}
+        for variable in self._saved():
+            value = found.get(variable.name)
+            if value is None or tuple(value.shape) != tuple(variable.shape):
+                shape = "nothing" if value is None else f"shape {tuple(value.shape)}"
+                raise ValueError(
+                    "Expected the weights of a PrunedModel with the same groups and "
+                    "budgets; build it as the saved one was. Received: "
+                    f"{shape} for {variable.name!r} of shape {tuple(variable.shape)}"
+                )
+        for variable in self._saved():
+            variable.assign(found[variable.name])
 
     # What holds at this step.
 
@@ -181,12 +196,16 @@ class ChannelGates(keras.layers.Layer):
         """
         layout, constraint = self._layout, self._options.constraint
         running = ops.cast(draw.searching, "float32")
-        # A step whose gradient overflowed says nothing about the channels.
-        sound = ops.all(ops.isfinite(gate_gradient))
-        gate_gradient = ops.where(sound, gate_gradient, 0.0)
         by_ratio = ops.sum(
             layout.rows(gate_gradient * draw.weight) * layout.valid, axis=1
         )
+        # A step whose gradient overflowed says nothing about the channels. (No
+        # comparison holds for NaN.)
+        sound = ops.logical_and(
+            ops.all(ops.abs(gate_gradient) < LARGEST_GRADIENT),
+            ops.all(ops.abs(by_ratio) < LARGEST_GRADIENT),
+        )
+        by_ratio = ops.where(sound, by_ratio, 0.0)
         gradient = constraint.gradient(
             draw.ratios, by_ratio, self._costs, draw.limits, self.multipliers.value
         )
@@ -203,7 +222,7 @@ class ChannelGates(keras.layers.Layer):
         if self._options.importance.kind == "taylor":
             rate = (1.0 - TAYLOR_DECAY) * running * draw.gates
             change = rate * (ops.abs(gate_gradient) - self.taylor.value)
-            self.taylor.assign_add(change)
+            self.taylor.assign_add(ops.where(sound, change, 0.0))
         self.step.assign_add(1)
 
     def evaluation_gates(self):
@@ -226,6 +245,9 @@ class ChannelGates(keras.layers.Layer):
 
     def _refreshed(self, soft):
         importance = self.current_importance()
+        # Weights that broke have no order; the last one stays.
+        sound = ops.all(ops.isfinite(importance))
+        importance = ops.where(sound, importance, self.importance.value)
         steepness = solve_steepness(
             self._options.family,
             self._layout,

@@ -17,8 +17,10 @@ from tf_lossprune.gates import GatedLayer
 from tf_lossprune.graph import analyze, removable_blocks, replay
 from tf_lossprune.methods import find_method
 from tf_lossprune.surgery import cut
+from tf_lossprune.training.finite import check_weights
 from tf_lossprune.training.gates import ChannelGates
 from tf_lossprune.training.phases import PhaseCallback, with_phases
+from tf_lossprune.training.saving import SavedState
 
 PHASES = ("warmup", "search", "fixed")
 
@@ -51,7 +53,7 @@ def _free_name(name, taken):
 
 
 @keras.saving.register_keras_serializable(package="tf_lossprune")
-class PrunedModel(training_step_class(), keras.Model):
+class PrunedModel(SavedState, training_step_class(), keras.Model):
     """A model with gated channels; made by `prune_model`.
 
     Args:
@@ -140,8 +142,21 @@ class PrunedModel(training_step_class(), keras.Model):
 
     def run_network(self, inputs, gates, training=None):
         """Runs the network with given gates `[num_units + 1]`."""
-        given = tree.map_structure(ops.convert_to_tensor, [inputs, gates])
+        given = [self._arranged(inputs), gates]
+        given = tree.map_structure(ops.convert_to_tensor, given)
         return self.network(given, training=training)
+
+    def _arranged(self, inputs):
+        """Inputs that were given by name in the structure of the network's inputs."""
+        wanted = self.channels.graph.inputs
+        if not isinstance(inputs, dict) or isinstance(wanted, dict):
+            return inputs
+        names = [t.name for t in tree.flatten(wanted)]
+        if not set(names) <= inputs.keys():
+            raise ValueError(
+                f"Expected inputs with the names {names}. Received: {[*inputs]}"
+            )
+        return tree.pack_sequence_as(wanted, [inputs[name] for name in names])
 
     def call(self, inputs, training=None):
         gates = (
@@ -195,7 +210,11 @@ class PrunedModel(training_step_class(), keras.Model):
 
         Args:
             ratios: float `[groups]` or None; None: what the method has found.
+
+        Raises:
+            ValueError: if the weights hold NaN or Inf.
         """
+        check_weights(self)
         importance = ops.convert_to_numpy(self.gates.current_importance())
         self.gates.importance.assign(importance)
         if ratios is None:
@@ -230,7 +249,11 @@ class PrunedModel(training_step_class(), keras.Model):
 
         Returns:
             bool `[num_units + 1]`.
+
+        Raises:
+            ValueError: if the weights hold NaN or Inf.
         """
+        check_weights(self)
         budget = self._with_resources(budget)
         shares = budget.shares(self.costs)
         limits = np.array([shares[name] for name in self.shares], "float32")
@@ -340,15 +363,27 @@ class PrunedModel(training_step_class(), keras.Model):
 
     # What Keras calls.
 
-    def fit(self, x=None, *args, batch_size=None, callbacks=None, **kwargs):
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs=1,
+        verbose="auto",
+        callbacks=None,
+        *args,
+        **kwargs,
+    ):
         """As `keras.Model.fit`, with the phases in it.
 
         Warm-up, search and fixed widths follow by themselves; the logs show the
         resources and the phase (0, 1, 2). Arguments and result as in Keras.
         """
         phases = PhaseCallback(data=x, batch_size=batch_size)
-        kwargs.update(batch_size=batch_size, callbacks=with_phases(callbacks, phases))
-        return super().fit(x, *args, **kwargs)
+        callbacks = with_phases(callbacks, phases)
+        return super().fit(
+            x, y, batch_size, epochs, verbose, callbacks, *args, **kwargs
+        )
 
     def get_config(self):
         return {

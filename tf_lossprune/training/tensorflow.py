@@ -25,10 +25,12 @@ class TensorFlowStep:
                 x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True
             )
             scaled = self.optimizer.scale_loss(loss)
+        # Now: after the update, the scale may be the next step's.
+        factor = self.optimizer.scale_loss(1.0)
         weights = self.trainable_weights
         by_gates, *by_weights = tape.gradient(scaled, [draw.gates, *weights])
         self.optimizer.apply(by_weights, weights)
-        by_gates = tf.convert_to_tensor(by_gates) / self.optimizer.scale_loss(1.0)
+        by_gates = tf.convert_to_tensor(by_gates) / factor
         if tf.distribute.in_cross_replica_context():
             replicas = 1
         else:
