@@ -159,9 +159,15 @@ class PrunedModel(SavedState, training_step_class(), keras.Model):
         return tree.pack_sequence_as(wanted, [inputs[name] for name in names])
 
     def call(self, inputs, training=None):
-        gates = (
-            self.gates.begin_step().gates if training else self.gates.evaluation_gates()
-        )
+        if training and self.widths_are_open():
+            raise ValueError(
+                "A PrunedModel learns its widths in its own `fit`, or in a loop that "
+                "draws gates and hands their gradient back (docs/training.md). As a "
+                "part of another model's training it can serve when the widths are "
+                "fixed: call `decide()` before, or train it alone first. Received: a "
+                "call with training=True before the widths are fixed"
+            )
+        gates = self.gates.evaluation_gates()
         return self.run_network(inputs, gates, training=training)
 
     def build(self, input_shape=None):
