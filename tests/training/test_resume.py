@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import shutil
 import subprocess
 import sys
@@ -10,11 +11,13 @@ from unittest import mock
 
 import keras
 import numpy as np
+import pytest
 from absl.testing import parameterized
 
 import tf_lossprune
 from tests.training import small
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 KERAS = keras.callbacks.BackupAndRestore
 SAFE = tf_lossprune.SafeBackupAndRestore
 
@@ -333,3 +336,33 @@ class CheckpointErrorsTest(parameterized.TestCase):
         )
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(done.stdout.split()[-1], "warmup")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills processes that it forks")
+class KilledTest(parameterized.TestCase):
+    """SIGKILL at random moments: start, steps, the middle of writing a backup."""
+
+    @parameterized.parameters(20)
+    @pytest.mark.long
+    def test_a_run_that_was_killed_ends_like_one_that_was_not(self, kills):
+        with tempfile.TemporaryDirectory() as folder:
+            done = subprocess.run(
+                [sys.executable, "-m", "tests.training.killed_runs"]
+                + [folder, f"--kills={kills}"],
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+            )
+            self.assertEqual(done.returncode, 0, done.stderr)
+            met = json.loads(done.stdout.splitlines()[-1])
+            found = [
+                dict(np.load(os.path.join(folder, f"{name}.npz")))
+                for name in ("peaceful", "killed")
+            ]
+        self.assertLen(met, kills)
+        self.assertGreater(sum(life["steps"] for life in met), kills)
+        peaceful, again = found
+        self.assertLess(peaceful["widths"].sum(), 8 + 16)
+        self.assertEqual(peaceful.keys(), again.keys())
+        for name, expected in peaceful.items():
+            np.testing.assert_array_equal(again[name], expected, name)
