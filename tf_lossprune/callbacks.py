@@ -73,10 +73,12 @@ class SafeBackupAndRestore(keras.callbacks.Callback):
 
     A run that starts again goes on after the last epoch that was saved, and ends as
     if nothing had happened, provided that the order of the data depends on nothing
-    but the epoch. Keras' own callback overwrites the only copy of the weights, and
-    writes the number of the epoch after them: a run that is killed in between cannot
-    go on, or repeats an epoch. Here the files of an epoch take the place of the
-    former ones in one step, and weights with NaN or Inf never do.
+    but the epoch: `fit(shuffle=False)`, as Keras' own shuffling starts anew.
+
+    Keras' own callback overwrites the only copy of the weights, and writes the number
+    of the epoch after them: a run that is killed in between cannot go on, or repeats
+    an epoch. Here the files of an epoch take the place of the former ones in one
+    step, and weights with NaN or Inf never do.
 
     Args:
         backup_dir: path of a local folder for this run alone, made where it is

@@ -140,7 +140,7 @@ class Snapshots(StepCallback):
         self.found = {}
 
     def on_train_begin(self, logs=None):
-        self._step = int(self.model.gates.step)
+        self._step = self.model.gates.read("step")
 
     def on_steps(self, done):
         self._step += done

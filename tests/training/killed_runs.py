@@ -96,7 +96,7 @@ def train(folder, name, epochs, pipe):
     pruned, data = build(), Digits()
     safe = tf_lossprune.SafeBackupAndRestore(os.path.join(folder, name))
     callbacks = [safe, Progress(data, pipe)]
-    pruned.fit(data, epochs=epochs, verbose=0, callbacks=callbacks)
+    pruned.fit(data, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks)
     variables = [*pruned.variables, *pruned.optimizer.variables]
     variables += pruned.ratio_optimizer.variables
     arrays = {
@@ -164,7 +164,7 @@ def main():
     options = parser.parse_args()
     dice = random.Random(options.seed)
     # More than the lives that are killed can get through.
-    epochs = 4 * options.kills
+    epochs = 3 * options.kills
     finish(*start(options.folder, "peaceful", epochs))
     met = []
     backup = os.path.join(options.folder, "killed")

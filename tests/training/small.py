@@ -14,11 +14,12 @@ EPOCHS = 4
 STEPS = 4
 
 
-def network(dropout=0.0, width=16, **options):
-    """Dense layers with a normalisation; `options` go to every layer."""
+def network(dropout=0.0, width=16, norm=True, **options):
+    """Dense layers, with a normalisation or not; `options` go to every layer."""
     inputs = keras.Input((8,), name="features")
     x = layers.Dense(width, use_bias=False, name="first", **options)(inputs)
-    x = layers.BatchNormalization(name="norm", **options)(x)
+    if norm:
+        x = layers.BatchNormalization(name="norm", **options)(x)
     x = layers.ReLU(name="relu", **options)(x)
     x = layers.Dropout(dropout, name="dropout", **options)(x)
     x = layers.Dense(width, activation="relu", name="second", **options)(x)

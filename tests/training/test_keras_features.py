@@ -289,9 +289,7 @@ class KerasFeaturesTest(parameterized.TestCase):
             model = small.network()
             if pruned:
                 model = small.prune(model)
-            small.compile_model(
-                model, **{"optimizer": SGD(RATE), **feature.compile()}
-            )
+            small.compile_model(model, **{"optimizer": SGD(RATE), **feature.compile()})
             options = feature.fit()
             watch = Watch()
             options["callbacks"] = [*options.pop("callbacks", []), watch]
@@ -403,9 +401,7 @@ class KerasFeaturesTest(parameterized.TestCase):
                 x[part][: small.BATCH], y[part][: small.BATCH], return_dict=True
             )
         self.assertEqual(float(logs["phase"]), 2.0)
-        np.testing.assert_array_equal(
-            array(pruned.gates.log_ratio), watch.ratios[-1]
-        )
+        np.testing.assert_array_equal(array(pruned.gates.log_ratio), watch.ratios[-1])
         self.assertEqual(pruned.kept_channels(), expected.kept_channels())
 
 

@@ -57,6 +57,8 @@ class ChannelGates(keras.layers.Layer):
                 trainable=False,
                 name=name,
                 dtype=dtype,
+                # Inside a mixed-precision model, too, ratios need all their digits.
+                autocast=False,
                 # Replicas compute the same updates from reduced gradients.
                 aggregation="only_first_replica",
             )
@@ -99,6 +101,10 @@ class ChannelGates(keras.layers.Layer):
             variable.assign(found[variable.name])
 
     # What holds at this step.
+
+    def read(self, name):
+        """The value of a counter as an int, also where several devices hold it."""
+        return int(ops.convert_to_numpy(getattr(self, name).value))
 
     def searching(self):
         """Bool tensor: whether ratios are learned at this step."""

@@ -13,12 +13,12 @@ from tf_lossprune.allocation import (
 from tf_lossprune.budget import Budget
 from tf_lossprune.cost import cost_models, plain
 from tf_lossprune.errors import InfeasibleBudgetError
-from tf_lossprune.gates import GatedLayer
-from tf_lossprune.graph import analyze, removable_blocks, replay
+from tf_lossprune.graph import analyze, removable_blocks
 from tf_lossprune.methods import find_method
 from tf_lossprune.surgery import cut
 from tf_lossprune.training.finite import check_weights
 from tf_lossprune.training.gates import ChannelGates
+from tf_lossprune.training.network import arranged, gated_network
 from tf_lossprune.training.phases import PhaseCallback, with_phases
 from tf_lossprune.training.saving import SavedState
 
@@ -44,14 +44,6 @@ def training_step_class():
     return UnsupportedStep
 
 
-def _free_name(name, taken):
-    """The name, with underscores behind it while it is taken; takes it."""
-    while name in taken:
-        name += "_"
-    taken.add(name)
-    return name
-
-
 @keras.saving.register_keras_serializable(package="tf_lossprune")
 class PrunedModel(SavedState, training_step_class(), keras.Model):
     """A model with gated channels; made by `prune_model`.
@@ -64,6 +56,7 @@ class PrunedModel(SavedState, training_step_class(), keras.Model):
 
     def __init__(self, template, budget, options, **kwargs):
         kwargs.setdefault("name", f"pruned_{template.name}")
+        kwargs["autocast"] = False  # the network's layers cast for themselves
         super().__init__(**kwargs)
         self.budget = Budget(budget)
         self.options = options
@@ -108,55 +101,16 @@ class PrunedModel(SavedState, training_step_class(), keras.Model):
         )
         self.ratio_optimizer = options.make_ratio_optimizer()
         self.ratio_optimizer.build([self.gates.log_ratio])
-        self.network = self._gate(template)
+        self.network = gated_network(template.name, self.channels)
         self.built = True
-
-    def _gate(self, template):
-        """The functional network with the gates as a second input."""
-        taken = {t.name for t in tree.flatten(self.channels.graph.inputs)}
-        taken |= {layer.name for layer in self.channels.graph.layers}
-        gates = keras.Input(
-            batch_shape=(self.channels.num_units + 1,),
-            name=_free_name("channel_gates_input", taken),
-        )
-        inputs = tree.map_structure(
-            lambda t: keras.Input(batch_shape=t.shape, dtype=t.dtype, name=t.name),
-            self.channels.graph.inputs,
-        )
-        wrappers = {}
-
-        def call_fn(call, args, kwargs):
-            layer = call.operation
-            found = self.channels.gated(layer) if call.is_layer else {}
-            if not found:
-                return layer(*args, **kwargs)
-            if id(layer) not in wrappers:
-                name = _free_name(f"gated_{layer.name}", taken)
-                wrappers[id(layer)] = GatedLayer(layer, found, name=name)
-            return wrappers[id(layer)](args[0], gates, *args[1:], **kwargs)
-
-        outputs = replay(self.channels.graph, inputs, call_fn)
-        return keras.Model([inputs, gates], outputs, name=template.name)
 
     # The forward pass.
 
     def run_network(self, inputs, gates, training=None):
         """Runs the network with given gates `[num_units + 1]`."""
-        given = [self._arranged(inputs), gates]
+        given = [arranged(inputs, self.channels.graph.inputs), gates]
         given = tree.map_structure(ops.convert_to_tensor, given)
         return self.network(given, training=training)
-
-    def _arranged(self, inputs):
-        """Inputs that were given by name in the structure of the network's inputs."""
-        wanted = self.channels.graph.inputs
-        if not isinstance(inputs, dict) or isinstance(wanted, dict):
-            return inputs
-        names = [t.name for t in tree.flatten(wanted)]
-        if not set(names) <= inputs.keys():
-            raise ValueError(
-                f"Expected inputs with the names {names}. Received: {[*inputs]}"
-            )
-        return tree.pack_sequence_as(wanted, [inputs[name] for name in names])
 
     def call(self, inputs, training=None):
         if training and self.widths_are_open():
@@ -187,7 +141,7 @@ class PrunedModel(SavedState, training_step_class(), keras.Model):
     @property
     def phase(self):
         """`"warmup"`, `"search"` or `"fixed"`."""
-        if int(self.gates.fixed):
+        if self.gates.read("fixed"):
             return "fixed"
         return "search" if bool(self.gates.searching()) else "warmup"
 
@@ -209,7 +163,7 @@ class PrunedModel(SavedState, training_step_class(), keras.Model):
     @property
     def search_end(self):
         """The step at which the widths get fixed; 0 before `begin`."""
-        return int(self.gates.warmup_steps) + int(self.gates.search_steps)
+        return self.gates.read("warmup_steps") + self.gates.read("search_steps")
 
     def decide(self, ratios=None):
         """Fixes whole widths which keep the budget, and which channels stay.
@@ -331,9 +285,9 @@ class PrunedModel(SavedState, training_step_class(), keras.Model):
 
     def keep_ratios(self):
         """Dict, group name -> keep ratio (of the delivered widths once fixed)."""
-        if int(self.gates.fixed):
+        if self.gates.read("fixed"):
             return {n: kept / size for n, (kept, size) in self.kept_channels().items()}
-        started = int(self.gates.search_steps) > 0 and bool(self.gates.searching())
+        started = self.gates.read("search_steps") > 0 and bool(self.gates.searching())
         values = np.ones(len(self.groups))
         if started:
             values = ops.convert_to_numpy(self.gates.ratios())

@@ -66,7 +66,7 @@ class PhaseCallback(StepCallback):
         total = steps * self.params.get("epochs", 1) if steps else None
         if total or self.model.options.schedule.total_steps:
             self._begin(total)
-        elif int(self.model.gates.search_steps):
+        elif self.model.gates.read("search_steps"):
             self._count_down()  # resumed: the first epoch has told how long it is
         else:
             self._ends_unknown = True
@@ -79,7 +79,7 @@ class PhaseCallback(StepCallback):
         self._count_down()
 
     def _count_down(self):
-        self._steps_left = self.model.search_end - int(self.model.gates.step)
+        self._steps_left = self.model.search_end - self.model.gates.read("step")
         if self._steps_left <= 0:
             self._finish()
 
@@ -97,13 +97,13 @@ class PhaseCallback(StepCallback):
         # Data of unknown length: the first epoch tells how long one is.
         if self._ends_unknown:
             self._ends_unknown = False
-            self._begin(int(self.model.gates.step) * self.params.get("epochs", 1))
+            self._begin(self.model.gates.read("step") * self.params.get("epochs", 1))
 
     def on_train_end(self, logs=None):
         if self._given_up:
             return
         spans_more = self.model.options.schedule.total_steps is not None
-        if not self._fixed() and not spans_more and int(self.model.gates.step) > 0:
+        if not self._fixed() and not spans_more and self.model.gates.read("step") > 0:
             self._finish()
         elif self._fixed():
             self._reestimate()

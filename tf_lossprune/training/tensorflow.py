@@ -18,13 +18,15 @@ class TensorFlowStep:
     def widths_are_open(self):
         """Whether the widths are not fixed yet, also while a function is traced."""
         with tf.init_scope():
-            return int(self.gates.fixed) == 0
+            return self.gates.read("fixed") == 0
 
     def train_step(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         # Where data have no known length, Keras tries one step more, and counters and
-        # random states must not move before it turns out that nothing is left.
-        with tf.control_dependencies(tf.nest.flatten(x, expand_composites=True)):
+        # random states must not move before it turns out that nothing is left. (The
+        # step that makes the optimizer's variables cannot wait: XLA lifts them out.)
+        waited = tf.nest.flatten(x, expand_composites=True)
+        with tf.control_dependencies(waited if self.optimizer.built else []):
             return self._step(x, y, sample_weight)
 
     def _step(self, x, y, sample_weight):

@@ -11,7 +11,7 @@ class UnsupportedStep:
 
     def widths_are_open(self):
         """Whether the widths are not fixed yet."""
-        return int(self.gates.fixed) == 0
+        return self.gates.read("fixed") == 0
 
     def train_step(self, *args, **kwargs):
         raise NotImplementedError(
