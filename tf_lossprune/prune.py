@@ -1,5 +1,7 @@
 """The facade: wrap a model, take the compact one out again."""
 
+import inspect
+
 import keras
 import numpy as np
 from keras import tree
@@ -115,6 +117,25 @@ def prune_model(
     if find_method(method).one_shot:
         pruned.decide()
     return pruned
+
+
+def check_options(options):
+    """Raises `TypeError` for names that `prune_model` does not take.
+
+    Args:
+        options: dict of keyword arguments.
+    """
+    known = [
+        name
+        for name, parameter in inspect.signature(prune_model).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    ]
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise TypeError(
+            f"Expected further options among those of `prune_model`: {known}. "
+            f"Received: {unknown}"
+        )
 
 
 def _check_training(model):

@@ -52,7 +52,7 @@ def main(folder):
     pruned.save_weights(path)
     with strategy.scope():
         again = make()
-    again.optimizer.build(again.trainable_variables)
+        again.optimizer.build(again.trainable_variables)
     again.load_weights(path)
     pairs = zip(small.state(pruned), small.state(again), strict=True)
     found["restored"] = all(np.array_equal(a, b) for a, b in pairs)

@@ -44,6 +44,30 @@ def steps_per_epoch(data, batch_size=None):
     return steps
 
 
+def check_data(x):
+    """Raises `ValueError` if there is nothing to train on.
+
+    Args:
+        x: what `fit` got.
+    """
+    if x is None:
+        raise ValueError("Expected training data as `x`. Received: x=None")
+    if isinstance(first_of(x), tuple):
+        leaves = [leaf for leaf in tree.flatten(x) if hasattr(leaf, "__len__")]
+        empty = not tree.flatten(x) or any(not len(leaf) for leaf in leaves)
+    elif isinstance(x, keras.utils.PyDataset):
+        empty = x.num_batches == 0
+    else:
+        try:
+            empty = len(x) == 0
+        except TypeError:  # of unknown length
+            empty = False
+    if empty:
+        raise ValueError(
+            "Expected training data with batches in it. Received: data of length 0"
+        )
+
+
 def batches(data, batch_size=None):
     """Iterates over the batches from the start, without using the data up.
 

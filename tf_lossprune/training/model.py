@@ -1,5 +1,7 @@
 """The gated model that users compile and fit."""
 
+import numbers
+
 import keras
 import numpy as np
 from keras import ops, tree
@@ -16,6 +18,7 @@ from tf_lossprune.errors import InfeasibleBudgetError
 from tf_lossprune.graph import analyze, removable_blocks
 from tf_lossprune.methods import find_method
 from tf_lossprune.surgery import cut
+from tf_lossprune.training.data import check_data
 from tf_lossprune.training.finite import check_weights
 from tf_lossprune.training.gates import ChannelGates
 from tf_lossprune.training.network import arranged, gated_network
@@ -68,7 +71,10 @@ class PrunedModel(SavedState, training_step_class(), keras.Model):
             reasons = "; ".join(f"{n}: {r}" for n, r in self.channels.frozen)
             raise ValueError(
                 "Expected a model with prunable channels, but every channel is "
-                f"frozen. Received: {template.name!r} ({reasons})"
+                "frozen. The outputs always stay, so that there has to be a hidden "
+                "layer (a convolution, a dense layer ...); if layers are excluded, "
+                "exclude fewer; layers of your own need a rule (`register_rule`). "
+                f"Received: {template.name!r} ({reasons})"
             )
         self.budget = self.budget.bind(self.channels)
         self.costs = cost_models(
@@ -155,6 +161,11 @@ class PrunedModel(SavedState, training_step_class(), keras.Model):
             total_steps: int, steps of warm-up, search and fine-tuning together.
         """
         total_steps = self.options.schedule.total_steps or total_steps
+        if not isinstance(total_steps, numbers.Integral) or total_steps < 1:
+            raise ValueError(
+                "Expected total_steps as a whole number of at least 1. "
+                f"Received: {total_steps!r}"
+            )
         warmup, search = self.options.schedule.steps(int(total_steps))
         self.gates.warmup_steps.assign(warmup)
         self.gates.search_steps.assign(search)
@@ -172,9 +183,11 @@ class PrunedModel(SavedState, training_step_class(), keras.Model):
             ratios: float `[groups]` or None; None: what the method has found.
 
         Raises:
-            ValueError: if the weights hold NaN or Inf.
+            ValueError: if the weights hold NaN or Inf, or if these are no ratios.
         """
         check_weights(self)
+        if ratios is not None:
+            ratios = self._checked_ratios(ratios)
         importance = ops.convert_to_numpy(self.gates.current_importance())
         self.gates.importance.assign(importance)
         if ratios is None:
@@ -182,6 +195,17 @@ class PrunedModel(SavedState, training_step_class(), keras.Model):
         keep = self._choose(importance, ratios, self.budget)
         self.gates.kept.assign(keep.astype("float32"))
         self.gates.fixed.assign(1)
+
+    def _checked_ratios(self, ratios):
+        found = np.asarray(ratios, "float64")
+        wanted = (len(self.groups),)
+        # No comparison holds for NaN.
+        if found.shape != wanted or not (found >= 0).all() or np.isinf(found).any():
+            raise ValueError(
+                f"Expected ratios for the {len(self.groups)} groups, each a finite "
+                f"number of at least 0. Received: {ratios!r}"
+            )
+        return found
 
     def passes(self, budget, step):
         """Whether a search at this step has come down to a budget.
@@ -222,7 +246,13 @@ class PrunedModel(SavedState, training_step_class(), keras.Model):
         return self._choose(importance, ratios, budget)
 
     def _with_resources(self, budget):
-        return Budget(Budget(budget).limits, self.budget.resources)
+        budget = Budget(Budget(budget).limits, self.budget.resources)
+        if budget.limits.keys() != self.budget.limits.keys():
+            raise ValueError(
+                "Expected a budget on the same resources as the model's: "
+                f"{[*self.budget.limits]}. Received: {budget.limits}"
+            )
+        return budget
 
     def _choose(self, importance, ratios, budget):
         """Chooses units; cuts more as long as the network, measured, costs too much.
@@ -339,6 +369,12 @@ class PrunedModel(SavedState, training_step_class(), keras.Model):
         Warm-up, search and fixed widths follow by themselves; the logs show the
         resources and the phase (0, 1, 2). Arguments and result as in Keras.
         """
+        if not self.compiled:
+            raise ValueError(
+                "Expected a compiled model: call `compile(optimizer, loss, ...)` "
+                f"before `fit`. Received: {self.name!r}, not compiled"
+            )
+        check_data(x)
         phases = PhaseCallback(data=x, batch_size=batch_size)
         callbacks = with_phases(callbacks, phases)
         return super().fit(

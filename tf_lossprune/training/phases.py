@@ -162,6 +162,12 @@ def with_phases(callbacks, phases):
         return [phases]
     if isinstance(callbacks, keras.callbacks.Callback):
         callbacks = [callbacks]
+    for callback in callbacks:
+        if not isinstance(callback, keras.callbacks.Callback):
+            raise TypeError(
+                "Expected callbacks as a list of keras.callbacks.Callback objects. "
+                f"Received: {callback!r} (of type {type(callback).__name__})"
+            )
     _warn_of_early_epochs(callbacks)
     own = [c for c in callbacks if isinstance(c, PhaseCallback)]
     return list(callbacks) if own else [phases, *callbacks]

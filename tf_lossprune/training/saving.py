@@ -80,6 +80,7 @@ class SavedState:
 
     def _all_variables(self):
         found = [*self.variables, *self.ratio_optimizer.variables]
-        if self.optimizer is not None:
-            found += self.optimizer.variables
+        optimizer = getattr(self, "optimizer", None)
+        if optimizer is not None:
+            found += optimizer.variables
         return found
