@@ -110,7 +110,6 @@ class FrontierTest(parameterized.TestCase):
 
     @parameterized.parameters(
         ([], {}, "list of budgets"),
-        (0.5, {}, "list of budgets"),
         ([0.5, {"params": 0.5}], {}, "same resources"),
         (
             [{"macs": 0.5, "params": 0.3}, {"macs": 0.4, "params": 0.5}],

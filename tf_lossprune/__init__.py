@@ -7,6 +7,7 @@ from tf_lossprune.callbacks import (
     BudgetEarlyStopping,
     BudgetModelCheckpoint,
     PruningTensorBoard,
+    SafeBackupAndRestore,
 )
 from tf_lossprune.compress import CompressionResult, compress
 from tf_lossprune.cost import (
@@ -65,6 +66,7 @@ __all__ = [
     "PrunedModel",
     "PruningTensorBoard",
     "Resource",
+    "SafeBackupAndRestore",
     "Schedule",
     "SigmoidLog",
     "SizeBytes",

@@ -1,8 +1,16 @@
 """Keras' callbacks for models whose widths change while they train."""
 
+import json
+import os
+
 import keras
 import numpy as np
 from keras import ops
+
+from tf_lossprune.training.finite import broken_weight
+
+_STATE = "state.json"
+_WEIGHTS = ".weights.h5"
 
 
 class _OnceFixed:
@@ -58,6 +66,109 @@ class BudgetEarlyStopping(_OnceFixed, keras.callbacks.EarlyStopping):
     Args:
         *args, **kwargs: as in `keras.callbacks.EarlyStopping`.
     """
+
+
+class SafeBackupAndRestore(keras.callbacks.Callback):
+    """`keras.callbacks.BackupAndRestore` for runs that may be killed at any moment.
+
+    A run that starts again goes on after the last epoch that was saved, and ends as
+    if nothing had happened, provided that the order of the data depends on nothing
+    but the epoch: `fit(shuffle=False)`, as Keras' own shuffling starts anew.
+
+    Keras' own callback overwrites the only copy of the weights, and writes the number
+    of the epoch after them: a run that is killed in between cannot go on, or repeats
+    an epoch. Here the files of an epoch take the place of the former ones in one
+    step, and weights with NaN or Inf never do.
+
+    Args:
+        backup_dir: path of a local folder for this run alone, made where it is
+            missing.
+        delete_checkpoint: bool, whether the backup goes when `fit` is over. One that
+            ended with NaN or Inf in the weights leaves it.
+
+    Raises:
+        TypeError: if `backup_dir` is no path.
+        ValueError: if it is empty.
+
+    Example:
+
+    ```python
+    safe = tf_lossprune.SafeBackupAndRestore("out/backup")
+    pruned.fit(train, epochs=100, callbacks=[safe])  # again after a crash
+    ```
+    """
+
+    def __init__(self, backup_dir, delete_checkpoint=True):
+        super().__init__()
+        try:
+            self.backup_dir = os.fspath(backup_dir)
+        except TypeError:
+            raise TypeError(
+                f"Expected backup_dir as the path of a folder. Received: {backup_dir!r}"
+            ) from None
+        if not self.backup_dir:
+            raise ValueError(
+                f"Expected backup_dir as the path of a folder. Received: {backup_dir!r}"
+            )
+        self.delete_checkpoint = delete_checkpoint
+
+    def on_train_begin(self, logs=None):
+        path = self._path(_STATE)
+        if not os.path.exists(path):
+            return
+        try:
+            with open(path, encoding="utf-8") as file:
+                state = json.load(file)
+            weights, epoch = self._path(state["weights"]), int(state["epoch"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                "Expected a folder that SafeBackupAndRestore has written; take another "
+                f"one, or delete it to start anew. Received: {path} ({error})"
+            ) from error
+        optimizer = self.model.optimizer
+        if optimizer is not None and not optimizer.built:
+            optimizer.build(self.model.trainable_variables)
+        self.model.load_weights(weights)
+        self.model._initial_epoch = epoch  # what Keras' own callback does
+
+    def on_epoch_end(self, epoch, logs=None):
+        if hasattr(self.model, "sync_state"):
+            self.model.sync_state()
+        if broken_weight(self.model):
+            return
+        os.makedirs(self.backup_dir, exist_ok=True)
+        weights, part = f"epoch_{epoch + 1}{_WEIGHTS}", self._path(f"part{_WEIGHTS}")
+        self.model.save_weights(part, overwrite=True)
+        _move(part, self._path(weights))
+        part = self._path(f"{_STATE}.part")
+        with open(part, "w", encoding="utf-8") as file:
+            json.dump({"epoch": epoch + 1, "weights": weights}, file)
+        _move(part, self._path(_STATE))  # from now on, this epoch counts
+        self._remove(keep=weights)
+
+    def on_train_end(self, logs=None):
+        if not self.delete_checkpoint or broken_weight(self.model):
+            return
+        if os.path.exists(self._path(_STATE)):
+            os.remove(self._path(_STATE))  # first: without it, the rest is nothing
+            self._remove()
+            if not os.listdir(self.backup_dir):
+                os.rmdir(self.backup_dir)
+
+    def _path(self, name):
+        return os.path.join(self.backup_dir, name)
+
+    def _remove(self, keep=None):
+        for name in os.listdir(self.backup_dir):
+            if name.endswith((_WEIGHTS, ".part")) and name != keep:
+                os.remove(self._path(name))
+
+
+def _move(part, path):
+    """Gives a complete file its name, once it is on the disk."""
+    with open(part, "rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(part, path)
 
 
 class PruningTensorBoard(keras.callbacks.TensorBoard):

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tf_lossprune.prune import prune_model, strip_pruning
+from tf_lossprune.prune import check_options, prune_model, strip_pruning
 from tf_lossprune.run import Run
 
 
@@ -119,6 +119,7 @@ def compress(
         optimizer=keras.optimizers.SGD(0.01), loss=loss, metrics=["accuracy"])
     ```
     """
+    check_options(prune_options)
     run = Run(
         model,
         train,

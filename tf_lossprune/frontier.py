@@ -5,7 +5,7 @@ import numbers
 from tf_lossprune.budget import Budget
 from tf_lossprune.compress import CompressionResult
 from tf_lossprune.methods import find_method
-from tf_lossprune.prune import prune_model, strip_pruning
+from tf_lossprune.prune import check_options, prune_model, strip_pruning
 from tf_lossprune.run import Run
 from tf_lossprune.surgery import cut
 from tf_lossprune.training.phases import StepCallback
@@ -74,6 +74,7 @@ def compress_frontier(
             "Expected a method such as 'loss': others have no search to share, so "
             f"call `compress` for each budget. Received: method={method.name!r}"
         )
+    check_options(prune_options)
     budgets = _read(budgets)
     run = Run(
         model,
@@ -140,7 +141,7 @@ class Snapshots(StepCallback):
         self.found = {}
 
     def on_train_begin(self, logs=None):
-        self._step = int(self.model.gates.step)
+        self._step = self.model.gates.read("step")
 
     def on_steps(self, done):
         self._step += done
@@ -161,7 +162,8 @@ class Snapshots(StepCallback):
 
 def _read(budgets):
     if not isinstance(budgets, (list, tuple)) or not budgets:
-        raise ValueError(
+        kind = ValueError if isinstance(budgets, (list, tuple)) else TypeError
+        raise kind(
             "Expected a list of budgets such as [0.5, 0.25]. Received: "
             f"{budgets!r} (of type {type(budgets).__name__})"
         )

@@ -1,5 +1,7 @@
 """The facade: wrap a model, take the compact one out again."""
 
+import inspect
+
 import keras
 import numpy as np
 from keras import tree
@@ -10,6 +12,7 @@ from tf_lossprune.graph import trace
 from tf_lossprune.methods import find_method
 from tf_lossprune.surgery import check_equal, copy_graph, cut
 from tf_lossprune.training import PrunedModel
+from tf_lossprune.training.finite import check_weights
 from tf_lossprune.training.options import PruningOptions
 
 #: Largest relative difference between the gated and the compact model's output.
@@ -93,6 +96,8 @@ def prune_model(
             f"`strip_pruning` first. Received: PrunedModel {model.name!r}"
         )
     graph = trace(model)
+    if not find_method(method).one_shot:
+        _check_training(model)
     budget = Budget(budget)
     template, names = copy_graph(graph)
     options = PruningOptions(
@@ -115,6 +120,39 @@ def prune_model(
     return pruned
 
 
+def check_options(options):
+    """Raises `TypeError` for names that `prune_model` does not take.
+
+    Args:
+        options: dict of keyword arguments.
+    """
+    known = [
+        name
+        for name, parameter in inspect.signature(prune_model).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    ]
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise TypeError(
+            f"Expected further options among those of `prune_model`: {known}. "
+            f"Received: {unknown}"
+        )
+
+
+def _check_training(model):
+    """Raises `ValueError` if a class of the user's says how the model trains."""
+    for name in ("train_step", "compute_loss"):
+        owner = next(c for c in type(model).__mro__ if name in vars(c))
+        if owner.__module__.split(".")[0] != "keras":
+            raise ValueError(
+                f"The `{name}` of a model's own class would not be used: the widths "
+                "are learned in the pruned model's. Put what it does into a subclass "
+                "of `tf_lossprune.PrunedModel` and pass "
+                "`keras.Model(model.inputs, model.outputs)` here. "
+                f"Received: {owner.__module__}.{owner.__name__}.{name}"
+            )
+
+
 def strip_pruning(pruned, *, check=True):
     """Takes the compact model out of a pruned one.
 
@@ -133,6 +171,7 @@ def strip_pruning(pruned, *, check=True):
 
     Raises:
         TypeError: if `pruned` is not a `PrunedModel`.
+        ValueError: if the weights hold NaN or Inf.
         RuntimeError: if the compact model's output differs from the gated one's.
     """
     if not isinstance(pruned, PrunedModel):
@@ -140,6 +179,7 @@ def strip_pruning(pruned, *, check=True):
             "Expected a model made by `prune_model`. "
             f"Received: {pruned!r} (of type {type(pruned).__name__})"
         )
+    check_weights(pruned)
     if pruned.phase != "fixed":
         pruned.decide()
     compact = cut(pruned.channels, pruned.kept_units(), pruned.network.name)

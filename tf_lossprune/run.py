@@ -8,6 +8,7 @@ import keras
 
 from tf_lossprune.allocation import Schedule
 from tf_lossprune.backup import Backup
+from tf_lossprune.config import check_count, check_number
 from tf_lossprune.graph import trace
 from tf_lossprune.inspection import cost
 from tf_lossprune.methods import find_method
@@ -56,6 +57,10 @@ class Run:
     ):
         self._settings = _compile_settings(model, optimizer, loss, metrics, jit_compile)
         _check_numbers(epochs, search_epochs, distill, temperature)
+        check_count("statistics_batches", statistics_batches, 0)
+        if batch_size is not None:
+            check_count("batch_size", batch_size, 1)
+        _check_train(train)
         self._per_epoch = steps_per_epoch(train, batch_size)
         total = epochs * self._per_epoch
         self._method = find_method(method)
@@ -67,10 +72,6 @@ class Run:
         self._left = total - self.search_steps
         data = {"x": train, "batch_size": batch_size, "shuffle": False}
         if isinstance(train, (tuple, list)):
-            if len(train) < 2:
-                raise ValueError(
-                    f"Expected training data as (x, y). Received: {len(train)} entries"
-                )
             data.update(x=train[0], y=train[1], shuffle=True)
         self._fit = {**data, "validation_data": validation, "verbose": verbose}
         self._train, self._validation = train, validation
@@ -269,8 +270,15 @@ def _compile_settings(model, optimizer, loss, metrics, jit_compile):
         )
     optimizer = given.get("optimizer", "adam") if optimizer is None else optimizer
     metrics = given.get("metrics") if metrics is None else metrics
+    try:
+        optimizer = keras.optimizers.get(optimizer)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            "Expected optimizer as a Keras optimizer or the name of one, such as "
+            f"'adam'. Received: {optimizer!r}"
+        ) from error
     return {
-        "optimizer": keras.optimizers.get(optimizer),
+        "optimizer": optimizer,
         "loss": loss,
         "metrics": _fresh(metrics),
         "jit_compile": jit_compile,
@@ -287,11 +295,38 @@ def _fresh(metrics):
     )
 
 
+def _check_train(train):
+    """Raises `TypeError` or `ValueError` for what is no training data with labels."""
+    if isinstance(train, (tuple, list)):
+        if len(train) < 2:
+            raise ValueError(
+                f"Expected training data as (x, y). Received: {len(train)} entries"
+            )
+        leaves = keras.tree.flatten(tuple(train[:2]))
+        counts = {len(leaf) for leaf in leaves if hasattr(leaf, "shape")}
+        if len(counts) > 1:
+            raise ValueError(
+                "Expected training data (x, y) with the same number of samples in all "
+                f"arrays. Received: {sorted(counts)}"
+            )
+    elif train is None or hasattr(train, "shape") or not hasattr(train, "__iter__"):
+        if not isinstance(train, keras.utils.PyDataset):
+            raise TypeError(
+                "Expected training data as (x, y), a tf.data.Dataset or a PyDataset. "
+                f"Received: {type(train).__name__}"
+            )
+
+
 def _check_numbers(epochs, search_epochs, distill, temperature):
     if not isinstance(epochs, numbers.Integral) or epochs < 1:
         raise ValueError(
             f"Expected a whole number of epochs, at least 1. Received: {epochs!r}"
         )
+    if search_epochs is not None:
+        check_number("search_epochs", search_epochs)
+    if not isinstance(distill, bool):
+        check_number("distill, if it is no bool, as a weight in (0, 1] and", distill)
+    check_number("temperature", temperature)
     if search_epochs is not None and not 0 < search_epochs <= epochs:
         raise ValueError(
             f"Expected search_epochs above 0 and at most epochs={epochs}. "

@@ -116,7 +116,7 @@ class MethodsTest(parameterized.TestCase):
         (lambda: methods.Amc(episodes=-1),),
     )
     def test_bad_settings(self, make):
-        with self.assertRaisesRegex(ValueError, "Received: "):
+        with self.assertRaisesRegex((TypeError, ValueError), "Received: "):
             make()
 
     def test_bad_method(self):

@@ -102,7 +102,7 @@ class LearningTest(parameterized.TestCase):
             x = gates._log_rows(gates.importance.value)
             p, _ = solve_threshold(
                 pruned.options.family,
-                gates._layout,
+                gates.layout,
                 x,
                 np.array([ratio], "f"),
                 gates.steepness.value,

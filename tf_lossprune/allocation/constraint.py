@@ -8,7 +8,7 @@ budget adds to its gradient.
 import keras
 from keras import ops
 
-from tf_lossprune.config import Configurable
+from tf_lossprune.config import Configurable, check_number
 
 #: Bisection steps for the common scale of the ratios.
 SCALE_STEPS = 26
@@ -106,6 +106,7 @@ class AugmentedLagrangian(Constraint):
 
     def __init__(self, rho=50.0, rate=0.1, limit=0.2):
         for name, value in (("rho", rho), ("rate", rate), ("limit", limit)):
+            check_number(name, value)
             if not value > 0:
                 raise ValueError(f"Expected {name} above 0. Received: {value}")
         self.rho, self.rate, self.limit = rho, rate, limit

@@ -5,7 +5,7 @@ import numbers
 import keras
 from keras import ops
 
-from tf_lossprune.config import Configurable
+from tf_lossprune.config import Configurable, check_count, check_number
 
 
 @keras.saving.register_keras_serializable(package="tf_lossprune")
@@ -35,6 +35,7 @@ class Schedule(Configurable):
             and at the end of `fit` (not from generators, which cannot rewind).
 
     Raises:
+        TypeError: for anything but numbers.
         ValueError: for values outside these ranges.
     """
 
@@ -49,6 +50,16 @@ class Schedule(Configurable):
         total_steps=None,
         statistics_batches=32,
     ):
+        for name, value in (
+            ("warmup", warmup),
+            ("search", search),
+            ("descent", descent),
+            ("power", power),
+            ("start_variance", start_variance),
+            ("end_variance", end_variance),
+        ):
+            check_number(name, value)
+        check_count("statistics_batches", statistics_batches, 0)
         _check("warmup", warmup, 0 <= warmup < 1, "in [0, 1)")
         _check("search", search, 0 < search <= 1, "in (0, 1]")
         _check("warmup + search", warmup + search, warmup + search <= 1, "at most 1")

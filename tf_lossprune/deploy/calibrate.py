@@ -8,6 +8,7 @@ import tempfile
 
 import keras
 
+from tf_lossprune.config import check_count
 from tf_lossprune.cost.latency import COLUMNS, NETWORK, OVERHEAD, LatencyTable
 from tf_lossprune.cost.probes import call_probes, executed_calls
 from tf_lossprune.deploy.benchmark import times_in_turns
@@ -46,6 +47,8 @@ def calibrate_latency(model, *, precision="fp32", threads=1, rounds=5):
     table.save("laptop.json")
     ```
     """
+    check_count("threads", threads, 1)
+    check_count("rounds", rounds, 1)
     with tempfile.TemporaryDirectory() as folder:
         path = export_probes(model, folder, precision=precision)
         rows = _read(path)

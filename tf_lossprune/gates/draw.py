@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from tf_lossprune.config import Configurable
+from tf_lossprune.config import Configurable, check_number
 
 
 class Draw(Configurable):
@@ -60,6 +60,7 @@ class ConcreteDraw(Draw):
     """
 
     def __init__(self, temperature=0.3):
+        check_number("temperature", temperature)
         if not temperature > 0:
             raise ValueError(f"Expected a temperature above 0. Received: {temperature}")
         self.temperature = temperature

@@ -101,7 +101,9 @@ def check_model(model):
         )
     if not isinstance(model, keras.Model):
         raise TypeError(
-            f"Expected a keras.Model. Received: {model!r} (of type {type(model)})"
+            "Expected a built keras.Model (a file is read with "
+            "`keras.models.load_model`). "
+            f"Received: {model!r} (of type {type(model)})"
         )
     if isinstance(model, keras.Sequential) and not model.built:
         raise ValueError(

@@ -3,8 +3,9 @@
 import keras
 from keras import ops
 
+from tf_lossprune.config import check_count, check_positive
 from tf_lossprune.gates.importance import normalize, weight_slices
-from tf_lossprune.methods.base import check_positive, register_method
+from tf_lossprune.methods.base import register_method
 from tf_lossprune.methods.search import Search
 from tf_lossprune.methods.threshold import ThresholdMethod, threshold_gates
 
@@ -92,7 +93,7 @@ class Admm(ThresholdMethod):
 
     def __init__(self, rho=0.01, interval=32):
         self.rho = check_positive("rho", rho)
-        self.interval = check_positive("interval", interval, whole=True)
+        self.interval = check_count("interval", interval, 1)
 
     def get_config(self):
         return {"rho": self.rho, "interval": self.interval}

@@ -5,7 +5,8 @@ import functools
 import keras
 import numpy as np
 
-from tf_lossprune.methods.base import Method, check_positive, register_method
+from tf_lossprune.config import check_count
+from tf_lossprune.methods.base import Method, register_method
 from tf_lossprune.methods.ddpg import Ddpg
 
 #: Spread of the exploration, and its factor after each episode past the warm-up.
@@ -33,8 +34,8 @@ class Amc(Method):
     plans = True
 
     def __init__(self, episodes=120, warmup=30, seed=0):
-        self.episodes = check_positive("episodes", episodes, whole=True)
-        self.warmup = check_positive("warmup", warmup, whole=True)
+        self.episodes = check_count("episodes", episodes, 1)
+        self.warmup = check_count("warmup", warmup, 1)
         self.seed = seed
 
     def plan(self, model, evaluate):

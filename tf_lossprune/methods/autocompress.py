@@ -5,7 +5,8 @@ import numpy as np
 from keras import ops
 
 from tf_lossprune.allocation import Projection
-from tf_lossprune.methods.base import Method, check_positive, register_method
+from tf_lossprune.config import check_count, check_positive, check_share
+from tf_lossprune.methods.base import Method, register_method
 
 
 @keras.saving.register_keras_serializable(package="tf_lossprune")
@@ -28,11 +29,9 @@ class AutoCompress(Method):
     plans = True
 
     def __init__(self, trials=100, temperature=0.05, cooling=0.96, scale=0.5, seed=0):
-        self.trials = check_positive("trials", trials, whole=True)
+        self.trials = check_count("trials", trials, 1)
         self.temperature = check_positive("temperature", temperature)
-        self.cooling = check_positive("cooling", cooling)
-        if cooling >= 1:
-            raise ValueError(f"Expected cooling below 1. Received: {cooling!r}")
+        self.cooling = check_share("cooling", cooling)
         self.scale = check_positive("scale", scale)
         self.seed = seed
 

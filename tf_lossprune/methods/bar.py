@@ -5,7 +5,8 @@ import math
 import keras
 from keras import ops
 
-from tf_lossprune.methods.base import check_positive, register_method
+from tf_lossprune.config import check_positive, check_share
+from tf_lossprune.methods.base import register_method
 from tf_lossprune.methods.search import Search
 from tf_lossprune.methods.threshold import ThresholdMethod
 
@@ -98,9 +99,7 @@ class Bar(ThresholdMethod):
 
     def __init__(self, strength=1.0, margin=0.1):
         self.strength = check_positive("strength", strength)
-        self.margin = check_positive("margin", margin)
-        if margin >= 1:
-            raise ValueError(f"Expected margin below 1. Received: {margin!r}")
+        self.margin = check_share("margin", margin)
 
     def get_config(self):
         return {"strength": self.strength, "margin": self.margin}

@@ -1,7 +1,5 @@
 """The interface of a method."""
 
-import numbers
-
 from keras import ops
 
 from tf_lossprune.config import Configurable
@@ -88,21 +86,3 @@ def find_method(method):
             f"Expected a method among {sorted(METHODS)}. Received: {method!r}"
         )
     return METHODS[method]()
-
-
-def check_positive(name, value, whole=False):
-    """Returns a setting that has to be a number above 0.
-
-    Args:
-        name: string, the setting.
-        value: what was given.
-        whole: bool, whether only whole numbers will do.
-
-    Raises:
-        ValueError: if it is not.
-    """
-    kind = numbers.Integral if whole else numbers.Real
-    if not isinstance(value, kind) or not 0 < value < float("inf"):
-        wanted = "a whole number" if whole else "a number"
-        raise ValueError(f"Expected {name} as {wanted} above 0. Received: {value!r}")
-    return value

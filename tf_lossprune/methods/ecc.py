@@ -4,8 +4,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from tf_lossprune.config import check_positive
 from tf_lossprune.gates.importance import weight_slices
-from tf_lossprune.methods.base import Method, check_positive, register_method
+from tf_lossprune.methods.base import Method, register_method
 from tf_lossprune.methods.search import Search
 
 

@@ -104,6 +104,9 @@ class LossSearch(Search):
 
     def _refreshed(self, soft):
         importance = self.current_importance()
+        # Weights that broke have no order; the last one stays.
+        sound = ops.all(ops.isfinite(importance))
+        importance = ops.where(sound, importance, self.importance.value)
         steepness = solve_steepness(
             self._options.family,
             self.layout,

@@ -3,7 +3,8 @@
 import keras
 import numpy as np
 
-from tf_lossprune.methods.base import Method, check_positive, register_method
+from tf_lossprune.config import check_count
+from tf_lossprune.methods.base import Method, register_method
 
 
 @keras.saving.register_keras_serializable(package="tf_lossprune")
@@ -25,8 +26,8 @@ class NetAdapt(Method):
     plans = True
 
     def __init__(self, iterations=12, short_steps=20):
-        self.iterations = check_positive("iterations", iterations, whole=True)
-        self.short_steps = check_positive("short_steps", short_steps, whole=True)
+        self.iterations = check_count("iterations", iterations, 1)
+        self.short_steps = check_count("short_steps", short_steps, 1)
 
     def plan_steps(self):
         return self.iterations * self.short_steps

@@ -15,6 +15,9 @@ StepDraw = collections.namedtuple(
     "StepDraw", ["gates", "weight", "ratios", "limits", "searching"]
 )
 
+#: A gradient beyond this says nothing, and its square would overflow in an optimizer.
+LARGEST_GRADIENT = 1e15
+
 
 class Search(keras.layers.Layer):
     """All that training changes besides weights, as variables.
@@ -66,6 +69,8 @@ class Search(keras.layers.Layer):
             trainable=False,
             name=name,
             dtype=dtype,
+            # Inside a mixed-precision model, too, ratios need all their digits.
+            autocast=False,
             # Replicas compute the same updates from reduced gradients.
             aggregation="only_first_replica",
         )
@@ -73,15 +78,32 @@ class Search(keras.layers.Layer):
     # Saving: by name, and with the random state, so that a resumed search draws
     # what the uninterrupted one would have drawn.
 
+    def _saved(self):
+        return [*self.weights, self.seed_generator.state]
+
     def save_own_variables(self, store):
-        for variable in [*self.weights, self.seed_generator.state]:
+        for variable in self._saved():
             store[variable.name] = variable.numpy()
 
     def load_own_variables(self, store):
-        for variable in [*self.weights, self.seed_generator.state]:
-            variable.assign(store[variable.name])
+        found = {name: store[name] for name in store.keys()}
+        for variable in self._saved():
+            value = found.get(variable.name)
+            if value is None or tuple(value.shape) != tuple(variable.shape):
+                shape = "nothing" if value is None else f"shape {tuple(value.shape)}"
+                raise ValueError(
+                    "Expected the weights of a PrunedModel with the same groups, "
+                    "budgets and method; build it as the saved one was. Received: "
+                    f"{shape} for {variable.name!r} of shape {tuple(variable.shape)}"
+                )
+        for variable in self._saved():
+            variable.assign(found[variable.name])
 
     # What holds at this step.
+
+    def read(self, name):
+        """The value of a counter as an int, also where several devices hold it."""
+        return int(ops.convert_to_numpy(getattr(self, name).value))
 
     def searching(self):
         """Bool tensor: whether widths are searched at this step."""
@@ -193,8 +215,10 @@ class Search(keras.layers.Layer):
                 the gates.
             optimizer: Keras optimizer for `learned`.
         """
-        # A step whose gradient overflowed says nothing about the channels.
-        sound = ops.all(ops.isfinite(gate_gradient))
+        # A step whose gradient overflowed says nothing about the channels. (No
+        # comparison holds for NaN.)
+        sound = ops.all(ops.abs(gate_gradient) < LARGEST_GRADIENT)
+        draw = draw._replace(searching=ops.logical_and(draw.searching, sound))
         self.learn(draw, ops.where(sound, gate_gradient, 0.0), optimizer)
         self.step.assign_add(1)
 
@@ -206,10 +230,19 @@ class Search(keras.layers.Layer):
             optimizer: Keras optimizer.
             gradients: list of tensors, one for each variable of `learned`.
         """
-        running = ops.cast(draw.searching, "float32")
         variables = self.learned()
         before = [variable.value + 0.0 for variable in variables]
-        optimizer.apply([gradient * running for gradient in gradients], variables)
+        bounded = [
+            ops.where(
+                ops.logical_and(
+                    draw.searching, ops.all(ops.abs(gradient) < LARGEST_GRADIENT)
+                ),
+                gradient,
+                0.0,
+            )
+            for gradient in gradients
+        ]
+        optimizer.apply(bounded, variables)
         for variable, old in zip(variables, before):
             new = ops.where(draw.searching, variable.value, old)
             variable.assign(ops.where(ops.all(ops.isfinite(new)), new, old))

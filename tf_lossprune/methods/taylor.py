@@ -3,7 +3,8 @@
 import keras
 from keras import ops
 
-from tf_lossprune.methods.base import check_positive, register_method
+from tf_lossprune.config import check_count, check_share
+from tf_lossprune.methods.base import register_method
 from tf_lossprune.methods.search import Search
 from tf_lossprune.methods.threshold import ThresholdMethod, threshold_gates
 
@@ -59,10 +60,8 @@ class Taylor(ThresholdMethod):
     search_class = TaylorSearch
 
     def __init__(self, interval=10, decay=0.9):
-        self.interval = check_positive("interval", interval, whole=True)
-        self.decay = check_positive("decay", decay)
-        if decay >= 1:
-            raise ValueError(f"Expected decay below 1. Received: {decay!r}")
+        self.interval = check_count("interval", interval, 1)
+        self.decay = check_share("decay", decay)
 
     def get_config(self):
         return {"interval": self.interval, "decay": self.decay}

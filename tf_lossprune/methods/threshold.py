@@ -4,7 +4,8 @@ import math
 
 from keras import ops
 
-from tf_lossprune.methods.base import Method, check_positive
+from tf_lossprune.config import check_positive
+from tf_lossprune.methods.base import Method
 
 
 def threshold_gates(search, scores, limits):

@@ -3,7 +3,8 @@
 import keras
 from keras import ops
 
-from tf_lossprune.methods.base import check_positive, register_method
+from tf_lossprune.config import check_positive
+from tf_lossprune.methods.base import register_method
 from tf_lossprune.methods.search import Search
 from tf_lossprune.methods.threshold import ThresholdMethod
 

@@ -18,6 +18,10 @@ class JaxStep:
         """Hands the step's state back to the variables, for the host to read."""
         self.jax_state_sync()
 
+    def widths_are_open(self):
+        """False: while a step is traced, the variables have no values to look at."""
+        return False
+
     def train_step(self, state, data):
         trainable, non_trainable, optimizer, metrics = state
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)

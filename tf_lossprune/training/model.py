@@ -1,5 +1,7 @@
 """The gated model that users compile and fit."""
 
+import numbers
+
 import keras
 import numpy as np
 from keras import ops, tree
@@ -13,11 +15,14 @@ from tf_lossprune.allocation import (
 from tf_lossprune.budget import Budget
 from tf_lossprune.cost import cost_models, plain
 from tf_lossprune.errors import InfeasibleBudgetError
-from tf_lossprune.gates import GatedLayer
-from tf_lossprune.graph import analyze, removable_blocks, replay
+from tf_lossprune.graph import analyze, removable_blocks
 from tf_lossprune.surgery import cut
+from tf_lossprune.training.data import check_data
 from tf_lossprune.training.evaluation import Evaluation
+from tf_lossprune.training.finite import check_weights
+from tf_lossprune.training.network import arranged, gated_network
 from tf_lossprune.training.phases import PhaseCallback, with_phases
+from tf_lossprune.training.saving import SavedState
 
 PHASES = ("warmup", "search", "fixed")
 
@@ -41,16 +46,8 @@ def training_step_class():
     return UnsupportedStep
 
 
-def _free_name(name, taken):
-    """The name, with underscores behind it while it is taken; takes it."""
-    while name in taken:
-        name += "_"
-    taken.add(name)
-    return name
-
-
 @keras.saving.register_keras_serializable(package="tf_lossprune")
-class PrunedModel(training_step_class(), keras.Model):
+class PrunedModel(SavedState, training_step_class(), keras.Model):
     """A model with gated channels; made by `prune_model`.
 
     Args:
@@ -61,6 +58,7 @@ class PrunedModel(training_step_class(), keras.Model):
 
     def __init__(self, template, budget, options, **kwargs):
         kwargs.setdefault("name", f"pruned_{template.name}")
+        kwargs["autocast"] = False  # the network's layers cast for themselves
         super().__init__(**kwargs)
         self.budget = Budget(budget)
         self.options = options
@@ -72,7 +70,10 @@ class PrunedModel(training_step_class(), keras.Model):
             reasons = "; ".join(f"{n}: {r}" for n, r in self.channels.frozen)
             raise ValueError(
                 "Expected a model with prunable channels, but every channel is "
-                f"frozen. Received: {template.name!r} ({reasons})"
+                "frozen. The outputs always stay, so that there has to be a hidden "
+                "layer (a convolution, a dense layer ...); if layers are excluded, "
+                "exclude fewer; layers of your own need a rule (`register_rule`). "
+                f"Received: {template.name!r} ({reasons})"
             )
         self.budget = self.budget.bind(self.channels)
         self.costs = cost_models(
@@ -106,47 +107,27 @@ class PrunedModel(training_step_class(), keras.Model):
         )
         self.ratio_optimizer = options.make_ratio_optimizer()
         self.ratio_optimizer.build(self.gates.learned())
-        self.network = self._gate(template)
+        self.network = gated_network(template.name, self.channels)
         self.built = True
-
-    def _gate(self, template):
-        """The functional network with the gates as a second input."""
-        taken = {t.name for t in tree.flatten(self.channels.graph.inputs)}
-        taken |= {layer.name for layer in self.channels.graph.layers}
-        gates = keras.Input(
-            batch_shape=(self.channels.num_units + 1,),
-            name=_free_name("channel_gates_input", taken),
-        )
-        inputs = tree.map_structure(
-            lambda t: keras.Input(batch_shape=t.shape, dtype=t.dtype, name=t.name),
-            self.channels.graph.inputs,
-        )
-        wrappers = {}
-
-        def call_fn(call, args, kwargs):
-            layer = call.operation
-            found = self.channels.gated(layer) if call.is_layer else {}
-            if not found:
-                return layer(*args, **kwargs)
-            if id(layer) not in wrappers:
-                name = _free_name(f"gated_{layer.name}", taken)
-                wrappers[id(layer)] = GatedLayer(layer, found, name=name)
-            return wrappers[id(layer)](args[0], gates, *args[1:], **kwargs)
-
-        outputs = replay(self.channels.graph, inputs, call_fn)
-        return keras.Model([inputs, gates], outputs, name=template.name)
 
     # The forward pass.
 
     def run_network(self, inputs, gates, training=None):
         """Runs the network with given gates `[num_units + 1]`."""
-        given = tree.map_structure(ops.convert_to_tensor, [inputs, gates])
+        given = [arranged(inputs, self.channels.graph.inputs), gates]
+        given = tree.map_structure(ops.convert_to_tensor, given)
         return self.network(given, training=training)
 
     def call(self, inputs, training=None):
-        gates = (
-            self.gates.begin_step().gates if training else self.gates.evaluation_gates()
-        )
+        if training and self.widths_are_open():
+            raise ValueError(
+                "A PrunedModel learns its widths in its own `fit`, or in a loop that "
+                "draws gates and hands their gradient back (docs/training.md). As a "
+                "part of another model's training it can serve when the widths are "
+                "fixed: call `decide()` before, or train it alone first. Received: a "
+                "call with training=True before the widths are fixed"
+            )
+        gates = self.gates.evaluation_gates()
         return self.run_network(inputs, gates, training=training)
 
     def build(self, input_shape=None):
@@ -166,7 +147,7 @@ class PrunedModel(training_step_class(), keras.Model):
     @property
     def phase(self):
         """`"warmup"`, `"search"` or `"fixed"`."""
-        if int(self.gates.fixed):
+        if self.gates.read("fixed"):
             return "fixed"
         return "search" if bool(self.gates.searching()) else "warmup"
 
@@ -180,6 +161,11 @@ class PrunedModel(training_step_class(), keras.Model):
             total_steps: int, steps of warm-up, search and fine-tuning together.
         """
         total_steps = self.options.schedule.total_steps or total_steps
+        if not isinstance(total_steps, numbers.Integral) or total_steps < 1:
+            raise ValueError(
+                "Expected total_steps as a whole number of at least 1. "
+                f"Received: {total_steps!r}"
+            )
         warmup, search = self.options.schedule.steps(int(total_steps))
         self.gates.warmup_steps.assign(warmup)
         self.gates.search_steps.assign(search)
@@ -188,14 +174,20 @@ class PrunedModel(training_step_class(), keras.Model):
     @property
     def search_end(self):
         """The step at which the widths get fixed; 0 before `begin`."""
-        return int(self.gates.warmup_steps) + int(self.gates.search_steps)
+        return self.gates.read("warmup_steps") + self.gates.read("search_steps")
 
     def decide(self, ratios=None):
         """Fixes whole widths which keep the budget, and which channels stay.
 
         Args:
             ratios: float `[groups]` or None; None: what the method has found.
+
+        Raises:
+            ValueError: if the weights hold NaN or Inf, or if these are no ratios.
         """
+        check_weights(self)
+        if ratios is not None:
+            ratios = self._checked_ratios(ratios)
         importance = ops.convert_to_numpy(self.gates.current_importance())
         self.gates.importance.assign(importance)
         if ratios is None:
@@ -218,6 +210,17 @@ class PrunedModel(training_step_class(), keras.Model):
         """
         evaluate = Evaluation(self, data, batch_size)
         self.decide(self.options.method.plan(self, evaluate))
+
+    def _checked_ratios(self, ratios):
+        found = np.asarray(ratios, "float64")
+        wanted = (len(self.groups),)
+        # No comparison holds for NaN.
+        if found.shape != wanted or not (found >= 0).all() or np.isinf(found).any():
+            raise ValueError(
+                f"Expected ratios for the {len(self.groups)} groups, each a finite "
+                f"number of at least 0. Received: {ratios!r}"
+            )
+        return found
 
     def passes(self, budget, step):
         """Whether a search at this step has come down to a budget.
@@ -245,7 +248,11 @@ class PrunedModel(training_step_class(), keras.Model):
 
         Returns:
             bool `[num_units + 1]`.
+
+        Raises:
+            ValueError: if the weights hold NaN or Inf.
         """
+        check_weights(self)
         budget = self._with_resources(budget)
         shares = budget.shares(self.costs)
         limits = np.array([shares[name] for name in self.shares], "float32")
@@ -254,7 +261,13 @@ class PrunedModel(training_step_class(), keras.Model):
         return self._choose(importance, ratios, budget)
 
     def _with_resources(self, budget):
-        return Budget(Budget(budget).limits, self.budget.resources)
+        budget = Budget(Budget(budget).limits, self.budget.resources)
+        if budget.limits.keys() != self.budget.limits.keys():
+            raise ValueError(
+                "Expected a budget on the same resources as the model's: "
+                f"{[*self.budget.limits]}. Received: {budget.limits}"
+            )
+        return budget
 
     def _choose(self, importance, ratios, budget):
         """Chooses units; cuts more as long as the network, measured, costs too much.
@@ -312,9 +325,9 @@ class PrunedModel(training_step_class(), keras.Model):
 
     def keep_ratios(self):
         """Dict, group name -> keep ratio (of the delivered widths once fixed)."""
-        if int(self.gates.fixed):
+        if self.gates.read("fixed"):
             return {n: kept / size for n, (kept, size) in self.kept_channels().items()}
-        started = int(self.gates.search_steps) > 0 and bool(self.gates.searching())
+        started = self.gates.read("search_steps") > 0 and bool(self.gates.searching())
         values = np.ones(len(self.groups))
         if started:
             values = ops.convert_to_numpy(self.gates.ratios())
@@ -355,18 +368,35 @@ class PrunedModel(training_step_class(), keras.Model):
 
     # What Keras calls.
 
-    def fit(self, x=None, *args, batch_size=None, callbacks=None, **kwargs):
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs=1,
+        verbose="auto",
+        callbacks=None,
+        *args,
+        **kwargs,
+    ):
         """As `keras.Model.fit`, with the phases in it.
 
         Warm-up, search and fixed widths follow by themselves; the logs show the
         resources and the phase (0, 1, 2). Arguments and result as in Keras.
         """
+        if not self.compiled:
+            raise ValueError(
+                "Expected a compiled model: call `compile(optimizer, loss, ...)` "
+                f"before `fit`. Received: {self.name!r}, not compiled"
+            )
+        check_data(x)
         if self.options.method.plans and self.phase != "fixed":
-            y = args[0] if args else kwargs.get("y")
             self.plan(x if y is None else (x, y), batch_size)
         phases = PhaseCallback(data=x, batch_size=batch_size)
-        kwargs.update(batch_size=batch_size, callbacks=with_phases(callbacks, phases))
-        return super().fit(x, *args, **kwargs)
+        callbacks = with_phases(callbacks, phases)
+        return super().fit(
+            x, y, batch_size, epochs, verbose, callbacks, *args, **kwargs
+        )
 
     def get_config(self):
         return {

@@ -3,6 +3,7 @@
 import keras
 
 from tf_lossprune.allocation import Constraint, Projection, Schedule
+from tf_lossprune.config import check_count
 from tf_lossprune.gates import Draw, Family, HardDraw, Importance, SigmoidLog
 from tf_lossprune.methods import find_method
 
@@ -77,6 +78,7 @@ class PruningOptions:
             if ratio_optimizer is None
             else keras.optimizers.serialize(ratio_optimizer)
         )
+        check_count("seed", seed, 0)
         self.excluded = list(excluded)
         self.channel_multiple = channel_multiple
         self.min_channels = min_channels

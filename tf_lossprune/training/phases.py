@@ -4,7 +4,8 @@ import warnings
 
 import keras
 
-from tf_lossprune.training.data import batches
+from tf_lossprune.training.data import batches, first_of
+from tf_lossprune.training.finite import broken_weight
 from tf_lossprune.training.statistics import reestimate_statistics
 
 
@@ -36,7 +37,7 @@ class PhaseCallback(StepCallback):
 
     Args:
         stop_at_end: bool, whether `fit` stops as soon as the widths are fixed.
-        data: training data in a form which `batches` takes, or None.
+        data: what `fit` got as `x`, or None.
         batch_size: int or None, for arrays.
     """
 
@@ -45,21 +46,40 @@ class PhaseCallback(StepCallback):
         self._data, self._batch_size = data, batch_size
         self.stop_at_end = stop_at_end
         self._steps_left = None
+        self._begun = self._ends_unknown = self._given_up = False
 
     def on_train_begin(self, logs=None):
+        self._begun = False
+
+    def on_epoch_begin(self, epoch, logs=None):
+        super().on_epoch_begin(epoch, logs)
+        # Not when training begins: then a callback that restores a backup may still
+        # be waiting for its turn, and the step counter with it.
+        if not self._begun:
+            self._begun = True
+            self._start()
+
+    def _start(self):
         if self._fixed():
             return
         steps = self.params.get("steps")
         total = steps * self.params.get("epochs", 1) if steps else None
         if total or self.model.options.schedule.total_steps:
             self._begin(total)
+        elif self.model.gates.read("search_steps"):
+            self._count_down()  # resumed: the first epoch has told how long it is
+        else:
+            self._ends_unknown = True
 
     def _fixed(self):
         return self.model.phase == "fixed"
 
     def _begin(self, total):
         self.model.begin(total)
-        self._steps_left = self.model.search_end - int(self.model.gates.step)
+        self._count_down()
+
+    def _count_down(self):
+        self._steps_left = self.model.search_end - self.model.gates.read("step")
         if self._steps_left <= 0:
             self._finish()
 
@@ -75,17 +95,31 @@ class PhaseCallback(StepCallback):
 
     def on_epoch_end(self, epoch, logs=None):
         # Data of unknown length: the first epoch tells how long one is.
-        if self._steps_left is None and not self._fixed():
-            self._begin(int(self.model.gates.step) * self.params.get("epochs", 1))
+        if self._ends_unknown:
+            self._ends_unknown = False
+            self._begin(self.model.gates.read("step") * self.params.get("epochs", 1))
 
     def on_train_end(self, logs=None):
+        if self._given_up:
+            return
         spans_more = self.model.options.schedule.total_steps is not None
-        if not self._fixed() and not spans_more and int(self.model.gates.step) > 0:
+        if not self._fixed() and not spans_more and self.model.gates.read("step") > 0:
             self._finish()
         elif self._fixed():
             self._reestimate()
 
     def _finish(self):
+        broken = broken_weight(self.model)
+        if broken:
+            # The gates stay as they were when the weights still meant something.
+            warnings.warn(
+                f"The widths cannot be fixed, and training stops: {broken} holds NaN "
+                "or Inf. Lower the learning rate, clip the gradients or use loss "
+                "scaling, and go on from a checkpoint from before.",
+                stacklevel=2,
+            )
+            self._given_up = self.model.stop_training = True
+            return
         self.model.decide()
         self._reestimate()
         if self.stop_at_end:
@@ -96,7 +130,7 @@ class PhaseCallback(StepCallback):
         if wanted:
             reestimate_statistics(
                 model.network,
-                batches(self._data, self._batch_size),
+                batches(first_of(self._data), self._batch_size),
                 wanted,
                 lambda x: model.run_network(x, model.gates.kept.value, training=True),
             )
@@ -128,6 +162,12 @@ def with_phases(callbacks, phases):
         return [phases]
     if isinstance(callbacks, keras.callbacks.Callback):
         callbacks = [callbacks]
+    for callback in callbacks:
+        if not isinstance(callback, keras.callbacks.Callback):
+            raise TypeError(
+                "Expected callbacks as a list of keras.callbacks.Callback objects. "
+                f"Received: {callback!r} (of type {type(callback).__name__})"
+            )
     _warn_of_early_epochs(callbacks)
     own = [c for c in callbacks if isinstance(c, PhaseCallback)]
     return list(callbacks) if own else [phases, *callbacks]

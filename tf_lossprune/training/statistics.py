@@ -2,6 +2,8 @@
 
 import keras
 
+from tf_lossprune.config import check_count
+
 
 def reestimate_statistics(model, data, batches=32, forward=None):
     """Sets each BatchNormalization's moving statistics to plain means over data.
@@ -19,6 +21,10 @@ def reestimate_statistics(model, data, batches=32, forward=None):
     Returns:
         The number of batches used; 0 if the model has no BatchNormalization.
 
+    Raises:
+        TypeError: if `data` cannot be iterated over.
+        ValueError: if `batches` is below 1.
+
     Example:
 
     ```python
@@ -26,6 +32,12 @@ def reestimate_statistics(model, data, batches=32, forward=None):
     tf_lossprune.reestimate_statistics(compact, train)
     ```
     """
+    check_count("batches", batches, 1)
+    if not hasattr(data, "__iter__") and not hasattr(data, "__getitem__"):
+        raise TypeError(
+            "Expected data as an iterable of batches, such as a tf.data.Dataset. "
+            f"Received: {data!r} (of type {type(data).__name__})"
+        )
     layers = [
         layer
         for layer in model._flatten_layers()

@@ -22,8 +22,21 @@ class TensorFlowStep:
     def sync_state(self):
         """Nothing to do: variables always hold what the last step left."""
 
+    def widths_are_open(self):
+        """Whether the widths are not fixed yet, also while a function is traced."""
+        with tf.init_scope():
+            return self.gates.read("fixed") == 0
+
     def train_step(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        # Where data have no known length, Keras tries one step more, and counters and
+        # random states must not move before it turns out that nothing is left. (The
+        # step that makes the optimizer's variables cannot wait: XLA lifts them out.)
+        waited = tf.nest.flatten(x, expand_composites=True)
+        with tf.control_dependencies(waited if self.optimizer.built else []):
+            return self._step(x, y, sample_weight)
+
+    def _step(self, x, y, sample_weight):
         replicas = _replicas()
         draw = self.gates.begin_step()
         with tf.GradientTape() as tape:
@@ -34,10 +47,12 @@ class TensorFlowStep:
             )
             loss = self.loss_with_penalty(loss * replicas) / replicas
             scaled = self.optimizer.scale_loss(loss)
+        # Now: after the update, the scale may be the next step's.
+        factor = self.optimizer.scale_loss(1.0)
         weights = self.trainable_weights
         by_gates, *by_weights = tape.gradient(scaled, [draw.gates, *weights])
         self.optimizer.apply(by_weights, weights)
-        by_gates = tf.convert_to_tensor(by_gates) / self.optimizer.scale_loss(1.0)
+        by_gates = tf.convert_to_tensor(by_gates) / factor
         if replicas > 1:
             by_gates = tf.distribute.get_replica_context().all_reduce("sum", by_gates)
         self.gates.end_step(draw, by_gates, self.ratio_optimizer)

@@ -9,6 +9,10 @@ class UnsupportedStep:
     def sync_state(self):
         """Nothing to do: no step runs."""
 
+    def widths_are_open(self):
+        """Whether the widths are not fixed yet."""
+        return self.gates.read("fixed") == 0
+
     def train_step(self, *args, **kwargs):
         raise NotImplementedError(
             "Learning the widths runs on the TensorFlow and JAX backends; the one-shot "

@@ -1,0 +1,73 @@
+"""The functional network whose consumers read the gates."""
+
+import keras
+from keras import tree
+
+from tf_lossprune.gates import GatedLayer
+from tf_lossprune.graph import replay
+
+
+def gated_network(name, channels):
+    """Builds the functional network with the gates as a second input.
+
+    Args:
+        name: string.
+        channels: `ChannelGraph`; its layers are used, not copied.
+
+    Returns:
+        A `keras.Model` of `[inputs, gates]`, gates `[num_units + 1]` in float32.
+    """
+    taken = {t.name for t in tree.flatten(channels.graph.inputs)}
+    taken |= {layer.name for layer in channels.graph.layers}
+    gates = keras.Input(
+        batch_shape=(channels.num_units + 1,),
+        name=_free_name("channel_gates_input", taken),
+    )
+    inputs = tree.map_structure(
+        lambda t: keras.Input(batch_shape=t.shape, dtype=t.dtype, name=t.name),
+        channels.graph.inputs,
+    )
+    wrappers = {}
+
+    def call_fn(call, args, kwargs):
+        layer = call.operation
+        found = channels.gated(layer) if call.is_layer else {}
+        if not found:
+            return layer(*args, **kwargs)
+        if id(layer) not in wrappers:
+            free = _free_name(f"gated_{layer.name}", taken)
+            wrappers[id(layer)] = GatedLayer(layer, found, name=free)
+        return wrappers[id(layer)](args[0], gates, *args[1:], **kwargs)
+
+    outputs = replay(channels.graph, inputs, call_fn)
+    network = keras.Model([inputs, gates], outputs, name=name)
+    network.autocast = False  # gates and their gradient stay in float32
+    return network
+
+
+def arranged(inputs, structure):
+    """Inputs that were given by name, in the structure of the network's inputs.
+
+    Args:
+        inputs: what a model is called with.
+        structure: structure of traced `Tensor`s.
+
+    Raises:
+        ValueError: if a name is missing.
+    """
+    if not isinstance(inputs, dict) or isinstance(structure, dict):
+        return inputs
+    names = [tensor.name for tensor in tree.flatten(structure)]
+    if not set(names) <= inputs.keys():
+        raise ValueError(
+            f"Expected inputs with the names {names}. Received: {[*inputs]}"
+        )
+    return tree.pack_sequence_as(structure, [inputs[name] for name in names])
+
+
+def _free_name(name, taken):
+    """The name, with underscores behind it while it is taken; takes it."""
+    while name in taken:
+        name += "_"
+    taken.add(name)
+    return name
