@@ -50,13 +50,14 @@ def build_dense(arch, data, width=None):
     )
 
 
-def compile_classifier(model, optimizer=None, jit_compile="auto"):
+def compile_classifier(model, optimizer=None, jit_compile="auto", **options):
     """Compiles a network of logits for classification, and returns it."""
     model.compile(
         optimizer=optimizer,
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
         jit_compile=jit_compile,
+        **options,
     )
     return model
 

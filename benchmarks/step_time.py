@@ -11,6 +11,10 @@ in all and, on Linux, again in later steps, when what building and compiling the
 took has been handed back. Of a step compiled by XLA there is also the size of the
 buffers that the compiler has planned for it, which is the memory of the step alone.
 
+`--switch` sets both networks to one of Keras' ways to train faster: `mixed_float16`,
+`mixed_bfloat16`, `steps_per_execution` (4 steps at once, all of which are timed),
+`gradient_accumulation` (over 4 steps) and `mirrored` (two logical devices).
+
 Example:
 
     python -m benchmarks.step_time --arch=resnet20,mobilenet_v2 --pairs=60 \
@@ -18,6 +22,7 @@ Example:
 """
 
 import ctypes
+import itertools
 import json
 import os
 import pathlib
@@ -41,8 +46,20 @@ from examples.optimizers import cosine_sgd
 
 FLAGS = flags.FLAGS
 
+SWITCHES = (
+    "plain",
+    "mixed_float16",
+    "mixed_bfloat16",
+    "steps_per_execution",
+    "gradient_accumulation",
+    "mirrored",
+)
+#: Steps in an execution or accumulation, and logical devices.
+TOGETHER, DEVICES = 4, 2
+
 flags.DEFINE_list("arch", "resnet20,mobilenet_v2", "Networks of examples/models.py.")
 flags.DEFINE_list("jit", "false,true", "With jit_compile false, true or both.")
+flags.DEFINE_list("switch", "plain", f"One or several of {', '.join(SWITCHES)}.")
 flags.DEFINE_integer("size", 28, "Height and width of the images.")
 flags.DEFINE_integer("channels", 1, "Channels of the images.")
 flags.DEFINE_integer("width", None, "Width of the first convolution.")
@@ -56,23 +73,48 @@ flags.DEFINE_string("out", None, "Where the figures go (.json).")
 flags.DEFINE_enum("probe", None, ["plain", "search"], "Internal: one memory figure.")
 
 
-def build(arch, kind, jit_compile):
+def build(arch, kind, jit_compile, switch="plain"):
     """A compiled network, plain or in the search phase.
 
     Args:
         arch: Name of the network.
         kind: "plain" or "search".
         jit_compile: Whether XLA compiles the step.
+        switch: One of `SWITCHES`.
 
     Returns:
         The compiled `keras.Model`.
     """
+    mixed = switch.startswith("mixed")
+    keras.config.set_dtype_policy(switch if mixed else "float32")
+    if switch != "mirrored":
+        return _build(arch, kind, jit_compile, switch)
+    import tensorflow as tf
+
+    names = [f"CPU:{index}" for index in range(DEVICES)]
+    on_gpus = tf.config.list_physical_devices("GPU")
+    strategy = tf.distribute.MirroredStrategy(None if on_gpus else names)
+    with strategy.scope():
+        return _build(arch, kind, jit_compile, switch)
+
+
+def split_cpu():
+    """Makes several logical devices of the CPU; before TensorFlow starts."""
+    import tensorflow as tf
+
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0],
+        [tf.config.LogicalDeviceConfiguration()] * DEVICES,
+    )
+
+
+def _build(arch, kind, jit_compile, switch):
     keras.utils.set_random_seed(0)
     options = {} if FLAGS.width is None else {"width": FLAGS.width}
     shape = (FLAGS.size, FLAGS.size, FLAGS.channels)
     model = models.build(arch, input_shape=shape, classes=10, **options)
     # So much longer than what is timed that all of it is search.
-    steps = 10 * (FLAGS.warmup + FLAGS.pairs)
+    steps = 10 * TOGETHER * (FLAGS.warmup + FLAGS.pairs)
     if kind == "search":
         schedule = tf_lossprune.Schedule(warmup=0.0, search=1.0, total_steps=steps)
         model = tf_lossprune.prune_model(
@@ -80,7 +122,14 @@ def build(arch, kind, jit_compile):
             parse_budget(FLAGS.budget),
             **{"schedule": schedule, **parse_options(FLAGS.options)},
         )
-    return common.compile_classifier(model, cosine_sgd(steps), jit_compile)
+    optimizer, options = cosine_sgd(steps), {}
+    if switch == "gradient_accumulation":
+        config = optimizer.get_config()
+        config["gradient_accumulation_steps"] = TOGETHER
+        optimizer = optimizer.from_config(config)
+    if switch == "steps_per_execution":
+        options["steps_per_execution"] = TOGETHER
+    return common.compile_classifier(model, optimizer, jit_compile, **options)
 
 
 def batches():
@@ -97,8 +146,9 @@ def batches():
 def stepper(model):
     """A function without arguments that does one training step and waits for it."""
     dataset = batches()
-    model.fit(dataset.take(1), verbose=0)  # Builds and compiles the step.
-    iterator = iter(dataset)
+    # Builds and compiles the step.
+    model.fit(dataset.take(model.steps_per_execution), verbose=0)
+    iterator = iter(model.distribute_strategy.experimental_distribute_dataset(dataset))
 
     def step():
         logs = model.train_function(iterator)
@@ -130,11 +180,11 @@ def time_pairs(first, second):
     return seconds
 
 
-def measure_time(arch, jit_compile):
+def measure_time(arch, jit_compile, switch="plain"):
     """Figures of one network: milliseconds, and the ratio with its quartiles."""
     plain, search = (
-        build(arch, "plain", jit_compile),
-        build(arch, "search", jit_compile),
+        build(arch, "plain", jit_compile, switch),
+        build(arch, "search", jit_compile, switch),
     )
     plain_s, search_s = time_pairs(stepper(plain), stepper(search))
     if search.phase != "search":
@@ -173,7 +223,8 @@ def forget_peak():
 
 def probe(kind):
     """Trains one network and prints its memory as a JSON line."""
-    step = stepper(build(FLAGS.arch[0], kind, FLAGS.jit[0] == "true"))
+    jit_compile = FLAGS.jit[0] == "true"
+    step = stepper(build(FLAGS.arch[0], kind, jit_compile, FLAGS.switch[0]))
     for _ in range(2):
         step()
     figures = {"peak": peak_memory()}
@@ -194,9 +245,10 @@ def planned_buffers(folder):
     return max(sizes) or None
 
 
-def probed(arch, jit_compile, kind):
+def probed(arch, jit_compile, kind, switch="plain"):
     """Runs `probe` in a process of its own: a dict of sizes in MiB."""
     own = [f"--probe={kind}", f"--arch={arch}", f"--jit={str(jit_compile).lower()}"]
+    own += [f"--switch={switch}"]
     # The last of two values of a flag counts.
     command = [sys.executable, "-m", "benchmarks.step_time", *sys.argv[1:], *own]
     root = pathlib.Path(__file__).resolve().parents[1]
@@ -218,9 +270,11 @@ def probed(arch, jit_compile, kind):
     return sizes
 
 
-def measure_memory(arch, jit_compile):
+def measure_memory(arch, jit_compile, switch="plain"):
     """Memory of both networks in MiB and its ratios."""
-    plain, search = (probed(arch, jit_compile, kind) for kind in ("plain", "search"))
+    plain, search = (
+        probed(arch, jit_compile, kind, switch) for kind in ("plain", "search")
+    )
     figures = {}
     for name in plain:
         figures[f"plain_{name}_mib"] = plain[name]
@@ -232,12 +286,12 @@ def measure_memory(arch, jit_compile):
 
 def table(rows):
     """The rows as a Markdown table."""
-    head = ["network", "jit", "plain ms", "search ms", "ratio", "quartiles"]
+    head = ["network", "jit", "switch", "plain ms", "search ms", "ratio", "quartiles"]
     head += ["of sums", "peak memory", "in later steps", "XLA buffers"]
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     for row in rows:
         low, high = row["ratio_quartiles"]
-        cells = [row["arch"], str(row["jit_compile"])]
+        cells = [row["arch"], str(row["jit_compile"]), row["switch"]]
         cells += [f"{row['plain_ms']:.1f}", f"{row['search_ms']:.1f}"]
         cells += [f"{row['ratio']:.3f}", f"{low:.3f}-{high:.3f}"]
         cells += [f"{row['ratio_of_sums']:.3f}"]
@@ -251,19 +305,23 @@ def main(argv):
     """Measures every network, with and without XLA, and prints the table."""
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
+    if not set(FLAGS.switch) <= set(SWITCHES):
+        raise app.UsageError(f"--switch takes {SWITCHES}. Received: {FLAGS.switch}")
+    if "mirrored" in FLAGS.switch:
+        split_cpu()
     if FLAGS.probe:
         probe(FLAGS.probe)
         return
     rows = []
-    for arch in FLAGS.arch:
-        for jit in FLAGS.jit:
-            row = {"arch": arch, "jit_compile": jit == "true"}
-            row.update(measure_time(arch, row["jit_compile"]))
-            if FLAGS.memory:
-                row.update(measure_memory(arch, row["jit_compile"]))
-            keras.backend.clear_session()
-            rows.append(row)
-            print(table([row]).splitlines()[-1], flush=True)
+    for arch, jit, switch in itertools.product(FLAGS.arch, FLAGS.jit, FLAGS.switch):
+        case = arch, jit == "true", switch
+        row = dict(zip(("arch", "jit_compile", "switch"), case))
+        row.update(measure_time(*case))
+        if FLAGS.memory:
+            row.update(measure_memory(*case))
+        keras.backend.clear_session()
+        rows.append(row)
+        print(table([row]).splitlines()[-1], flush=True)
     print(table(rows))
     if FLAGS.out:
         settings = {name: FLAGS[name].value for name in ("size", "batch_size", "pairs")}

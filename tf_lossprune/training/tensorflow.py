@@ -52,6 +52,8 @@ class TensorFlowStep:
         weights = self.trainable_weights
         by_gates, *by_weights = tape.gradient(scaled, [draw.gates, *weights])
         self.optimizer.apply(by_weights, weights)
+        if by_gates is None:  # a loss of the user's that does not read the output
+            by_gates = tf.zeros_like(draw.gates)
         by_gates = tf.convert_to_tensor(by_gates) / factor
         if replicas > 1:
             by_gates = tf.distribute.get_replica_context().all_reduce("sum", by_gates)
