@@ -6,17 +6,10 @@ import keras
 import numpy as np
 from keras import ops, tree
 
-from tf_lossprune.allocation import (
-    choose_units,
-    fit_widths,
-    minimum_widths,
-    width_steps,
-)
 from tf_lossprune.budget import Budget
 from tf_lossprune.cost import cost_models, plain
-from tf_lossprune.errors import InfeasibleBudgetError
-from tf_lossprune.graph import analyze, removable_blocks
-from tf_lossprune.surgery import cut
+from tf_lossprune.graph import analyze
+from tf_lossprune.training.choice import WidthChoice
 from tf_lossprune.training.data import check_data
 from tf_lossprune.training.evaluation import Evaluation
 from tf_lossprune.training.finite import check_weights
@@ -25,10 +18,6 @@ from tf_lossprune.training.phases import PhaseCallback, with_phases
 from tf_lossprune.training.saving import SavedState
 
 PHASES = ("warmup", "search", "fixed")
-
-#: Cuts after which a measured budget is given up, and how much more each takes.
-MAX_RECUTS = 8
-RECUT_MARGIN = 1.005
 
 
 def training_step_class():
@@ -81,27 +70,16 @@ class PrunedModel(SavedState, training_step_class(), keras.Model):
             dict.fromkeys(["macs", "params", *self.budget.limits]),
             self.budget.resources,
         )
-        sizes = [group.size for group in self.channels.groups]
-        self._steps = width_steps(
-            sizes,
-            options.channel_multiple,
-            [group.producers for group in self.channels.groups],
-        )
-        self._blocks = removable_blocks(self.channels) if options.remove_blocks else []
-        self._smallest = minimum_widths(
-            sizes, self._steps, options.min_channels, self._blocks
-        )
-        self.budget.check_feasible(self.costs, self._smallest)
+        self.choice = WidthChoice(self.channels, self.costs, options)
+        self.budget.check_feasible(self.costs, self.choice.smallest)
         #: dict, resource -> the share of the dense cost that is allowed.
         self.shares = self.budget.shares(self.costs)
         self._search_range = None  # first step and length, for the host
-        #: How often `decide` had to cut more after a measurement.
-        self.recuts = 0
         self.gates = options.method.search_class(
             self.channels,
             [self.costs[name] for name in self.shares],
             list(self.shares.values()),
-            self._smallest,
+            self.choice.smallest,
             options,
             options.method,
         )
@@ -192,7 +170,7 @@ class PrunedModel(SavedState, training_step_class(), keras.Model):
         self.gates.importance.assign(importance)
         if ratios is None:
             ratios = self._method_ratios(importance, self.gates.targets)
-        keep = self._choose(importance, ratios, self.budget)
+        keep = self.choice.units(importance, ratios, self.budget)
         self.gates.kept.assign(keep.astype("float32"))
         self.gates.fixed.assign(1)
 
@@ -258,7 +236,7 @@ class PrunedModel(SavedState, training_step_class(), keras.Model):
         limits = np.array([shares[name] for name in self.shares], "float32")
         importance = ops.convert_to_numpy(self.gates.current_importance())
         ratios = self._method_ratios(importance, limits)
-        return self._choose(importance, ratios, budget)
+        return self.choice.units(importance, ratios, budget)
 
     def _with_resources(self, budget):
         budget = Budget(Budget(budget).limits, self.budget.resources)
@@ -269,28 +247,10 @@ class PrunedModel(SavedState, training_step_class(), keras.Model):
             )
         return budget
 
-    def _choose(self, importance, ratios, budget):
-        """Chooses units; cuts more as long as the network, measured, costs too much.
-
-        Counted resources need no second cut: they are exact.
-        """
-        shares, self.recuts = budget.shares(self.costs), 0
-        while True:
-            widths = self.fit_widths(ratios, shares)
-            keep = choose_units(importance, self.groups, widths)
-            excess = self._measured_excess(keep, budget)
-            if not excess:
-                return keep
-            if self.recuts == MAX_RECUTS or (widths <= self._smallest).all():
-                raise InfeasibleBudgetError(
-                    "The network breaks its budget when measured, and cutting more "
-                    "channels did not help. Received: "
-                    f"{budget.limits}, exceeded by a factor of {excess}"
-                )
-            self.recuts += 1
-            for name, factor in excess.items():
-                least = self.costs[name].total(self._smallest) / self.costs[name].dense
-                shares[name] = max(shares[name] / (factor * RECUT_MARGIN), least)
+    @property
+    def recuts(self):
+        """How often `decide` had to cut more after a measurement."""
+        return self.choice.recuts
 
     def fit_widths(self, ratios, shares=None):
         """Whole widths `[groups]` for ratios which keep all budgets and use them.
@@ -299,26 +259,7 @@ class PrunedModel(SavedState, training_step_class(), keras.Model):
             ratios: float `[groups]`.
             shares: dict, resource -> share of the dense cost; None: the budget's.
         """
-        return fit_widths(
-            ratios,
-            self.costs,
-            self.shares if shares is None else shares,
-            self._steps,
-            self._smallest,
-            self._blocks,
-        )
-
-    def _measured_excess(self, keep, budget):
-        """Dict, resource -> factor by which the network with these units exceeds it."""
-        names = [n for n in budget.limits if budget.resource(n).measured]
-        compact = cut(self.channels, keep) if names else None
-        found = {}
-        for name in names:
-            measured = budget.resource(name).measure(compact, self.channels)
-            allowed = budget.allowed(name, self.costs[name])
-            if measured > allowed:
-                found[name] = measured / allowed
-        return found
+        return self.choice.widths(ratios, self.shares if shares is None else shares)
 
     def _method_ratios(self, importance, limits):
         return self.options.method.ratios(self.gates, importance, limits)
