@@ -3,6 +3,7 @@
 # make test-jax     what trains, on the JAX backend; several devices
 # make test-long    all tests
 # make lint         style of the Python and Bazel files
+# make docs         the documentation as pages, in out/site
 # make bench        the short benchmarks (step time, scaling)
 # make clean        remove what the runs wrote, and the environment
 #
@@ -20,7 +21,7 @@ export KERAS_BACKEND := tensorflow
 export TF_CPP_MIN_LOG_LEVEL := 2
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-jax test-long lint bench clean install
+.PHONY: help demo test test-jax test-long lint docs bench clean install
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -59,6 +60,13 @@ lint: $(STAMP)
 	  echo 'buildifier -mode=check -lint=warn BUILD MODULE.bazel'; \
 	  npx --yes $(BUILDIFIER) -mode=check -lint=warn BUILD MODULE.bazel; \
 	else echo 'npx is not installed: BUILD is not checked'; fi
+
+$(VENV)/docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	@touch $@
+
+docs: $(VENV)/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet -d out/site
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.step_time --out=out/step_time.json

@@ -62,7 +62,7 @@ setuptools.setup(
         "report": REPORT,
         "demo": DEMO,
         "benchmarks": DEMO,
-        "docs": ["sphinx>=7.2", "myst-parser>=3.0", "furo>=2024.1"],
+        "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.25"],
     },
     classifiers=[
         "Development Status :: 4 - Beta",
