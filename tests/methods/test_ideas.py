@@ -6,7 +6,7 @@ from absl.testing import parameterized
 from keras import ops
 
 import tf_lossprune
-from tests.methods.test_methods import cross_entropy, images, small_net
+from tests.methods.small import cross_entropy, images, small_net
 from tf_lossprune import methods
 from tf_lossprune.methods.ddpg import Ddpg
 from tf_lossprune.methods.threshold import threshold_gates

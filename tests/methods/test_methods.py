@@ -8,7 +8,7 @@ import pytest
 from absl.testing import parameterized
 
 import tf_lossprune
-from examples import models
+from tests.methods.small import cross_entropy, images, small_net
 from tf_lossprune import methods
 
 #: Settings that make the slow ones quick.
@@ -20,25 +20,6 @@ QUICK = {
     "taylor": methods.Taylor(interval=2),
 }
 NAMES = sorted(methods.METHODS)
-
-
-def small_net(seed=0):
-    keras.utils.set_random_seed(seed)
-    model = models.build(
-        "resnet", input_shape=(6, 6, 1), classes=4, width=8, stages=2, blocks=1
-    )
-    models.randomize(model, seed)
-    return model
-
-
-def images(count=96):
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(count, 6, 6, 1)).astype("float32")
-    return x, (x.mean(axis=(1, 2, 3)) > 0).astype("int32")
-
-
-def cross_entropy():
-    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
 class MethodsTest(parameterized.TestCase):
