@@ -5,11 +5,15 @@ import tempfile
 
 import keras
 import numpy as np
+import pytest
 from absl.testing import parameterized
 
 import tf_lossprune
 from examples import models
 from tests.backends.trace_ratios import digits, run
+
+# On TensorFlow, the tests of training say the same and more.
+pytestmark = pytest.mark.long
 
 
 def cross_entropy():

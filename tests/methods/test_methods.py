@@ -31,7 +31,7 @@ class MethodsTest(parameterized.TestCase):
             model,
             {"macs": 0.4, "params": 0.6},
             data,
-            epochs=2,
+            epochs=1,
             search_epochs=1,
             batch_size=16,
             optimizer=keras.optimizers.SGD(0.01),

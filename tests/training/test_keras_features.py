@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -268,6 +269,10 @@ OWN_TESTS = {
 }
 
 
+#: Those that are much like another one; in the long target.
+LONG = ("`LearningRateScheduler`", "gradient clipping", "weight decay")
+
+
 def documented():
     """The table of docs/training.md: dict, feature -> "works" or "refused"."""
     rows = re.findall(r"^\| (.+?) \| (works|refused) \|", DOCS.read_text(), re.M)
@@ -280,8 +285,18 @@ class KerasFeaturesTest(parameterized.TestCase):
         expected.update(dict.fromkeys(REFUSED, "refused"))
         self.assertEqual(documented(), expected)
 
-    @parameterized.named_parameters(*((name, name) for name in FEATURES))
+    @parameterized.named_parameters(
+        *((name, name) for name in FEATURES if name not in LONG)
+    )
     def test_works(self, name):
+        self.check_works(name)
+
+    @parameterized.named_parameters(*((name, name) for name in LONG))
+    @pytest.mark.long
+    def test_works_too(self, name):
+        self.check_works(name)
+
+    def check_works(self, name):
         feature = FEATURES[name]
         seen, histories = [], []
         for pruned in (False, True):

@@ -8,6 +8,7 @@ from unittest import mock
 
 import keras
 import numpy as np
+import pytest
 from absl.testing import parameterized
 
 import tf_lossprune
@@ -98,18 +99,20 @@ class SpeedSwitchesTest(parameterized.TestCase):
         for gates in seen:
             np.testing.assert_array_equal(gates, given)
 
-    @parameterized.named_parameters(
-        ("xla", {"jit_compile": True}),
-        (
-            "all_of_them",
+    def test_xla(self):
+        self.check_xla({"jit_compile": True})
+
+    @pytest.mark.long
+    def test_xla_and_all_of_them(self):
+        self.check_xla(
             {
                 "jit_compile": True,
                 "policy": "mixed_bfloat16",
                 "steps_per_execution": 2,
-            },
-        ),
-    )
-    def test_xla(self, options):
+            }
+        )
+
+    def check_xla(self, options):
         plain = {k: v for k, v in options.items() if k != "steps_per_execution"}
         _, _, expected = train(pruned=False, **plain)
         pruned, history, weights = train(**options)
