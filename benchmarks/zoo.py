@@ -7,7 +7,8 @@ magnitude method, strip, then
 - TensorFlow's profiler counts both networks (convolutions and matrix products),
 - only stock layers are left: the file loads in a process without tf_lossprune,
 - LiteRT gives the same output,
-- seconds for pruning and stripping, also as a multiple of `clone_model`.
+- seconds for pruning and stripping, also as a multiple of `clone_model`, and how much
+  memory the process took for it at most, as a multiple of the network's weights.
 
 One JSON line a network; those in `--out` already are not run again.
 `python -m benchmarks.zoo --table` prints the lines as a Markdown table.
@@ -15,7 +16,9 @@ One JSON line a network; those in `--out` already are not run again.
     python -m benchmarks.zoo --names=MobileNetV2,ResNet50
 """
 
+import gc
 import pathlib
+import resource
 import subprocess
 import sys
 import tempfile
@@ -121,12 +124,15 @@ def check(name):
     started = time.perf_counter()
     keras.models.clone_model(model)
     cloned = time.perf_counter()
+    gc.collect()
+    held = resident_bytes()
     pruned = tf_lossprune.prune_model(
         model, {"macs": 0.5}, method="magnitude", channel_multiple=1
     )
     wrapped = time.perf_counter()
     compact = tf_lossprune.strip_pruning(pruned, check=False)
     stripped = time.perf_counter()
+    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     before, after = (tf_lossprune.cost(m) for m in (model, compact))
     kept = list(pruned.kept_channels().values())
     row = {
@@ -143,10 +149,17 @@ def check(name):
             "prune": wrapped - cloned,
             "strip": stripped - wrapped,
         },
+        "memory": (peak - held) / sum(w.nbytes for w in model.get_weights()),
     }
     if name not in LARGE:
         row.update(compare(model, pruned, compact))
     return row
+
+
+def resident_bytes():
+    """Memory of this process now (Linux)."""
+    pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
 
 
 def frozen_share(pruned):
@@ -201,7 +214,7 @@ def table(rows):
     """The rows as a Markdown table."""
     head = ["network", "layers", "groups", "at minimum", "frozen MACs", "MACs"]
     head += ["by the profiler", "compact - gated", "LiteRT", "prune s", "strip s"]
-    head += ["of clone_model"]
+    head += ["of clone_model", "memory"]
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     for row in sorted(rows, key=lambda r: r["name"]):
         seconds = row["seconds"]
@@ -216,6 +229,7 @@ def table(rows):
         cells += [f.format(row[k]) if k in row else "" for k, f in optional]
         cells += [f"{seconds['prune']:.1f}", f"{seconds['strip']:.1f}"]
         cells += [f"{work / seconds['clone']:.1f}x"]
+        cells += [f"{row['memory']:.1f}x" if "memory" in row else ""]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)
 

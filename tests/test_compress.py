@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -43,8 +44,16 @@ class Count(keras.callbacks.Callback):
 
 
 class CompressTest(parameterized.TestCase):
-    @parameterized.parameters("arrays", "dataset", "unknown", "pydataset")
+    @parameterized.parameters("arrays", "unknown")
     def test_forms_of_data_and_exact_number_of_steps(self, form):
+        self.check_form(form)
+
+    @parameterized.parameters("dataset", "pydataset")
+    @pytest.mark.long
+    def test_other_forms_of_data_and_exact_number_of_steps(self, form):
+        self.check_form(form)
+
+    def check_form(self, form):
         x, y = data()
         whole = tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
         train = {

@@ -206,7 +206,7 @@ class BudgetTest(parameterized.TestCase):
             timed.append(os.path.getsize(path) / 1e4)
             return timed[-1]
 
-        model = models.digits_resnet()
+        model = models.digits_resnet(width=8)
         latency = Latency(table_of(model, law=lambda _, i, o: 0.1 * i * o), measure)
         budget = tf_lossprune.Budget({"latency_ms": 0.5}, resources=[latency])
         pruned = tf_lossprune.prune_model(

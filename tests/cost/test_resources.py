@@ -5,6 +5,7 @@ import tempfile
 
 import keras
 import numpy as np
+import pytest
 from absl.testing import parameterized
 
 import tf_lossprune
@@ -67,8 +68,15 @@ class MemoryTest(parameterized.TestCase):
 
 
 class SizeTest(parameterized.TestCase):
-    @parameterized.parameters("fp32", "fp16", "int8")
-    def test_estimate_is_close_and_the_budget_holds(self, precision):
+    def test_estimate_is_close_and_the_budget_holds(self):
+        self.check_size("int8")
+
+    @parameterized.parameters("fp32", "fp16")
+    @pytest.mark.long
+    def test_estimate_is_close_and_the_budget_holds_of_floats(self, precision):
+        self.check_size(precision)
+
+    def check_size(self, precision):
         model = models.digits_resnet()
         models.randomize(model, 0)
         size = SizeBytes(precision)

@@ -5,6 +5,7 @@ import tempfile
 
 import keras
 import numpy as np
+import pytest
 from absl.testing import parameterized
 
 import tf_lossprune
@@ -43,8 +44,15 @@ class SavingTest(parameterized.TestCase):
         self.folder = tempfile.mkdtemp()
         self.addCleanup(shutil.rmtree, self.folder)
 
-    @parameterized.parameters(0, 16, 32)
-    def test_load_continues_where_it_was(self, steps):
+    def test_load_continues_where_it_was(self):
+        self.check_loading(16)
+
+    @parameterized.parameters(0, 32)
+    @pytest.mark.long
+    def test_load_continues_before_and_after_the_search(self, steps):
+        self.check_loading(steps)
+
+    def check_loading(self, steps):
         x, y = data()
         pruned = make()
         if steps:

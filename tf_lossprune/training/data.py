@@ -68,6 +68,45 @@ def check_data(x):
         )
 
 
+def batch_spec(x, y=None, sample_weight=None):
+    """What a batch looks like, where that can be known without reading one.
+
+    Args:
+        x: what `fit` got: arrays, or data that come in batches.
+        y: arrays or None.
+        sample_weight: arrays or None.
+
+    Returns:
+        A tuple `(x, y, sample_weight)` of `KerasTensor`, or as many of them as the
+        data have; None for data that have to be read.
+    """
+    if isinstance(first_of(x), tuple):
+        found = tree.map_structure(_without_batch_size, (x, y, sample_weight))
+    else:
+        found = tree.map_structure(_symbolic, getattr(x, "element_spec", None))
+    return None if any(leaf is ... for leaf in tree.flatten(found)) else found
+
+
+def _without_batch_size(array):
+    if array is None:
+        return None
+    shape, dtype = getattr(array, "shape", ()), getattr(array, "dtype", None)
+    return _spec((None, *shape[1:]), dtype) if len(shape) else ...
+
+
+def _symbolic(spec):
+    # Keras hands on what is optional as None.
+    dense = hasattr(spec, "shape") and hasattr(spec, "dtype")
+    return _spec(spec.shape, spec.dtype) if dense else ...
+
+
+def _spec(shape, dtype):
+    try:
+        return keras.KerasTensor(tuple(shape), keras.backend.standardize_dtype(dtype))
+    except (TypeError, ValueError):  # strings, ragged tensors, unknown ranks
+        return ...
+
+
 def batches(data, batch_size=None):
     """Iterates over the batches from the start, without using the data up.
 

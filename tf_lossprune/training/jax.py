@@ -18,6 +18,9 @@ class JaxStep:
         """Hands the step's state back to the variables, for the host to read."""
         self.jax_state_sync()
 
+    def make_variables(self, batch):
+        """Nothing to do: Keras makes them before the first step."""
+
     def widths_are_open(self):
         """False: while a step is traced, the variables have no values to look at."""
         return False

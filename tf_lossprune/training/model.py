@@ -10,7 +10,7 @@ from tf_lossprune.budget import Budget
 from tf_lossprune.cost import cost_models, plain
 from tf_lossprune.graph import analyze
 from tf_lossprune.training.choice import WidthChoice
-from tf_lossprune.training.data import check_data
+from tf_lossprune.training.data import batch_spec, check_data
 from tf_lossprune.training.evaluation import Evaluation
 from tf_lossprune.training.finite import check_weights
 from tf_lossprune.training.network import arranged, gated_network
@@ -333,6 +333,7 @@ class PrunedModel(SavedState, training_step_class(), keras.Model):
         check_data(x)
         if self.options.method.plans and self.phase != "fixed":
             self.plan(x if y is None else (x, y), batch_size)
+        self.make_variables(batch_spec(x, y, kwargs.get("sample_weight")))
         phases = PhaseCallback(data=x, batch_size=batch_size)
         callbacks = with_phases(callbacks, phases)
         return super().fit(

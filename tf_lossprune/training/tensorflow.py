@@ -27,6 +27,19 @@ class TensorFlowStep:
         with tf.init_scope():
             return self.gates.read("fixed") == 0
 
+    def make_variables(self, batch):
+        """Makes the variables of optimizer and metrics before a step is traced.
+
+        TensorFlow traces a function that makes variables twice.
+
+        Args:
+            batch: symbolic batch, as `batch_spec` returns it; None: the step makes
+                them.
+        """
+        if batch is not None:
+            with self.distribute_strategy.scope():
+                self._symbolic_build(data_batch=batch)
+
     def train_step(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         # Where data have no known length, Keras tries one step more, and counters and

@@ -1,0 +1,1 @@
+"""Other libraries on the same task; each script says what it needs."""
