@@ -1,6 +1,10 @@
 """Several budgets from one search: accuracy against cost."""
 
 import numbers
+from collections.abc import Sequence
+from typing import Any
+
+import keras
 
 from tf_lossprune.budget import Budget
 from tf_lossprune.compress import CompressionResult
@@ -9,28 +13,29 @@ from tf_lossprune.prune import check_options, prune_model, strip_pruning
 from tf_lossprune.run import Run
 from tf_lossprune.surgery import cut
 from tf_lossprune.training.phases import StepCallback
+from tf_lossprune.types import Data, Limits
 
 
 def compress_frontier(
-    model,
-    budgets,
-    train,
-    validation=None,
+    model: keras.Model,
+    budgets: Sequence[Budget | Limits | float],
+    train: Data,
+    validation: Data = None,
     *,
-    epochs=5,
-    batch_size=None,
-    optimizer=None,
-    loss=None,
-    metrics=None,
-    search_epochs=None,
-    distill=False,
-    temperature=3.0,
-    statistics_batches=32,
-    callbacks=None,
-    jit_compile="auto",
-    verbose="auto",
-    **prune_options,
-):
+    epochs: int = 5,
+    batch_size: int | None = None,
+    optimizer: Any = None,
+    loss: Any = None,
+    metrics: Any = None,
+    search_epochs: float | None = None,
+    distill: bool | float = False,
+    temperature: float = 3.0,
+    statistics_batches: int = 32,
+    callbacks: list[keras.callbacks.Callback] | None = None,
+    jit_compile: bool | str = "auto",
+    verbose: int | str = "auto",
+    **prune_options: Any,
+) -> list[tuple[keras.Model, CompressionResult]]:
     """Compresses a model to several budgets with one search.
 
     The search comes down to the tightest budget once, and the widths (with the
@@ -64,7 +69,8 @@ def compress_frontier(
     from tf_lossprune import report
 
     found = tf_lossprune.compress_frontier(
-        model, [0.5, 0.25, 0.125], train, val, epochs=5, optimizer=optimizer, loss=loss)
+        model, [0.5, 0.25, 0.125], train, val, epochs=5,
+        optimizer=optimizer, loss=loss, metrics=["accuracy"])
     print(report.frontier_table([result for _, result in found]))
     ```
     """
@@ -75,7 +81,7 @@ def compress_frontier(
             f"call `compress` for each budget. Received: method={method.name!r}"
         )
     check_options(prune_options)
-    budgets = _read(budgets)
+    asked = _read(budgets)
     run = Run(
         model,
         train,
@@ -95,24 +101,24 @@ def compress_frontier(
         verbose=verbose,
     )
     options = run.prune_options(prune_options)
-    probe = prune_model(model, budgets[0], **options)
-    order = _by_tightness(budgets, probe)
+    probe = prune_model(model, asked[0], **options)
+    order = _by_tightness(asked, probe)
     tightest = order[-1]
     pruned = probe
     if tightest:
-        pruned = prune_model(model, budgets[tightest], **options)
-    snapshots = Snapshots([(index, budgets[index]) for index in order[:-1]])
+        pruned = prune_model(model, asked[tightest], **options)
+    snapshots = Snapshots([(index, asked[index]) for index in order[:-1]])
 
     def cut_all():
         snapshots.take_rest()
         snapshots.found[tightest] = strip_pruning(pruned), pruned.kept_units()
-        return [snapshots.found[index][0] for index in range(len(budgets))]
+        return [snapshots.found[index][0] for index in range(len(asked))]
 
     compacts, history, seconds = run.execute(pruned, cut_all, [snapshots])
     dense = run.figures(run.dense)
     results = [
         CompressionResult.of(
-            budgets[index],
+            asked[index],
             pruned.kept_channels(snapshots.found[index][1]),
             dense,
             run.figures(compact),
