@@ -48,11 +48,13 @@ def compress_frontier(
         budgets: list of budgets: dicts or `Budget`s on the same resources, or
             floats, shares of the MACs. Of any two, one must be the tighter in all
             resources.
-        train, validation, epochs, batch_size, optimizer, loss, metrics,
-            search_epochs, distill, temperature, statistics_batches, callbacks,
-            jit_compile, verbose: as in `compress`; `epochs` are those of each
-            model, the common search included. Gradients are clipped over all
-            models together, if the optimizer has `global_clipnorm`.
+        train, validation: as in `compress`.
+        epochs: int >= 1, of each model, the common search included.
+        batch_size, loss, metrics: as in `compress`.
+        optimizer: as in `compress`. Gradients are clipped over all models together,
+            if it has `global_clipnorm`.
+        search_epochs, distill, temperature: as in `compress`.
+        statistics_batches, callbacks, jit_compile, verbose: as in `compress`.
         **prune_options: further arguments of `prune_model`.
 
     Returns:
