@@ -74,5 +74,5 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.scale --out=out/scale.json
 
 clean:
-	rm -rf $(VENV) out build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) out build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
