@@ -2,7 +2,7 @@
 # make test         the tests that run in minutes
 # make test-jax     what trains, on the JAX backend; several devices
 # make test-long    all tests
-# make lint         style of the Python and Bazel files
+# make lint         style and types of the Python files, style of the Bazel files
 # make docs         the documentation as pages, in out/site
 # make bench        the short benchmarks (step time, scaling)
 # make clean        remove what the runs wrote, and the environment
@@ -56,6 +56,7 @@ test-long: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	@if command -v npx >/dev/null; then \
 	  echo 'buildifier -mode=check -lint=warn BUILD MODULE.bazel'; \
 	  npx --yes $(BUILDIFIER) -mode=check -lint=warn BUILD MODULE.bazel; \
@@ -73,5 +74,5 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.scale --out=out/scale.json
 
 clean:
-	rm -rf $(VENV) out build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) out build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -18,8 +18,12 @@ LATENCY = ["scipy>=1.11"]
 JAX = ["jax>=0.4.34"]
 TEST = [
     *JAX,
+    "build>=1.2",
     "hypothesis>=6.100",
+    "ipykernel>=6.29",
     "matplotlib>=3.8",
+    "mypy>=1.10",
+    "nbclient>=0.10",
     "pytest>=8.0",
     "pytest-xdist>=3.5",
     "ruff>=0.6",
@@ -44,6 +48,7 @@ setuptools.setup(
     # Said outright, an editable install puts the whole checkout on the path, so that
     # the examples can be run from anywhere.
     package_dir={"": "."},
+    package_data={"tf_lossprune": ["py.typed"]},
     python_requires=">=3.10",
     entry_points={"console_scripts": ["lossprune = tf_lossprune.cli:run"]},
     install_requires=[

@@ -101,6 +101,7 @@ def test_version_is_the_same_everywhere():
     version = tf_lossprune.__version__
     assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text()
     assert f'version = "{version}"' in (ROOT / "MODULE.bazel").read_text()
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
 
 
 def test_every_package_has_an_init():

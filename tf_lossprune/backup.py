@@ -18,7 +18,7 @@ from tf_lossprune.training.phases import StepCallback
 INTERVAL = 60.0
 PATIENCE = 20.0
 _RECORD = "state.json"
-_EMPTY = {"done": 0, "seconds": 0.0, "history": {}, "file": None}
+_EMPTY: dict = {"done": 0, "seconds": 0.0, "history": {}, "file": None}
 
 
 class Backup:
@@ -58,7 +58,7 @@ class Backup:
             ) from None
         self.interval = interval
         self._keep = keep
-        self._record = {"identity": None, "parts": {}}
+        self._record: dict = {"identity": None, "parts": {}}
         self._earlier = {}
 
     @classmethod

@@ -3,6 +3,7 @@
 import math
 import numbers
 import re
+from typing import Any
 
 import keras
 
@@ -45,6 +46,9 @@ class Budget:
     Budget({"macs": 0.5, "size_bytes": "300kB"}, resources=[SizeBytes("int8")])
     ```
     """
+
+    limits: dict[str, Any]
+    resources: list[Resource]
 
     def __init__(self, limits, resources=()):
         if isinstance(limits, Budget):
@@ -205,7 +209,7 @@ class Budget:
     def __eq__(self, other):
         return isinstance(other, Budget) and self.get_config() == other.get_config()
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self):
         return f"Budget({self.limits})"
@@ -217,11 +221,11 @@ def _base_unit(resource):
 
 def _read_text(name, text, units):
     match = _TEXT.fullmatch(text)
-    value, unit = (match.group(1), match.group(2)) if match else (None, None)
+    number, unit = (match.group(1), match.group(2)) if match else ("", None)
     try:
-        value = float(value)
-    except (TypeError, ValueError):
-        unit = None
+        value = float(number)
+    except ValueError:
+        value, unit = 0.0, None
     if unit == "%" and value <= 100:
         return value / 100, True
     if unit not in units:

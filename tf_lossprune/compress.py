@@ -1,9 +1,16 @@
 """The whole job in one call: search, strip, fine-tune the compact model."""
 
 import dataclasses
+from typing import Any
 
+import keras
+
+from tf_lossprune.backup import Backup
+from tf_lossprune.budget import Budget
+from tf_lossprune.methods import Method
 from tf_lossprune.prune import check_options, prune_model, strip_pruning
 from tf_lossprune.run import Run
+from tf_lossprune.types import Data, Limits, Path
 
 
 @dataclasses.dataclass
@@ -47,27 +54,27 @@ class CompressionResult:
 
 
 def compress(
-    model,
-    budget,
-    train,
-    validation=None,
+    model: keras.Model,
+    budget: Budget | Limits,
+    train: Data,
+    validation: Data = None,
     *,
-    epochs=5,
-    batch_size=None,
-    optimizer=None,
-    loss=None,
-    metrics=None,
-    method="loss",
-    search_epochs=None,
-    distill=False,
-    temperature=3.0,
-    statistics_batches=32,
-    callbacks=None,
-    jit_compile="auto",
-    verbose="auto",
-    backup=None,
-    **prune_options,
-):
+    epochs: int = 5,
+    batch_size: int | None = None,
+    optimizer: Any = None,
+    loss: Any = None,
+    metrics: Any = None,
+    method: str | Method = "loss",
+    search_epochs: float | None = None,
+    distill: bool | float = False,
+    temperature: float = 3.0,
+    statistics_batches: int = 32,
+    callbacks: list[keras.callbacks.Callback] | None = None,
+    jit_compile: bool | str = "auto",
+    verbose: int | str = "auto",
+    backup: Path | Backup | None = None,
+    **prune_options: Any,
+) -> tuple[keras.Model, CompressionResult]:
     """Searches the widths, strips, and fine-tunes the compact model.
 
     Other than `prune_model` and one long `fit`, the fine-tuning runs on the small

@@ -1,6 +1,10 @@
 """Several budgets from one search: accuracy against cost."""
 
 import numbers
+from collections.abc import Sequence
+from typing import Any
+
+import keras
 
 from tf_lossprune.budget import Budget
 from tf_lossprune.compress import CompressionResult
@@ -9,28 +13,29 @@ from tf_lossprune.prune import check_options, prune_model, strip_pruning
 from tf_lossprune.run import Run
 from tf_lossprune.surgery import cut
 from tf_lossprune.training.phases import StepCallback
+from tf_lossprune.types import Data, Limits
 
 
 def compress_frontier(
-    model,
-    budgets,
-    train,
-    validation=None,
+    model: keras.Model,
+    budgets: Sequence[Budget | Limits | float],
+    train: Data,
+    validation: Data = None,
     *,
-    epochs=5,
-    batch_size=None,
-    optimizer=None,
-    loss=None,
-    metrics=None,
-    search_epochs=None,
-    distill=False,
-    temperature=3.0,
-    statistics_batches=32,
-    callbacks=None,
-    jit_compile="auto",
-    verbose="auto",
-    **prune_options,
-):
+    epochs: int = 5,
+    batch_size: int | None = None,
+    optimizer: Any = None,
+    loss: Any = None,
+    metrics: Any = None,
+    search_epochs: float | None = None,
+    distill: bool | float = False,
+    temperature: float = 3.0,
+    statistics_batches: int = 32,
+    callbacks: list[keras.callbacks.Callback] | None = None,
+    jit_compile: bool | str = "auto",
+    verbose: int | str = "auto",
+    **prune_options: Any,
+) -> list[tuple[keras.Model, CompressionResult]]:
     """Compresses a model to several budgets with one search.
 
     The search comes down to the tightest budget once, and the widths (with the
@@ -43,11 +48,13 @@ def compress_frontier(
         budgets: list of budgets: dicts or `Budget`s on the same resources, or
             floats, shares of the MACs. Of any two, one must be the tighter in all
             resources.
-        train, validation, epochs, batch_size, optimizer, loss, metrics,
-            search_epochs, distill, temperature, statistics_batches, callbacks,
-            jit_compile, verbose: as in `compress`; `epochs` are those of each
-            model, the common search included. Gradients are clipped over all
-            models together, if the optimizer has `global_clipnorm`.
+        train, validation: as in `compress`.
+        epochs: int >= 1, of each model, the common search included.
+        batch_size, loss, metrics: as in `compress`.
+        optimizer: as in `compress`. Gradients are clipped over all models together,
+            if it has `global_clipnorm`.
+        search_epochs, distill, temperature: as in `compress`.
+        statistics_batches, callbacks, jit_compile, verbose: as in `compress`.
         **prune_options: further arguments of `prune_model`.
 
     Returns:
@@ -64,7 +71,8 @@ def compress_frontier(
     from tf_lossprune import report
 
     found = tf_lossprune.compress_frontier(
-        model, [0.5, 0.25, 0.125], train, val, epochs=5, optimizer=optimizer, loss=loss)
+        model, [0.5, 0.25, 0.125], train, val, epochs=5,
+        optimizer=optimizer, loss=loss, metrics=["accuracy"])
     print(report.frontier_table([result for _, result in found]))
     ```
     """
@@ -75,7 +83,7 @@ def compress_frontier(
             f"call `compress` for each budget. Received: method={method.name!r}"
         )
     check_options(prune_options)
-    budgets = _read(budgets)
+    asked = _read(budgets)
     run = Run(
         model,
         train,
@@ -95,24 +103,24 @@ def compress_frontier(
         verbose=verbose,
     )
     options = run.prune_options(prune_options)
-    probe = prune_model(model, budgets[0], **options)
-    order = _by_tightness(budgets, probe)
+    probe = prune_model(model, asked[0], **options)
+    order = _by_tightness(asked, probe)
     tightest = order[-1]
     pruned = probe
     if tightest:
-        pruned = prune_model(model, budgets[tightest], **options)
-    snapshots = Snapshots([(index, budgets[index]) for index in order[:-1]])
+        pruned = prune_model(model, asked[tightest], **options)
+    snapshots = Snapshots([(index, asked[index]) for index in order[:-1]])
 
     def cut_all():
         snapshots.take_rest()
         snapshots.found[tightest] = strip_pruning(pruned), pruned.kept_units()
-        return [snapshots.found[index][0] for index in range(len(budgets))]
+        return [snapshots.found[index][0] for index in range(len(asked))]
 
     compacts, history, seconds = run.execute(pruned, cut_all, [snapshots])
     dense = run.figures(run.dense)
     results = [
         CompressionResult.of(
-            budgets[index],
+            asked[index],
             pruned.kept_channels(snapshots.found[index][1]),
             dense,
             run.figures(compact),

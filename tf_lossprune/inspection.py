@@ -1,11 +1,16 @@
 """What a model's channels look like before anything is pruned."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import keras
 
 from tf_lossprune.allocation import minimum_widths, width_steps
 from tf_lossprune.cost import RESOURCES, Resource, cost_models
 from tf_lossprune.exclude import excluded_layers
 from tf_lossprune.graph import analyze, trace
+from tf_lossprune.types import Exclude, Multiple
 
 
 @dataclasses.dataclass
@@ -44,12 +49,12 @@ class Inspection:
 
 
 def inspect_model(
-    model,
-    exclude=None,
-    channel_multiple="auto",
-    min_channels=1,
-    resources=("macs", "params"),
-):
+    model: keras.Model,
+    exclude: Exclude = None,
+    channel_multiple: Multiple = "auto",
+    min_channels: int = 1,
+    resources: Sequence[str | Resource] = ("macs", "params"),
+) -> Inspection:
     """Tells which channels move together, what is frozen and what can be saved.
 
     Args:
@@ -105,12 +110,13 @@ def _resources(resources):
     ]
     if unknown:
         raise ValueError(
-            f"Expected resources among {sorted(RESOURCES)}. Received: {sorted(unknown)}"
+            f"Expected resources among {sorted(RESOURCES)}. "
+            f"Received: {sorted(map(str, unknown))}"
         )
     return names, own
 
 
-def cost(model, per_layer=False):
+def cost(model: keras.Model, per_layer: bool = False) -> dict[str, Any]:
     """Counts what a model costs.
 
     Args:
@@ -135,7 +141,7 @@ def cost(model, per_layer=False):
     channels = analyze(model)
     costs = cost_models(channels)
     sizes = [group.size for group in channels.groups]
-    found = {name: int(model.dense) for name, model in costs.items()}
+    found: dict = {name: int(model.dense) for name, model in costs.items()}
     if per_layer:
         layers = {}
         for name, model in costs.items():

@@ -6,14 +6,18 @@ import keras
 import numpy as np
 from keras import tree
 
+from tf_lossprune.allocation import Schedule
+from tf_lossprune.allocation.constraint import Constraint
 from tf_lossprune.budget import Budget
 from tf_lossprune.exclude import excluded_layers
+from tf_lossprune.gates import Draw, Family, Importance
 from tf_lossprune.graph import trace
-from tf_lossprune.methods import find_method
+from tf_lossprune.methods import Method, find_method
 from tf_lossprune.surgery import check_equal, copy_graph, cut
 from tf_lossprune.training import PrunedModel
 from tf_lossprune.training.finite import check_weights
 from tf_lossprune.training.options import PruningOptions
+from tf_lossprune.types import Exclude, Limits, Multiple
 
 #: Largest relative difference between the gated and the compact model's output.
 TOLERANCE = {"float32": 1e-3, "float64": 1e-6}
@@ -21,22 +25,22 @@ LOW_PRECISION_TOLERANCE = 5e-2
 
 
 def prune_model(
-    model,
-    budget,
+    model: keras.Model,
+    budget: Budget | Limits,
     *,
-    method="loss",
-    schedule=None,
-    importance=None,
-    family=None,
-    draw=None,
-    constraint=None,
-    ratio_optimizer=None,
-    exclude=None,
-    channel_multiple="auto",
-    min_channels=1,
-    remove_blocks=False,
-    seed=0,
-):
+    method: str | Method = "loss",
+    schedule: Schedule | None = None,
+    importance: Importance | str | None = None,
+    family: Family | None = None,
+    draw: Draw | None = None,
+    constraint: Constraint | None = None,
+    ratio_optimizer: keras.optimizers.Optimizer | None = None,
+    exclude: Exclude = None,
+    channel_multiple: Multiple = "auto",
+    min_channels: int = 1,
+    remove_blocks: bool = False,
+    seed: int = 0,
+) -> PrunedModel:
     """Makes a copy of a model whose channels are gated under a budget.
 
     Args:
@@ -153,7 +157,7 @@ def _check_training(model):
             )
 
 
-def strip_pruning(pruned, *, check=True):
+def strip_pruning(pruned: PrunedModel, *, check: bool = True) -> keras.Model:
     """Takes the compact model out of a pruned one.
 
     If the widths are not fixed yet, they are fixed now from what is known: the
@@ -207,8 +211,10 @@ def _check_output(pruned, compact):
         getattr(layer, "data_format", None) == "channels_first"
         for layer in pruned.channels.graph.layers
     )
-    outputs = [_forward(model, x, channels_first) for model in (pruned, compact)]
-    check_equal(*outputs, tolerance)
+    expected, actual = (
+        _forward(model, x, channels_first) for model in (pruned, compact)
+    )
+    check_equal(expected, actual, tolerance)
 
 
 def _forward(model, x, channels_first):

@@ -34,18 +34,18 @@ def _strip(values, arguments):
     compact = strip_pruning(pruned)
     _make_folder(out)
     compact.save(out)
-    kept = pruned.kept_channels()
+    kept, costs = pruned.kept_channels(), cost(compact)
     data = {
         "out": out,
         "budget": dict(pruned.budget.limits),
-        "cost": cost(compact),
+        "cost": costs,
         "groups": [
             {"name": name, "kept": kept, "total": total}
             for name, (kept, total) in kept.items()
         ],
     }
-    costs = ", ".join(f"{k} {text_of(k, v)}" for k, v in data["cost"].items())
-    return Result(data, f"Written to {out}: {costs}")
+    texts = ", ".join(f"{name} {text_of(name, v)}" for name, v in costs.items())
+    return Result(data, f"Written to {out}: {texts}")
 
 
 def _define_convert(values):

@@ -38,6 +38,8 @@ def load(name):
         # A file called random.py must not stand in for the library's.
         key = path.stem if path.stem not in sys.modules else f"{path.stem}_hooks"
         spec = importlib.util.spec_from_file_location(key, path)
+        if spec is None or spec.loader is None:
+            raise ImportError("not a Python file")
         module = importlib.util.module_from_spec(spec)
         sys.modules[key] = module
         spec.loader.exec_module(module)

@@ -107,7 +107,7 @@ def _loss_name(model):
         return ""
     name = loss if isinstance(loss, str) else getattr(loss, "name", None)
     name = name or getattr(loss, "__name__", type(loss).__name__)
-    return name.lower()
+    return str(name).lower()
 
 
 def _label_mode(outputs, loss_name):

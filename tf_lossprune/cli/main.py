@@ -52,6 +52,7 @@ def main(argv=None):
         return OK
     in_json = any(word in ("--json", "-json", "--json=true") for word in argv)
     with_traceback = "--traceback" in argv
+    error: Exception | None = None
     try:
         command = _find(argv[0])
         if {"--help", "-h"} & set(argv[1:]):
@@ -65,7 +66,7 @@ def main(argv=None):
         print(json.dumps(plain(result.data)) if in_json else result.text)
         return OK
     except KeyboardInterrupt:
-        status, error = INTERRUPTED, None
+        status = INTERRUPTED
     except InfeasibleBudgetError as raised:
         status, error = INFEASIBLE, raised
     except (ValueError, TypeError, OSError, ImportError) as raised:

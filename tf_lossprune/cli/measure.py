@@ -1,8 +1,8 @@
 """`lossprune benchmark` and `lossprune compare`."""
 
 import dataclasses
-import os
 import pathlib
+import shutil
 import tempfile
 
 from absl import flags
@@ -11,8 +11,7 @@ from tf_lossprune.cli.command import Command, Result, define_data, define_precis
 from tf_lossprune.cli.convert import inputs_of
 from tf_lossprune.cli.inputs import load_model, read_source
 from tf_lossprune.inspection import inspect_model
-from tf_lossprune.report.figures import change_of, common, text_of, title_of
-from tf_lossprune.report.table import aligned
+from tf_lossprune.report.table import aligned, comparison_table
 
 
 def _define_benchmark(values):
@@ -33,7 +32,7 @@ def _benchmark(values, arguments):
         }
         for path in arguments
     ]
-    rows = [("file", "bytes", "p10 ms", "median ms", "p90 ms")]
+    rows: list[tuple] = [("file", "bytes", "p10 ms", "median ms", "p90 ms")]
     rows += [
         (
             entry["file"],
@@ -77,7 +76,8 @@ def _compare(values, arguments):
         samples = inputs_of(source.train) if source and int8 else None
         measure_files(figures, models, values.precision, samples, values.threads)
     dense, compact = figures
-    return Result({"dense": dense, "compact": compact}, figures_table(dense, compact))
+    text = comparison_table(dense, compact)
+    return Result({"dense": dense, "compact": compact}, text)
 
 
 def _evaluated(model, dense, source, values):
@@ -121,46 +121,32 @@ def costs_of(model):
         return inspect_model(model).cost
 
 
-def measure_files(figures, models, precision, samples, threads=1, paths=(None, None)):
-    """Adds size and time of the converted files to figures.
+def measure_files(figures, models, precision, samples, threads=1, out=None):
+    """Adds what `deploy.compare` measures on the converted files to figures.
 
     Args:
-        figures: list of dicts, one for each model; changed.
-        models: list of `keras.Model`s.
+        figures: pair of dicts, of the dense and the compact network; changed.
+        models: pair of `keras.Model`s.
         precision: string, as in `to_litert`.
         samples: representative data or None; None: random for int8.
         threads: int.
-        paths: list of paths of files to write, or None for those not to keep.
+        out: path at which the compact network's file is kept, or None.
     """
-    from tf_lossprune.deploy import convert_to_measure, times_in_turns, to_litert
+    from tf_lossprune.deploy import compare
 
     with tempfile.TemporaryDirectory() as folder:
-        files = []
-        for index, (model, path) in enumerate(zip(models, paths)):
-            path = str(path or pathlib.Path(folder) / f"{index}.tflite")
-            if samples is None:
-                convert_to_measure(model, path, precision)
-            else:
-                to_litert(model, path, precision, samples)
-            files.append(path)
-        times = times_in_turns(files, threads)
-        for entry, path, time in zip(figures, files, times):
-            entry["tflite_bytes"] = os.path.getsize(path)
-            entry["latency_ms"] = time
-
-
-def figures_table(dense, compact):
-    """All figures that two networks have in common, side by side.
-
-    Args:
-        dense, compact: dicts, name -> number.
-    """
-    rows = [("", "dense", "compact", "compact / dense")]
-    for name in common(dense, compact):
-        before, after = dense[name], compact[name]
-        texts = text_of(name, before), text_of(name, after)
-        rows.append((title_of(name), *texts, change_of(name, before, after)))
-    return aligned(rows)
+        found = compare(
+            *models,
+            precision=precision,
+            representative_data=samples,
+            threads=threads,
+            folder=folder,
+            verbose=False,
+        )
+        if out is not None:
+            shutil.move(pathlib.Path(folder) / "compact.tflite", out)
+    for entry, measured in zip(figures, (found.dense, found.compact)):
+        entry.update(measured)
 
 
 BENCHMARK = Command(

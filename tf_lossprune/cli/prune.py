@@ -22,12 +22,13 @@ from tf_lossprune.cli.command import (
 )
 from tf_lossprune.cli.convert import inputs_of
 from tf_lossprune.cli.inputs import load_model, read_source
-from tf_lossprune.cli.measure import costs_of, figures_table, measure_files
+from tf_lossprune.cli.measure import costs_of, measure_files
 from tf_lossprune.compress import compress
 from tf_lossprune.cost import Latency, PeakMemory, SizeBytes
 from tf_lossprune.graph import trace
 from tf_lossprune.report import (
     TrainingLog,
+    comparison_table,
     ratio_table,
     report_data,
     write_html,
@@ -167,7 +168,7 @@ def _run(values, arguments):
         raise failure
     files = [path.name for path in sorted(out.iterdir()) if path.is_file()]
     text = (
-        f"{figures_table(result.dense, result.compact)}\n\n"
+        f"{comparison_table(result.dense, result.compact)}\n\n"
         f"{ratio_table(result.groups)}\n\nWritten to {out}: {', '.join(files)}"
     )
     return Result({"out": str(out), "files": files, **data}, text)
@@ -207,7 +208,7 @@ def _deploy(values, out, source, compact, result):
             models,
             values.precision,
             samples,
-            paths=(None, out / "compact.tflite"),
+            out=out / "compact.tflite",
         )
     except (ValueError, ImportError) as error:
         return InputError(

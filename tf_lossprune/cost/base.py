@@ -80,7 +80,7 @@ class Resource(Configurable):
             `function` says is an estimate.
     """
 
-    name = None
+    name: str | None = None
     unit = ""
     units = COUNTS
     measured = False

@@ -324,7 +324,7 @@ class Latency(Resource):
         from tf_lossprune.surgery import copy_graph
 
         precision = self.table.device["precision"]
-        models = [copy_graph(channels.graph)[0], *models]
+        models = (copy_graph(channels.graph)[0], *models)
         with tempfile.TemporaryDirectory() as folder:
             paths = [os.path.join(folder, f"{k}.tflite") for k in range(len(models))]
             for model, path in zip(models, paths):

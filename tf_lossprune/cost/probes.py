@@ -143,11 +143,11 @@ def call_probes(channels, call):
     groups_out = set(channels.group_of[made]) - {-1} - groups_in
     text, found = signature(channels, call), {}
     if groups_out:
-        shares = itertools.product(INPUT_SHARES, _width_shares(len(made)))
+        shares = [*itertools.product(INPUT_SHARES, _width_shares(len(made)))]
     else:
-        shares = ((share, share) for share in _width_shares(len(made)))
+        shares = [(share, share) for share in _width_shares(len(made))]
     if groups_in and not channels.group_of[made].max() >= 0:
-        shares = ((share, 1.0) for share in INPUT_SHARES)
+        shares = [(share, 1.0) for share in INPUT_SHARES]
     for share_in, share_out in shares:
         keep = np.ones(channels.num_units + 1, bool)
         for groups, share in ((groups_in, share_in), (groups_out, share_out)):

@@ -96,7 +96,9 @@ class LayerTable(BilinearResource):
 
 def _check(layer, entry):
     good = isinstance(entry, (tuple, list)) and len(entry) == 4
-    if not good or not all(isinstance(v, numbers.Real) and v >= 0 for v in entry):
+    if not good or not all(
+        isinstance(v, numbers.Real) and float(v) >= 0 for v in entry
+    ):
         raise ValueError(
             "Expected four numbers (a, b, c, d), each at least 0, for layer "
             f"{layer!r}. "

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from tf_lossprune.deploy.runtime import (
     fill_inputs,
     open_interpreter,
 )
+from tf_lossprune.types import Path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +38,9 @@ class LitertBenchmark:
     threads: int
 
 
-def benchmark_litert(path, threads=1, runs=50, warmup=10):
+def benchmark_litert(
+    path: Path, threads: int = 1, runs: int = 50, warmup: int = 10
+) -> LitertBenchmark:
     """Times a LiteRT file on random input.
 
     Compare files measured right after one another: the figures of a machine which
@@ -84,7 +88,9 @@ def benchmark_litert(path, threads=1, runs=50, warmup=10):
     )
 
 
-def times_in_turns(paths, threads=1, rounds=7, block_ms=10.0):
+def times_in_turns(
+    paths: Sequence[Path], threads: int = 1, rounds: int = 7, block_ms: float = 10.0
+) -> list[float]:
     """Times several LiteRT files in turns, so that they meet the same disturbances.
 
     Args:
@@ -116,7 +122,7 @@ def times_in_turns(paths, threads=1, rounds=7, block_ms=10.0):
     return [float(time) for time in np.median(found, axis=0)]
 
 
-def arena_bytes(path):
+def arena_bytes(path: Path) -> int:
     """Bytes of the memory in which LiteRT plans a file's activations.
 
     Without a delegate, the interpreter shows where in its arena every tensor lies;

@@ -16,11 +16,14 @@ from tf_lossprune.deploy.litert import convert_operation, convert_to_measure
 from tf_lossprune.graph import analyze, trace
 from tf_lossprune.precision import check_precision
 from tf_lossprune.surgery import copy_graph
+from tf_lossprune.types import Path
 
 CSV_NAME = "probes.csv"
 
 
-def calibrate_latency(model, *, precision="fp32", threads=1, rounds=5):
+def calibrate_latency(
+    model: keras.Model, *, precision: str = "fp32", threads: int = 1, rounds: int = 5
+) -> LatencyTable:
     """Measures on this machine how long a model's operations take.
 
     Every distinct operation is converted at several widths and timed
@@ -59,7 +62,7 @@ def calibrate_latency(model, *, precision="fp32", threads=1, rounds=5):
     return LatencyTable([tuple(row[c] for c in COLUMNS[1:]) for row in rows], device)
 
 
-def export_probes(model, folder, *, precision="fp32"):
+def export_probes(model: keras.Model, folder: Path, *, precision: str = "fp32") -> str:
     """Writes the files to time on another device, and the list to fill in.
 
     Args:

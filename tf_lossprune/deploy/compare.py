@@ -4,6 +4,8 @@ import contextlib
 import dataclasses
 import os
 import tempfile
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,6 +16,7 @@ from tf_lossprune.deploy.runtime import run_litert
 from tf_lossprune.inspection import cost
 from tf_lossprune.precision import check_precision
 from tf_lossprune.report.table import comparison_table
+from tf_lossprune.types import Data, Path
 
 #: Largest difference of an fp32 file from its model, relative to the largest output.
 TOLERANCE = 1e-3
@@ -46,18 +49,18 @@ class Comparison:
 
 
 def compare(
-    dense,
-    compact,
-    data=None,
+    dense: keras.Model,
+    compact: keras.Model,
+    data: Data = None,
     *,
-    precision="fp32",
-    representative_data=None,
-    threads=1,
-    rounds=7,
-    accuracy=None,
-    folder=None,
-    verbose=True,
-):
+    precision: str = "fp32",
+    representative_data: Any = None,
+    threads: int = 1,
+    rounds: int = 7,
+    accuracy: Callable[[Any, Any], float] | None = None,
+    folder: Path | None = None,
+    verbose: bool = True,
+) -> Comparison:
     """Converts two networks to LiteRT, measures both files and prints a table.
 
     What is measured are the files, as a device would run them: the accuracy too, so
@@ -133,7 +136,7 @@ def compare(
                 figures[-1]["accuracy"] = float((accuracy or _accuracy)(y, outputs))
         for entry, time in zip(figures, times_in_turns(paths, threads, rounds)):
             entry["latency_ms"] = time
-    result = Comparison(*figures, precision, int(threads))
+    result = Comparison(figures[0], figures[1], precision, int(threads))
     if verbose:
         print(result)
     return result
@@ -149,6 +152,7 @@ def _figures(model, path):
 
 def _labelled(data):
     """Arrays `(x, y)` of labelled data."""
+    batches: Iterable
     if isinstance(data, (tuple, list)):
         batches = [data]
     elif hasattr(data, "__getitem__") and hasattr(data, "__len__"):

@@ -5,6 +5,9 @@ more than those of layers. Weights are copied, and both models are run on random
 what comes out is compared.
 """
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import keras
 import numpy as np
 from keras import tree
@@ -38,7 +41,9 @@ def to_keras2(model, tf_keras):
     return _carry(graph, tf_keras, {})
 
 
-def from_tf_keras(model, custom_layers=None):
+def from_tf_keras(
+    model: Any, custom_layers: Mapping[type, Callable] | None = None
+) -> keras.Model:
     """Carries a Keras 2 (tf_keras) model to Keras 3, with its weights.
 
     For models from before Keras 3 and from tensorflow-model-optimization, to prune

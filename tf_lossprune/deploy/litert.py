@@ -4,17 +4,24 @@ import contextlib
 import os
 import re
 import tempfile
+from typing import Any
 
 import keras
 import numpy as np
 
 from tf_lossprune.precision import check_precision
+from tf_lossprune.types import Path
 
 #: Samples with which the ranges of an int8 file are found.
 CALIBRATION_SAMPLES = 256
 
 
-def to_litert(model, path, precision="fp32", representative_data=None):
+def to_litert(
+    model: keras.Model,
+    path: Path,
+    precision: str = "fp32",
+    representative_data: Any = None,
+) -> str:
     """Converts a Keras model to a LiteRT file for one sample at a time.
 
     The batch is fixed to 1, which lets the runtime plan its memory and hand the

@@ -1,5 +1,7 @@
 """Operations that are no layers, such as `x + 3`, in the other Keras."""
 
+from collections.abc import Callable
+
 import keras
 from keras import ops
 
@@ -49,7 +51,7 @@ _ELEMENTWISE = {
     "nn.silu": ops.silu,
 }
 #: and others, with TensorFlow's names of the arguments.
-_OTHERS = {
+_OTHERS: dict[str, Callable] = {
     "__operators__.getitem": lambda x, key: x[_slices(key)],
     "compat.v1.transpose": lambda a, perm=None, conjugate=False: ops.transpose(a, perm),
     "concat": lambda values, axis: ops.concatenate(values, axis),

@@ -1,5 +1,8 @@
 """Training that knows of int8, and its files."""
 
+from typing import Any
+
+import keras
 import numpy as np
 
 from tf_lossprune.deploy.litert import (
@@ -15,6 +18,7 @@ from tf_lossprune.deploy.tfmot import (
     to_tf_keras,
 )
 from tf_lossprune.precision import check_precision
+from tf_lossprune.types import Path
 
 #: Layers without weights of which only the output needs a range.
 _OUTPUT_ONLY = {"Average", "Maximum", "Minimum", "Multiply", "Subtract"}
@@ -26,7 +30,7 @@ _ACTIVATIONS = {"linear", "relu", "swish", "gelu", "sigmoid", "softmax", "tanh"}
 _BATCH = 64
 
 
-def quantize_aware(model, representative_data):
+def quantize_aware(model: keras.Model, representative_data: Any) -> Any:
     """A copy of a model that learns to be quantised: it computes as in 8 bits.
 
     Weights and activations are rounded in the forward pass to what int8 can hold;
@@ -95,7 +99,7 @@ def quantize_aware(model, representative_data):
     return learner
 
 
-def quantized_to_litert(model, path, precision="int8"):
+def quantized_to_litert(model: Any, path: Path, precision: str = "int8") -> str:
     """Writes the int8 file of a model from `quantize_aware`, once it is trained.
 
     Args:

@@ -1,11 +1,14 @@
 """Runs LiteRT files with the runtime that ships (ai-edge-litert)."""
 
 import os
+from typing import Any
 
 import numpy as np
 
+from tf_lossprune.types import Path
 
-def run_litert(path, x):
+
+def run_litert(path: Path, x: Any) -> Any:
     """Predicts with a LiteRT file, one call per batch of the file's size.
 
     Args:

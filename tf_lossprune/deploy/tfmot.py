@@ -13,6 +13,9 @@ back afterwards; so a program's `tf.keras` stays what it is.
 import importlib
 import os
 import warnings
+from typing import Any
+
+import keras
 
 from tf_lossprune.deploy.benchmark import check_count
 from tf_lossprune.deploy.crossing import from_tf_keras, to_keras2
@@ -21,7 +24,7 @@ from tf_lossprune.deploy.litert import check_convertible
 _VARIABLE = "TF_USE_LEGACY_KERAS"
 
 
-def to_tf_keras(model):
+def to_tf_keras(model: keras.Model) -> Any:
     """Carries a Keras 3 model to Keras 2 (tf_keras), with its weights.
 
     Nested models are flattened, mixed precision becomes float32, and what Keras 2
@@ -53,7 +56,7 @@ def to_tf_keras(model):
     return to_keras2(model, import_tf_keras())
 
 
-def cluster_weights(model, number_of_clusters=16):
+def cluster_weights(model: keras.Model, number_of_clusters: int = 16) -> Any:
     """A copy of a model whose kernels learn to hold only a few distinct values.
 
     The values are shared within a kernel and learned (k-means++ to start with); files
@@ -106,7 +109,7 @@ def cluster_weights(model, number_of_clusters=16):
             ) from error
 
 
-def strip_clustering(model):
+def strip_clustering(model: Any) -> keras.Model:
     """The Keras 3 model with the clustered weights of a `cluster_weights` model.
 
     Args:

@@ -2,6 +2,7 @@
 
 import math
 import operator
+from typing import Any
 
 import numpy as np
 
@@ -73,7 +74,7 @@ class Context:
         self.call = call
         self.layer = call.operation
         self.input_labels = input_labels
-        self.output_labels = None
+        self.output_labels: Any = None
         self._ties = ties
         self._record = record
         self._freeze_log = freeze_log

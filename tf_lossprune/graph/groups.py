@@ -159,10 +159,10 @@ def _collect(graph, records, labels, ties, log):
     for record in records.values():
         record.relabel(unit_of)
     labels = {key: unit_of[values] for key, values in labels.items()}
-    group_of = np.asarray(group_of)
-    groups = _name_groups(records, ties, unit_of, group_of, len(members))
+    groups_of_units = np.asarray(group_of)
+    groups = _name_groups(records, ties, unit_of, groups_of_units, len(members))
     reasons = _reasons(ties, log, roots, frozen)
-    return ChannelGraph(graph, records, labels, groups, group_of, reasons)
+    return ChannelGraph(graph, records, labels, groups, groups_of_units, reasons)
 
 
 def _signatures(records, ties, roots, frozen):

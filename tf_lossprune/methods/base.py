@@ -24,7 +24,7 @@ class Method(Configurable):
         learning_rate: float, of the default optimizer (Adam) of what it learns.
     """
 
-    name = None
+    name: str | None = None
     trains = False
     plans = False
     search_class = Search

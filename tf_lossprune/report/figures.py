@@ -10,9 +10,17 @@ _TITLES = {
     "tflite_bytes": ".tflite file",
     "size_bytes": ".tflite file",
     "peak_memory_bytes": "peak memory",
+    "arena_bytes": "arena",
     "latency_ms": "time per sample",
 }
-COSTS = ("macs", "params", "tflite_bytes", "peak_memory_bytes", "latency_ms")
+COSTS = (
+    "macs",
+    "params",
+    "tflite_bytes",
+    "peak_memory_bytes",
+    "arena_bytes",
+    "latency_ms",
+)
 
 
 def is_number(value):
@@ -55,11 +63,11 @@ def text_of(name, value):
     if name.endswith("_ms"):
         return f"{value:.3f} ms"
     if name in COSTS:
-        return _scaled(value)
+        return scaled(value)
     return f"{value:.4g}"
 
 
-def _scaled(count):
+def scaled(count):
     """A count with four digits and a decimal prefix: 40.81 M."""
     for prefix, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if count >= size:

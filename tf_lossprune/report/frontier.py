@@ -2,8 +2,9 @@
 
 import os
 
+from tf_lossprune.report.figures import scaled
 from tf_lossprune.report.plot import agg_figure
-from tf_lossprune.report.table import aligned, scaled
+from tf_lossprune.report.table import aligned
 
 
 def frontier_table(results, metric="accuracy", resource="macs"):
@@ -23,15 +24,16 @@ def frontier_table(results, metric="accuracy", resource="macs"):
     Example:
         >>> print(frontier_table([result for _, result in found]))
     """
-    rows = [("", resource, "of dense", metric)]
+    head = ("", resource, "of dense", metric)
+    rows = []
     (dense_cost, dense_value), *points = _points(results, metric, resource)
     for name, (cost, value) in [("dense", (dense_cost, dense_value))] + [
         (_budget_text(result), point) for result, point in zip(results, points)
     ]:
         row = (name, scaled(cost), f"{cost / dense_cost:.3f}", f"{value:.4f}")
         rows.append((*row, cost))
-    body = sorted(rows[1:], key=lambda row: -row[-1])
-    return aligned([rows[0], *(row[:-1] for row in body)])
+    body = sorted(rows, key=lambda row: -row[-1])
+    return aligned([head, *(row[:-1] for row in body)])
 
 
 def plot_frontier(results, path, metric="accuracy", resource="macs"):

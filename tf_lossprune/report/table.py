@@ -1,39 +1,33 @@
 """Plain-text tables of a compression."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-# Key, title, how to write a value, and what the last column compares.
-_ROWS = (
-    ("accuracy", "accuracy", lambda value: f"{100 * value:.2f} %", "difference"),
-    ("macs", "MACs", lambda value: scaled(value), "ratio"),
-    ("params", "parameters", lambda value: scaled(value), "ratio"),
-    ("tflite_bytes", ".tflite bytes", lambda value: f"{value:,}", "ratio"),
-    ("arena_bytes", "arena bytes", lambda value: f"{value:,}", "ratio"),
-    ("latency_ms", "median ms", lambda value: f"{value:.3f}", "ratio"),
-)
+from tf_lossprune.report.figures import change_of, common, text_of, title_of
+
 _BAR = 24
 
 
-def comparison_table(dense, compact):
+def comparison_table(dense: Mapping[str, Any], compact: Mapping[str, Any]) -> str:
     """Dense and compact network side by side.
 
     Args:
-        dense: Dict with some of `accuracy` (0 to 1), `macs`, `params`,
-            `tflite_bytes`, `arena_bytes` and `latency_ms`; other keys are left out.
-        compact: Dict with the same figures of the compact network.
+        dense: Dict of figures, such as `accuracy` and other metrics, `macs`, `params`,
+            `tflite_bytes`, `peak_memory_bytes`, `arena_bytes` and `latency_ms`.
+        compact: Dict with figures of the compact network.
 
     Returns:
-        A table; the last column is the difference in percentage points for the
-        accuracy and compact / dense for the rest.
+        A table of the figures that both have; the last column is compact / dense for
+        costs, and the difference for metrics, in percentage points for shares.
 
     Raises:
         TypeError: If an argument is not a dict.
-        ValueError: If the dicts have none of the figures in common.
+        ValueError: If the dicts have no figures in common.
 
     Example:
         >>> print(comparison_table({"macs": 2000}, {"macs": 1000}))
-                  dense    compact    compact / dense
-        MACs    2.000 k    1.000 k              0.500
+                dense    compact    compact / dense
+        MACs      2 k        1 k             0.500×
     """
     for name, figures in (("dense", dense), ("compact", compact)):
         if not isinstance(figures, Mapping):
@@ -41,24 +35,19 @@ def comparison_table(dense, compact):
                 f"`{name}` must be a dict of figures. Received: {figures!r}"
             )
     rows = [("", "dense", "compact", "compact / dense")]
-    for key, title, write, comparison in _ROWS:
-        if key in dense and key in compact:
-            before, after = dense[key], compact[key]
-            if comparison == "difference":
-                change = f"{100 * (after - before):+.2f} points"
-            else:
-                change = f"{after / before:.3f}" if before else "-"
-            rows.append((title, write(before), write(after), change))
+    for name in common(dense, compact):
+        before, after = dense[name], compact[name]
+        texts = text_of(name, before), text_of(name, after)
+        rows.append((title_of(name), *texts, change_of(name, before, after)))
     if len(rows) == 1:
-        known = [row[0] for row in _ROWS]
         raise ValueError(
-            f"`dense` and `compact` must share one of {known}. "
+            "`dense` and `compact` must share figures such as 'accuracy' or 'macs'. "
             f"Received: {sorted(dense)} and {sorted(compact)}"
         )
     return aligned(rows)
 
 
-def ratio_table(groups):
+def ratio_table(groups: Iterable[Mapping[str, Any]]) -> str:
     """The keep ratio of every group, in the order given, with a bar.
 
     Args:
@@ -116,14 +105,6 @@ def read_groups(groups):
     if not rows:
         raise ValueError("`groups` must hold at least one group. Received: []")
     return rows
-
-
-def scaled(count):
-    """A count with three decimals and a decimal prefix: 40.813 M."""
-    for prefix, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if count >= size:
-            return f"{count / size:.3f} {prefix}"
-    return f"{count:,}"
 
 
 def aligned(rows, left=(0,)):

@@ -18,7 +18,8 @@ def get_item(ctx, operation):
         ctx.freeze_all("an index that is not made of numbers and ranges")
         return
     labels = ctx.input_labels[0]
-    index, cut, axis = [], None, 0
+    index: list = []
+    cut, axis = None, 0
     for place, entry in enumerate(key[1:], 1):
         if entry is None:
             index.append(None)
@@ -73,6 +74,7 @@ def _cut_channels(ctx, axis, entry):
 
 def _move_cut(ctx, key, place, entry, channels):
     def moved(args, kept):
+        new: int | slice
         if isinstance(entry, int):
             new = int(kept[: entry % len(kept)].sum())
         else:

@@ -161,7 +161,7 @@ def flip(ctx, operation):
     if None in axes:
         ctx.freeze_all("it flips the batch")
     else:
-        ctx.output(np.flip(ctx.input_labels[0], axes))
+        ctx.output(np.flip(ctx.input_labels[0], tuple(axes)))
 
 
 @register_rule("DepthToSpace")
