@@ -107,12 +107,19 @@ def oldest_python():
     pytest.skip("TensorFlow 2.18 needs Python 3.12 or older, and there is none")
 
 
+@pytest.fixture
+def environment(tmp_path):
+    """Folder for a virtual environment; gigabytes, so it goes afterwards."""
+    yield tmp_path / "venv"
+    shutil.rmtree(tmp_path / "venv", ignore_errors=True)  # none if it was skipped
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("age", ["oldest", "newest"])
-def test_smoke(built, tmp_path, age):
+def test_smoke(built, environment, tmp_path, age):
     interpreter = oldest_python() if age == "oldest" else sys.executable
-    run(interpreter, "-m", "venv", tmp_path / "venv")
-    python = tmp_path / "venv" / "bin" / "python"
+    run(interpreter, "-m", "venv", environment)
+    python = environment / "bin" / "python"
     (wheel,) = built.glob("*.whl")
     constraints = ["-c", OLDEST] if age == "oldest" else []
     run(python, "-m", "pip", "install", "--quiet", *constraints, wheel)
@@ -121,7 +128,7 @@ def test_smoke(built, tmp_path, age):
     smoke = shutil.copy(ROOT / "tests" / "wheel_smoke.py", tmp_path)
     text = run(python, smoke, tmp_path, cwd=tmp_path)
     found = json.loads(text.splitlines()[-1])
-    assert pathlib.Path(found["file"]).is_relative_to(tmp_path / "venv")
+    assert pathlib.Path(found["file"]).is_relative_to(environment)
     assert found["typed"]
     if age == "oldest":
         assert found["versions"]["keras"] == pins()["keras"]
@@ -130,7 +137,7 @@ def test_smoke(built, tmp_path, age):
     assert 0 < found["compact"]["macs"] <= 0.5 * found["dense"]["macs"]
     assert all(kept > 0 for kept in found["kept"].values())
     assert found["tf_keras"] == "tf_keras"
-    lossprune = tmp_path / "venv" / "bin" / "lossprune"
+    lossprune = environment / "bin" / "lossprune"
     assert (
         run(lossprune, "--version")
         == f"tf_lossprune {found['versions']['tf_lossprune']}\n"
