@@ -11,6 +11,7 @@ from absl.testing import parameterized
 import tf_lossprune
 from examples import models
 from tests.backends.trace_ratios import digits, run
+from tests.training import small
 
 # On TensorFlow, the tests of training say the same and more.
 pytestmark = pytest.mark.long
@@ -97,6 +98,35 @@ class TrainingTest(parameterized.TestCase):
             atol=1e-5,
         )
         self.assertEqual(pruned.kept_channels(), again.kept_channels())
+
+    @parameterized.parameters("fit", "train_on_batch")
+    def test_inside_another_model_with_open_widths(self, call):
+        """On JAX a traced step sees no values, so the host has to know."""
+        outer, _ = self.made_part_of_another()
+        with self.assertRaisesRegex(ValueError, "decide().*Received: "):
+            getattr(outer, call)(*small.data())
+
+    def test_inside_another_model_with_fixed_widths(self):
+        outer, pruned = self.made_part_of_another()
+        open_weights = pruned.get_weights()
+        pruned.decide()
+        kept, kernel = pruned.kept_channels(), pruned.trainable_weights[0]
+        before = keras.ops.convert_to_numpy(kernel.value).copy()
+        outer.fit(*small.data(), verbose=0)
+        self.assertEqual(pruned.kept_channels(), kept)
+        after = keras.ops.convert_to_numpy(kernel.value)
+        self.assertGreater(np.abs(after - before).max(), 0.0)
+        # Opened again by hand, not by a method of the model.
+        pruned.set_weights(open_weights)
+        with self.assertRaisesRegex(ValueError, "decide().*Received: "):
+            outer.train_on_batch(*small.data())
+
+    def made_part_of_another(self):
+        pruned = small.prune(small.network())
+        x, _ = small.data()
+        inputs = keras.Input(x.shape[1:])
+        outer = keras.Model(inputs, pruned(inputs))
+        return small.compile_model(outer, jit_compile="auto"), pruned
 
     def test_random_draws_move_on(self):
         rows, _ = run(8, draw=tf_lossprune.HardDraw())

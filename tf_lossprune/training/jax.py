@@ -19,8 +19,8 @@ class JaxStep:
         self.jax_state_sync()
 
     def widths_are_open(self):
-        """False: while a step is traced, the variables have no values to look at."""
-        return False
+        """Whether the widths are not fixed yet, also while a step is traced."""
+        return self.gates.fixed.on_host == 0
 
     def train_step(self, state, data):
         trainable, non_trainable, optimizer, metrics = state
