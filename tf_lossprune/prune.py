@@ -14,6 +14,7 @@ from tf_lossprune.surgery import check_equal, copy_graph, cut
 from tf_lossprune.training import PrunedModel
 from tf_lossprune.training.finite import check_weights
 from tf_lossprune.training.options import PruningOptions
+from tf_lossprune.training.program import as_program
 
 #: Largest relative difference between the gated and the compact model's output.
 TOLERANCE = {"float32": 1e-3, "float64": 1e-6}
@@ -217,4 +218,4 @@ def _forward(model, x, channels_first):
 
         # On a CPU, TensorFlow computes this format with XLA only.
         return forward_with_xla(model, x)
-    return model(x, training=False)
+    return as_program(lambda x: model(x, training=False), model)(x)

@@ -24,7 +24,7 @@ def cross_entropy():
 class TrainingTest(parameterized.TestCase):
     def test_fit_keeps_the_budget_and_strips(self):
         x, y = digits()
-        model = models.digits_resnet(width=8)
+        model = models.digits_resnet()
         pruned = tf_lossprune.prune_model(model, {"macs": 0.5}, channel_multiple=1)
         optimizer = keras.optimizers.Adam(0.01)
         pruned.compile(optimizer, cross_entropy(), metrics=["accuracy"])
@@ -43,7 +43,7 @@ class TrainingTest(parameterized.TestCase):
     def test_compress_with_a_teacher(self):
         x, y = digits()
         compact, result = tf_lossprune.compress(
-            models.digits_resnet(width=8),
+            models.digits_resnet(),
             {"macs": 0.5},
             (x, y),
             (x, y),
@@ -62,7 +62,7 @@ class TrainingTest(parameterized.TestCase):
     def test_frontier(self):
         x, y = digits()
         found = tf_lossprune.compress_frontier(
-            models.digits_resnet(width=8),
+            models.digits_resnet(),
             [0.7, 0.4],
             (x, y),
             epochs=2,
@@ -78,7 +78,7 @@ class TrainingTest(parameterized.TestCase):
     def test_saved_in_the_middle_of_the_search_it_goes_on(self):
         x, y = digits()
         pruned = tf_lossprune.prune_model(
-            models.digits_resnet(width=8),
+            models.digits_resnet(),
             {"macs": 0.5},
             schedule=tf_lossprune.Schedule(search=1.0, total_steps=16),
         )
@@ -135,7 +135,7 @@ class TrainingTest(parameterized.TestCase):
 
     @parameterized.parameters("uniform", "magnitude")
     def test_one_shot(self, method):
-        model = models.build("mobilenet_v2", width=8)
+        model = models.build("squeeze_excite_net", input_shape=(16, 16, 3), width=8)
         models.randomize(model, 0)
         pruned = tf_lossprune.prune_model(model, {"macs": 0.5}, method=method)
         compact = tf_lossprune.strip_pruning(pruned)  # compares the outputs
