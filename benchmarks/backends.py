@@ -33,9 +33,9 @@ def define_flags():
     flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds.")
     flags.DEFINE_string("arch", "digits_resnet", "Network of examples/models.py.")
     flags.DEFINE_string("budget", "macs=0.4", "Budget.")
-    flags.DEFINE_integer("dense_epochs", 15, "Epochs of the dense network.")
-    flags.DEFINE_integer("epochs", 12, "Epochs in all, search included.")
-    flags.DEFINE_float("search_epochs", 6.0, "Epochs of the search.")
+    flags.DEFINE_integer("dense_epochs", 10, "Epochs of the dense network.")
+    flags.DEFINE_integer("epochs", 6, "Epochs in all, search included.")
+    flags.DEFINE_float("search_epochs", 3.0, "Epochs of the search.")
     flags.DEFINE_list("extra", [], "Further flags of benchmarks.accuracy.")
     flags.DEFINE_string("out", "benchmarks/results/backends.jsonl", "Results.")
 
