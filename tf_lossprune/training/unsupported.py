@@ -14,13 +14,18 @@ class UnsupportedStep:
         return self.gates.read("fixed") == 0
 
     def fit(self, *args, **kwargs):
-        """Raises `NotImplementedError`; so does every other way to train."""
+        """Raises `NotImplementedError`, as every other way to train does."""
+        self.train_step()
+
+    def train_on_batch(self, *args, **kwargs):
+        """Raises `NotImplementedError`."""
         self.train_step()
 
     def train_step(self, *args, **kwargs):
+        """Raises `NotImplementedError`."""
         raise NotImplementedError(
             "A PrunedModel trains on the TensorFlow and JAX backends "
-            "(KERAS_BACKEND=tensorflow or jax). On any other, use a method that needs "
-            "no training ('uniform', 'magnitude'), and train what `strip_pruning` "
+            "(KERAS_BACKEND=tensorflow or jax). On any other, prune with "
+            "method='uniform', which needs no training, and train what `strip_pruning` "
             f"returns. Received: backend {keras.backend.backend()!r}"
         )
