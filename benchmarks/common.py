@@ -102,8 +102,9 @@ def dense_model(
 
 def accuracy(model, dataset):
     """Share of the images of `dataset` that `model` classifies correctly."""
-    # One pass is over before XLA has compiled it.
-    compile_classifier(model, jit_compile=False)
+    # On TensorFlow, one pass is over before XLA has compiled it; JAX has to compile.
+    on_tensorflow = keras.backend.backend() == "tensorflow"
+    compile_classifier(model, jit_compile=False if on_tensorflow else "auto")
     return float(model.evaluate(dataset, verbose=0, return_dict=True)["accuracy"])
 
 
