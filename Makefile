@@ -47,6 +47,9 @@ JAX_TESTS := tests/backends tests/gates/test_draw.py tests/gates/test_importance
   tests/gates/test_layers.py
 
 test-jax: export KERAS_BACKEND := jax
+# Most of the time goes into compiling the same small programs in every process.
+test-jax: export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/out/jax
+test-jax: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS := 0
 test-jax: $(STAMP)
 	$(BIN)/python -m pytest -q -n auto -m 'long or not long' $(JAX_TESTS)
 

@@ -102,8 +102,9 @@ def dense_model(
 
 def accuracy(model, dataset):
     """Share of the images of `dataset` that `model` classifies correctly."""
-    # One pass is over before XLA has compiled it.
-    compile_classifier(model, jit_compile=False)
+    # On TensorFlow, one pass is over before XLA has compiled it; JAX has to compile.
+    on_tensorflow = keras.backend.backend() == "tensorflow"
+    compile_classifier(model, jit_compile=False if on_tensorflow else "auto")
     return float(model.evaluate(dataset, verbose=0, return_dict=True)["accuracy"])
 
 
@@ -115,9 +116,13 @@ def clone(model):
 
 
 def versions():
-    """Versions of Python and of the packages that decide the result."""
-    found = {"python": platform.python_version()}
-    for name in ("tf_lossprune", "tensorflow", "keras", "numpy"):
+    """Versions of Python and of the packages that decide the result, and the backend.
+
+    A backend has the name of its package.
+    """
+    backend = keras.backend.backend()
+    found = {"python": platform.python_version(), "backend": backend}
+    for name in ("tf_lossprune", backend, "keras", "numpy"):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -131,8 +136,10 @@ def slice_before_strided_pointwise():
     The result is the same. With `TF_ENABLE_ONEDNN_OPTS=1`, which halves the time
     of a training step on CPUs without AVX-512, the kernel gradient of such a
     convolution with fewer than 8 input channels writes beyond its buffer and ends
-    the process (TensorFlow 2.21, AVX2).
+    the process (TensorFlow 2.21, AVX2). Other backends stay as they are.
     """
+    if keras.backend.backend() != "tensorflow":
+        return
     original = keras.layers.Conv2D.convolution_op
 
     def convolution_op(self, inputs, kernel):

@@ -15,6 +15,9 @@ buffers that the compiler has planned for it, which is the memory of the step al
 `mixed_bfloat16`, `steps_per_execution` (4 steps at once, all of which are timed),
 `gradient_accumulation` (over 4 steps) and `mirrored` (two logical devices).
 
+With `KERAS_BACKEND=jax` the same runs on JAX, without `mirrored` and
+`steps_per_execution`, which are TensorFlow's here.
+
 Example:
 
     python -m benchmarks.step_time --arch=resnet20,mobilenet_v2 --pairs=60 \
@@ -35,11 +38,11 @@ import tempfile
 import time
 
 import keras
-import numpy as np
 from absl import app, flags
 
 import tf_lossprune
 from benchmarks import common
+from benchmarks.stepping import random_batch, stepper
 from examples import models
 from examples.flags import parse_budget, parse_options
 from examples.optimizers import cosine_sgd
@@ -54,11 +57,14 @@ SWITCHES = (
     "gradient_accumulation",
     "mirrored",
 )
+TENSORFLOW_SWITCHES = ("steps_per_execution", "mirrored")
 #: Steps in an execution or accumulation, and logical devices.
 TOGETHER, DEVICES = 4, 2
 
 flags.DEFINE_list("arch", "resnet20,mobilenet_v2", "Networks of examples/models.py.")
-flags.DEFINE_list("jit", "false,true", "With jit_compile false, true or both.")
+flags.DEFINE_list(
+    "jit", None, "With jit_compile false, true or both; unset: both, on JAX true."
+)
 flags.DEFINE_list("switch", "plain", f"One or several of {', '.join(SWITCHES)}.")
 flags.DEFINE_integer("size", 28, "Height and width of the images.")
 flags.DEFINE_integer("channels", 1, "Channels of the images.")
@@ -132,30 +138,10 @@ def _build(arch, kind, jit_compile, switch):
     return common.compile_classifier(model, optimizer, jit_compile, **options)
 
 
-def batches():
-    """An endless dataset of one random batch."""
-    import tensorflow as tf
-
-    rng = np.random.default_rng(0)
-    shape = (FLAGS.batch_size, FLAGS.size, FLAGS.size, FLAGS.channels)
-    images = rng.normal(size=shape).astype("float32")
-    labels = rng.integers(0, 10, FLAGS.batch_size)
-    return tf.data.Dataset.from_tensors((images, labels)).repeat()
-
-
-def stepper(model):
-    """A function without arguments that does one training step and waits for it."""
-    dataset = batches()
-    # Builds and compiles the step.
-    model.fit(dataset.take(model.steps_per_execution), verbose=0)
-    iterator = iter(model.distribute_strategy.experimental_distribute_dataset(dataset))
-
-    def step():
-        logs = model.train_function(iterator)
-        # The step is over when its loss is known.
-        return {name: float(value) for name, value in logs.items()}
-
-    return step
+def make_stepper(model):
+    """A function that does one training step on a random batch."""
+    shape = FLAGS.size, FLAGS.size, FLAGS.channels
+    return stepper(model, random_batch(FLAGS.batch_size, shape))
 
 
 def time_pairs(first, second):
@@ -186,7 +172,9 @@ def measure_time(arch, jit_compile, switch="plain"):
         build(arch, "plain", jit_compile, switch),
         build(arch, "search", jit_compile, switch),
     )
-    plain_s, search_s = time_pairs(stepper(plain), stepper(search))
+    steppers = make_stepper(plain), make_stepper(search)
+    plain_s, search_s = time_pairs(*steppers)
+    steppers[1].finish()
     if search.phase != "search":
         raise RuntimeError(f"Timed the wrong phase: {search.phase}")
     ratios = [b / a for a, b in zip(plain_s, search_s)]
@@ -224,7 +212,7 @@ def forget_peak():
 def probe(kind):
     """Trains one network and prints its memory as a JSON line."""
     jit_compile = FLAGS.jit[0] == "true"
-    step = stepper(build(FLAGS.arch[0], kind, jit_compile, FLAGS.switch[0]))
+    step = make_stepper(build(FLAGS.arch[0], kind, jit_compile, FLAGS.switch[0]))
     for _ in range(2):
         step()
     figures = {"peak": peak_memory()}
@@ -307,13 +295,19 @@ def main(argv):
         raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
     if not set(FLAGS.switch) <= set(SWITCHES):
         raise app.UsageError(f"--switch takes {SWITCHES}. Received: {FLAGS.switch}")
+    on_jax = keras.backend.backend() == "jax"
+    if on_jax and set(FLAGS.switch) & set(TENSORFLOW_SWITCHES):
+        raise app.UsageError(
+            f"{TENSORFLOW_SWITCHES} need TensorFlow. Received: --switch={FLAGS.switch}"
+        )
     if "mirrored" in FLAGS.switch:
         split_cpu()
     if FLAGS.probe:
         probe(FLAGS.probe)
         return
     rows = []
-    for arch, jit, switch in itertools.product(FLAGS.arch, FLAGS.jit, FLAGS.switch):
+    jits = FLAGS.jit or (["true"] if on_jax else ["false", "true"])
+    for arch, jit, switch in itertools.product(FLAGS.arch, jits, FLAGS.switch):
         case = arch, jit == "true", switch
         row = dict(zip(("arch", "jit_compile", "switch"), case))
         row.update(measure_time(*case))

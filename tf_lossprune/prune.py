@@ -17,6 +17,7 @@ from tf_lossprune.surgery import check_equal, copy_graph, cut
 from tf_lossprune.training import PrunedModel
 from tf_lossprune.training.finite import check_weights
 from tf_lossprune.training.options import PruningOptions
+from tf_lossprune.training.program import as_program
 from tf_lossprune.types import Exclude, Limits, Multiple
 
 #: Largest relative difference between the gated and the compact model's output.
@@ -146,7 +147,9 @@ def check_options(options):
 def _check_training(model):
     """Raises `ValueError` if a class of the user's says how the model trains."""
     for name in ("train_step", "compute_loss"):
-        owner = next(c for c in type(model).__mro__ if name in vars(c))
+        # Not every backend's Model has both.
+        owners = (c for c in type(model).__mro__ if name in vars(c))
+        owner = next(owners, keras.Model)
         if owner.__module__.split(".")[0] != "keras":
             raise ValueError(
                 f"The `{name}` of a model's own class would not be used: the widths "
@@ -223,4 +226,4 @@ def _forward(model, x, channels_first):
 
         # On a CPU, TensorFlow computes this format with XLA only.
         return forward_with_xla(model, x)
-    return model(x, training=False)
+    return as_program(lambda x: model(x, training=False), model)(x)

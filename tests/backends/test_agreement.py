@@ -39,8 +39,9 @@ class AgreementTest(parameterized.TestCase):
 
     def test_same_ratios_after_200_steps(self):
         """Gates that stay soft, and weights that move slowly, forget errors."""
-        options = ("--steps=200", "--variance=0.1", "--rate=0.0003")
+        options = ("--steps=200", "--variance=0.15", "--rate=0.0001")
         (a, kept), (b, other) = (trace(k, *options) for k in ("tensorflow", "jax"))
         self.assertEqual(a.shape, (200, 6))
-        np.testing.assert_allclose(np.exp(a[-1]), np.exp(b[-1]), atol=1e-3)
+        self.assertGreater(np.abs(a[-1]).max(), 0.5)
+        np.testing.assert_allclose(np.exp(a), np.exp(b), rtol=0, atol=1e-3)
         np.testing.assert_array_equal(kept, other)

@@ -46,42 +46,56 @@ def finish(process, path):
         return json.load(file)
 
 
+def free_port():
+    """A port that nothing listens on."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return free.getsockname()[1]
+
+
 @pytest.mark.long
 class ScaleOutTest(parameterized.TestCase):
     def check_same(self, expected, found):
         self.assertEqual(found["widths"], expected["widths"])
         np.testing.assert_allclose(found["loss"], expected["loss"], rtol=1e-2)
 
-    @parameterized.parameters(
-        ("examples.data_parallel", "jax"), ("examples.mirrored", "tensorflow")
-    )
-    def test_devices(self, module, backend):
-        found = []
+    def test_mirrored(self):
         with tempfile.TemporaryDirectory() as folder:
-            for count in (1, 2):
-                options = [f"--devices={count}"] if backend == "tensorflow" else []
-                run = start(
-                    folder, count, module, *options, backend=backend, devices=count
+            alone, two = (
+                finish(
+                    *start(
+                        folder,
+                        count,
+                        "examples.mirrored",
+                        f"--devices={count}",
+                        backend="tensorflow",
+                    )
                 )
-                found.append(finish(*run))
-        self.check_same(*found)
+                for count in (1, 2)
+            )
+        self.check_same(alone, two)
 
-    def test_processes(self):
-        with socket.socket() as free:
-            free.bind(("localhost", 0))
-            port = free.getsockname()[1]
+    def test_data_parallel(self):
+        """Two and four devices, and two processes, against one device."""
+        module = "examples.data_parallel"
         with tempfile.TemporaryDirectory() as folder:
-            alone = finish(*start(folder, "alone", "examples.data_parallel"))
-            together = [
+            alone, two, four = (
+                finish(*start(folder, f"devices{count}", module, devices=count))
+                for count in (1, 2, 4)
+            )
+            coordinator = f"--coordinator=localhost:{free_port()}"
+            both = [
                 start(
                     folder,
                     f"process{index}",
-                    "examples.data_parallel",
+                    module,
                     "--processes=2",
                     f"--process={index}",
-                    f"--coordinator=localhost:{port}",
+                    coordinator,
                 )
                 for index in range(2)
             ]
-            for run in together:
-                self.check_same(alone, finish(*run))
+            first, second = (finish(*run) for run in both)
+        for found in (two, four, first):
+            self.check_same(alone, found)
+        self.assertEqual(first, second)

@@ -11,6 +11,7 @@ from absl.testing import parameterized
 import tf_lossprune
 from examples import models
 from tests.backends.trace_ratios import digits, run
+from tests.training import small
 
 # On TensorFlow, the tests of training say the same and more.
 pytestmark = pytest.mark.long
@@ -23,7 +24,7 @@ def cross_entropy():
 class TrainingTest(parameterized.TestCase):
     def test_fit_keeps_the_budget_and_strips(self):
         x, y = digits()
-        model = models.digits_resnet(width=8)
+        model = models.digits_resnet()
         pruned = tf_lossprune.prune_model(model, {"macs": 0.5}, channel_multiple=1)
         optimizer = keras.optimizers.Adam(0.01)
         pruned.compile(optimizer, cross_entropy(), metrics=["accuracy"])
@@ -42,7 +43,7 @@ class TrainingTest(parameterized.TestCase):
     def test_compress_with_a_teacher(self):
         x, y = digits()
         compact, result = tf_lossprune.compress(
-            models.digits_resnet(width=8),
+            models.digits_resnet(),
             {"macs": 0.5},
             (x, y),
             (x, y),
@@ -61,7 +62,7 @@ class TrainingTest(parameterized.TestCase):
     def test_frontier(self):
         x, y = digits()
         found = tf_lossprune.compress_frontier(
-            models.digits_resnet(width=8),
+            models.digits_resnet(),
             [0.7, 0.4],
             (x, y),
             epochs=2,
@@ -77,7 +78,7 @@ class TrainingTest(parameterized.TestCase):
     def test_saved_in_the_middle_of_the_search_it_goes_on(self):
         x, y = digits()
         pruned = tf_lossprune.prune_model(
-            models.digits_resnet(width=8),
+            models.digits_resnet(),
             {"macs": 0.5},
             schedule=tf_lossprune.Schedule(search=1.0, total_steps=16),
         )
@@ -98,6 +99,35 @@ class TrainingTest(parameterized.TestCase):
         )
         self.assertEqual(pruned.kept_channels(), again.kept_channels())
 
+    @parameterized.parameters("fit", "train_on_batch")
+    def test_inside_another_model_with_open_widths(self, call):
+        """On JAX a traced step sees no values, so the host has to know."""
+        outer, _ = self.made_part_of_another()
+        with self.assertRaisesRegex(ValueError, "decide().*Received: "):
+            getattr(outer, call)(*small.data())
+
+    def test_inside_another_model_with_fixed_widths(self):
+        outer, pruned = self.made_part_of_another()
+        open_weights = pruned.get_weights()
+        pruned.decide()
+        kept, kernel = pruned.kept_channels(), pruned.trainable_weights[0]
+        before = keras.ops.convert_to_numpy(kernel.value).copy()
+        outer.fit(*small.data(), verbose=0)
+        self.assertEqual(pruned.kept_channels(), kept)
+        after = keras.ops.convert_to_numpy(kernel.value)
+        self.assertGreater(np.abs(after - before).max(), 0.0)
+        # Opened again by hand, not by a method of the model.
+        pruned.set_weights(open_weights)
+        with self.assertRaisesRegex(ValueError, "decide().*Received: "):
+            outer.train_on_batch(*small.data())
+
+    def made_part_of_another(self):
+        pruned = small.prune(small.network())
+        x, _ = small.data()
+        inputs = keras.Input(x.shape[1:])
+        outer = keras.Model(inputs, pruned(inputs))
+        return small.compile_model(outer, jit_compile="auto"), pruned
+
     def test_random_draws_move_on(self):
         rows, _ = run(8, draw=tf_lossprune.HardDraw())
         other, _ = run(8)
@@ -105,7 +135,7 @@ class TrainingTest(parameterized.TestCase):
 
     @parameterized.parameters("uniform", "magnitude")
     def test_one_shot(self, method):
-        model = models.build("mobilenet_v2", width=8)
+        model = models.build("squeeze_excite_net", input_shape=(16, 16, 3), width=8)
         models.randomize(model, 0)
         pruned = tf_lossprune.prune_model(model, {"macs": 0.5}, method=method)
         compact = tf_lossprune.strip_pruning(pruned)  # compares the outputs

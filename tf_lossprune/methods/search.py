@@ -19,6 +19,32 @@ StepDraw = collections.namedtuple(
 LARGEST_GRADIENT = 1e15
 
 
+class HostFlag(keras.Variable):
+    """An int whose value the host can read while JAX traces a step.
+
+    There a variable holds a placeholder, and Keras empties it before the first
+    step. Only the host assigns a flag.
+
+    Attributes:
+        on_host: int, what was assigned last.
+    """
+
+    def __init__(self, value, name):
+        super().__init__(
+            value,
+            dtype="int32",
+            trainable=False,
+            autocast=False,
+            aggregation="only_first_replica",
+            name=name,
+        )
+        self.on_host = int(value)
+
+    def assign(self, value):
+        self.on_host = int(ops.convert_to_numpy(value))
+        return super().assign(value)
+
+
 class Search(keras.layers.Layer):
     """All that training changes besides weights, as variables.
 
@@ -56,7 +82,7 @@ class Search(keras.layers.Layer):
         self.step = self.variable((), 0, "step", "int32")
         self.warmup_steps = self.variable((), 0, "warmup_steps", "int32")
         self.search_steps = self.variable((), 0, "search_steps", "int32")
-        self.fixed = self.variable((), 0, "fixed", "int32")
+        self.fixed = HostFlag(0, "fixed")
         self.make_variables(groups, total)
         self.seed_generator = keras.random.SeedGenerator(options.seed)
         self.built = True

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops, tree
 
-from tf_lossprune.training.statistics import reestimate_statistics
+from tf_lossprune.training.statistics import moving, reestimate_statistics
 
 
 class Evaluation:
@@ -67,7 +67,7 @@ class Evaluation:
         """
         self.calls += 1
         gates, network = self.model.gates, self.model.network
-        statistics = _statistics_of(network)
+        statistics = moving(network)
         before = [ops.convert_to_numpy(v.value) for v in statistics]
         kept, fixed = ops.convert_to_numpy(gates.kept.value), int(gates.fixed)
         self._assign(ratios)
@@ -76,7 +76,7 @@ class Evaluation:
                 network,
                 self._inputs,
                 len(self._inputs),
-                lambda x: self.model.run_network(x, gates.kept.value, training=True),
+                self.model.forward_kept,
             )
             logs = self._evaluate()
         finally:
@@ -104,7 +104,7 @@ class Evaluation:
 
     def _assign(self, ratios):
         gates = self.model.gates
-        scores = ops.convert_to_numpy(gates.current_importance())
+        scores = self.model.current_importance()
         keep = np.ones(self.model.channels.num_units + 1, "float32")
         for group, ratio in zip(self.model.groups, ratios):
             order = group.units[np.argsort(-scores[group.units], kind="stable")]
@@ -139,15 +139,6 @@ def _labelled(data, batch_size):
         yield from (data[i] for i in range(data.num_batches))
     elif hasattr(data, "__iter__") and not hasattr(data, "__next__"):
         yield from data
-
-
-def _statistics_of(network):
-    return [
-        variable
-        for layer in network._flatten_layers()
-        if isinstance(layer, keras.layers.BatchNormalization)
-        for variable in (layer.moving_mean, layer.moving_variance)
-    ]
 
 
 def _score(logs):

@@ -2,6 +2,7 @@
 
 import jax
 import keras
+from keras import ops, tree
 
 
 class JaxStep:
@@ -22,8 +23,8 @@ class JaxStep:
         """Nothing to do: Keras makes them before the first step."""
 
     def widths_are_open(self):
-        """False: while a step is traced, the variables have no values to look at."""
-        return False
+        """Whether the widths are not fixed yet, also while a step is traced."""
+        return self.gates.fixed.on_host == 0
 
     def train_step(self, state, data):
         trainable, non_trainable, optimizer, metrics = state
@@ -74,6 +75,34 @@ class JaxStep:
         if metrics:
             pairs += zip(self.metrics_variables, metrics)
         return keras.StatelessScope(pairs, collect_losses=True)
+
+
+def compiled(function, variables):
+    """A function that reads and assigns variables, as one program.
+
+    Args:
+        function: function of tensors.
+        variables: list of the `keras.Variable`s that it reads or assigns.
+    """
+    assigned = []
+
+    @jax.jit
+    def program(values, args):
+        with keras.StatelessScope(zip(variables, values)) as scope:
+            result = function(*args)
+        after = _current(scope, variables, values)
+        # Weights that only pass through would be copied.
+        assigned[:] = [i for i, v in enumerate(after) if v is not values[i]]
+        return result, [after[i] for i in assigned]
+
+    def call(*args):
+        args = tree.map_structure(ops.convert_to_tensor, args)
+        result, values = program([v.value for v in variables], args)
+        for i, value in zip(assigned, values):
+            variables[i].assign(value)
+        return result
+
+    return call
 
 
 def _current(scope, variables, values):

@@ -15,6 +15,7 @@ from tf_lossprune.training.evaluation import Evaluation
 from tf_lossprune.training.finite import check_weights
 from tf_lossprune.training.network import arranged, gated_network
 from tf_lossprune.training.phases import PhaseCallback, with_phases
+from tf_lossprune.training.program import as_program
 from tf_lossprune.training.saving import SavedState
 
 PHASES = ("warmup", "search", "fixed")
@@ -87,6 +88,10 @@ class PrunedModel(SavedState, training_step_class(), keras.Model):
         self.ratio_optimizer.build(self.gates.learned())
         self.network = gated_network(template.name, self.channels)
         self.built = True
+        self._score = as_program(self.gates.current_importance, self)
+        self._forward_kept = as_program(
+            lambda x, kept: self.run_network(x, kept, training=True), self
+        )
 
     # The forward pass.
 
@@ -95,6 +100,10 @@ class PrunedModel(SavedState, training_step_class(), keras.Model):
         given = [arranged(inputs, self.channels.graph.inputs), gates]
         given = tree.map_structure(ops.convert_to_tensor, given)
         return self.network(given, training=training)
+
+    def forward_kept(self, inputs):
+        """Runs the network in training mode with the channels that are kept."""
+        return self._forward_kept(inputs, self.gates.kept.value)
 
     def call(self, inputs, training=None):
         if training and self.widths_are_open():
@@ -166,7 +175,7 @@ class PrunedModel(SavedState, training_step_class(), keras.Model):
         check_weights(self)
         if ratios is not None:
             ratios = self._checked_ratios(ratios)
-        importance = ops.convert_to_numpy(self.gates.current_importance())
+        importance = self.current_importance()
         self.gates.importance.assign(importance)
         if ratios is None:
             ratios = self._method_ratios(importance, self.gates.targets)
@@ -188,6 +197,10 @@ class PrunedModel(SavedState, training_step_class(), keras.Model):
         """
         evaluate = Evaluation(self, data, batch_size)
         self.decide(self.options.method.plan(self, evaluate))
+
+    def current_importance(self):
+        """Float array `[num_units + 1]`: scores of the weights as they are now."""
+        return ops.convert_to_numpy(self._score())
 
     def _checked_ratios(self, ratios):
         found = np.asarray(ratios, "float64")
@@ -234,7 +247,7 @@ class PrunedModel(SavedState, training_step_class(), keras.Model):
         budget = self._with_resources(budget)
         shares = budget.shares(self.costs)
         limits = np.array([shares[name] for name in self.shares], "float32")
-        importance = ops.convert_to_numpy(self.gates.current_importance())
+        importance = self.current_importance()
         ratios = self._method_ratios(importance, limits)
         return self.choice.units(importance, ratios, budget)
 

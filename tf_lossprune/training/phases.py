@@ -132,7 +132,7 @@ class PhaseCallback(StepCallback):
                 model.network,
                 batches(first_of(self._data), self._batch_size),
                 wanted,
-                lambda x: model.run_network(x, model.gates.kept.value, training=True),
+                model.forward_kept,
             )
 
 

@@ -1,8 +1,12 @@
 """Re-estimates the statistics of batch normalisations after a cut."""
 
+import itertools
+
 import keras
+from keras import ops
 
 from tf_lossprune.config import check_count
+from tf_lossprune.training.program import as_program
 
 
 def reestimate_statistics(model, data, batches=32, forward=None):
@@ -38,26 +42,45 @@ def reestimate_statistics(model, data, batches=32, forward=None):
             "Expected data as an iterable of batches, such as a tf.data.Dataset. "
             f"Received: {data!r} (of type {type(data).__name__})"
         )
-    layers = [
+    statistics = moving(model)
+    if not statistics:
+        return 0
+    if forward is None:
+        forward = as_program(lambda x: model(x, training=True), model)
+    layers = normalizations(model)
+    momenta = [layer.momentum for layer in layers]
+    sums, used = [0.0] * len(statistics), 0
+    try:
+        for layer in layers:
+            layer.momentum = 0.0  # what moves then is the last batch's own
+        for batch in itertools.islice(data, batches):
+            forward(batch[0] if isinstance(batch, (tuple, list)) else batch)
+            used += 1
+            for index, variable in enumerate(statistics):
+                value = ops.convert_to_numpy(variable.value)
+                sums[index] = sums[index] + value.astype("float64")
+    finally:
+        for layer, momentum in zip(layers, momenta):
+            layer.momentum = momentum
+        if used:
+            for variable, total in zip(statistics, sums):
+                variable.assign(total / used)
+    return used
+
+
+def normalizations(model):
+    """The BatchNormalization layers of a model, as a list."""
+    return [
         layer
         for layer in model._flatten_layers()
         if isinstance(layer, keras.layers.BatchNormalization)
     ]
-    if not layers:
-        return 0
-    forward = forward or (lambda x: model(x, training=True))
-    momenta = [layer.momentum for layer in layers]
-    used = 0
-    try:
-        for batch in data:
-            if used >= batches:
-                break
-            x = batch[0] if isinstance(batch, (tuple, list)) else batch
-            for layer in layers:
-                layer.momentum = used / (used + 1.0)
-            forward(x)
-            used += 1
-    finally:
-        for layer, momentum in zip(layers, momenta):
-            layer.momentum = momentum
-    return used
+
+
+def moving(model):
+    """The moving statistics of a model, as a list of variables."""
+    return [
+        variable
+        for layer in normalizations(model)
+        for variable in (layer.moving_mean, layer.moving_variance)
+    ]

@@ -16,9 +16,19 @@ class UnsupportedStep:
         """Whether the widths are not fixed yet."""
         return self.gates.read("fixed") == 0
 
+    def fit(self, *args, **kwargs):
+        """Raises `NotImplementedError`, as every other way to train does."""
+        self.train_step()
+
+    def train_on_batch(self, *args, **kwargs):
+        """Raises `NotImplementedError`."""
+        self.train_step()
+
     def train_step(self, *args, **kwargs):
+        """Raises `NotImplementedError`."""
         raise NotImplementedError(
-            "Learning the widths runs on the TensorFlow and JAX backends; the one-shot "
-            "methods and `strip_pruning` run on any. Set KERAS_BACKEND=tensorflow. "
-            f"Received: backend {keras.backend.backend()!r}"
+            "A PrunedModel trains on the TensorFlow and JAX backends "
+            "(KERAS_BACKEND=tensorflow or jax). On any other, prune with "
+            "method='uniform', which needs no training, and train what `strip_pruning` "
+            f"returns. Received: backend {keras.backend.backend()!r}"
         )
