@@ -7,6 +7,7 @@ import tempfile
 
 import keras
 import numpy as np
+import pytest
 from absl.testing import parameterized
 
 import tf_lossprune
@@ -39,10 +40,19 @@ def relative(a, b):
 
 
 class PruneTest(parameterized.TestCase):
+    @parameterized.product(arch=list(ARCHES), case=(("magnitude", 0.5), ("loss", 0.2)))
+    def test_compact_equals_gated_and_keeps_the_budget(self, arch, case):
+        self.check_arch(arch, *case)
+
     @parameterized.product(
-        arch=list(ARCHES), method=("uniform", "magnitude", "loss"), share=(0.5, 0.2)
+        arch=list(ARCHES),
+        case=(("uniform", 0.5), ("uniform", 0.2), ("magnitude", 0.2), ("loss", 0.5)),
     )
-    def test_compact_equals_gated_and_keeps_the_budget(self, arch, method, share):
+    @pytest.mark.long
+    def test_compact_equals_gated_and_keeps_other_budgets(self, arch, case):
+        self.check_arch(arch, *case)
+
+    def check_arch(self, arch, method, share):
         model = randomized(arch)
         pruned = tf_lossprune.prune_model(
             model, {"macs": share}, method=method, channel_multiple=1

@@ -13,7 +13,7 @@ USUAL_FROZEN = 0.1
 
 
 class ZooTest(parameterized.TestCase):
-    @parameterized.parameters(*SHORT)
+    @parameterized.parameters([(name,) for name in SHORT])
     def test_network(self, name):
         self.check(name)
 
