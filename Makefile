@@ -43,8 +43,9 @@ test: $(STAMP)
 	$(BIN)/python -m pytest -q -n auto
 
 # What trains, and that both backends learn the same, on one device and on several.
-JAX_TESTS := tests/backends tests/gates/test_draw.py tests/gates/test_importance.py \
-  tests/gates/test_layers.py
+JAX_TESTS := tests/backends tests/allocation tests/test_budget.py \
+  tests/gates/test_draw.py tests/gates/test_importance.py tests/gates/test_layers.py \
+  tests/graph/test_groups.py
 
 test-jax: export KERAS_BACKEND := jax
 # Most of the time goes into compiling the same small programs in every process.
