@@ -217,14 +217,8 @@ def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
     settings = cell()
-    if any(row.get("cell") == settings for row in common.read_lines(FLAGS.out)):
-        print(f"Already in {FLAGS.out}: {settings}")
-        return
     common.slice_before_strided_pointwise()
-    row = {"cell": settings, **run(settings)}
-    common.append_line(FLAGS.out, row)
-    shown = {k: v and round(v, 4) for k, v in row["accuracy"].items()}
-    print(f"accuracy {shown}  fraction {row['fraction']}  -> {FLAGS.out}")
+    common.run_once(FLAGS.out, settings, lambda: run(settings))
 
 
 if __name__ == "__main__":

@@ -191,6 +191,28 @@ def append_line(path, row):
         file.write(lead + json.dumps(row) + "\n")
 
 
+def run_once(path, cell, run):
+    """Appends the line of a run to `path`, unless it is there already.
+
+    Args:
+        path: Path of the file of JSON lines.
+        cell: Dict, everything that decides the result.
+        run: Function without arguments that returns the rest of the row.
+    """
+    if any(row.get("cell") == cell for row in read_lines(path)):
+        print(f"Already in {path}: {cell}")
+        return
+    row = {"cell": cell, **run()}
+    append_line(path, row)
+    shown = {k: v and round(v, 4) for k, v in row["accuracy"].items()}
+    print(f"accuracy {shown}  fraction {row['fraction']}  -> {path}")
+
+
+def channel_multiple(text):
+    """Turns the text of a flag into what `channel_multiple` takes."""
+    return text if text == "auto" else int(text)
+
+
 def write_json(path, content):
     """Writes `content` as JSON to `path`, whose folder is made where it is missing."""
     path = pathlib.Path(path)

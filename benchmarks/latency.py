@@ -66,7 +66,7 @@ def measure(arch, folder, done):
                 model,
                 {"macs": float(share)},
                 method="uniform",
-                channel_multiple=multiple if multiple == "auto" else int(multiple),
+                channel_multiple=common.channel_multiple(multiple),
             ),
             check=False,
         )

@@ -62,7 +62,7 @@ def cut(model, budget, multiple):
         model,
         budget,
         method="uniform",
-        channel_multiple=multiple if multiple == "auto" else int(multiple),
+        channel_multiple=common.channel_multiple(multiple),
     )
     return pruned, tf_lossprune.strip_pruning(pruned, check=False)
 

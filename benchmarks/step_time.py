@@ -24,13 +24,11 @@ Example:
         --out=out/step_time.json
 """
 
-import ctypes
 import itertools
 import json
 import os
 import pathlib
 import re
-import resource
 import statistics
 import subprocess
 import sys
@@ -42,6 +40,7 @@ from absl import app, flags
 
 import tf_lossprune
 from benchmarks import common
+from benchmarks.process_memory import forget_peak, peak_memory
 from benchmarks.stepping import random_batch, stepper
 from examples import models
 from examples.flags import parse_budget, parse_options
@@ -186,27 +185,6 @@ def measure_time(arch, jit_compile, switch="plain"):
         "ratio_quartiles": [low, high],
         "ratio_of_sums": sum(search_s) / sum(plain_s),
     }
-
-
-def peak_memory():
-    """Peak of the resident memory of this process in MiB."""
-    status = pathlib.Path("/proc/self/status")
-    if status.exists():
-        # Not getrusage, whose peak a new process inherits from the one it left.
-        lines = (line.split() for line in status.read_text().splitlines())
-        return next(int(line[1]) for line in lines if line[0] == "VmHWM:") / 2**10
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
-
-
-def forget_peak():
-    """Hands free memory back and starts a new peak; returns whether that worked."""
-    try:
-        ctypes.CDLL(None).malloc_trim(0)
-        pathlib.Path("/proc/self/clear_refs").write_text("5")
-    except (AttributeError, OSError):
-        return False
-    return True
 
 
 def probe(kind):

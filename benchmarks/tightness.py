@@ -32,42 +32,22 @@ flags.DEFINE_integer("seed", 0, "Seed of weights and budgets.")
 flags.DEFINE_string("out", None, "Where the figures go (.json).")
 
 
-def used_share(model, share, multiple, method):
-    """MACs of the delivered network, as a share of what `share` allows."""
-    pruned = tf_lossprune.prune_model(
-        model,
-        {"macs": share},
-        method=method,
-        channel_multiple=multiple if multiple == "auto" else int(multiple),
-    )
-    compact = tf_lossprune.strip_pruning(pruned, check=False)
-    allowed = share * tf_lossprune.cost(model)["macs"]
-    return tf_lossprune.cost(compact)["macs"] / allowed
-
-
-def smallest_share(model, multiple):
-    """The smallest share of the MACs that can be reached."""
-    pruned = tf_lossprune.prune_model(
-        model,
-        {"macs": 1.0},
-        method="uniform",
-        channel_multiple=multiple if multiple == "auto" else int(multiple),
-    )
-    cost = pruned.costs["macs"]
-    return cost.total(pruned.choice.smallest) / cost.dense
-
-
 def measure(arch, multiple):
-    """Used shares at random budgets."""
+    """MACs of delivered networks, as shares of what random budgets allow."""
     rng = random.Random(f"{FLAGS.seed} {arch} {multiple}")
     model = models.build(arch)
     models.randomize(model, FLAGS.seed)
-    least = smallest_share(model, multiple)
-    used = []
+    options = {"channel_multiple": common.channel_multiple(multiple)}
+    seen = tf_lossprune.inspect_model(model, **options)
+    least, used = seen.smallest["macs"], []
     for case in range(FLAGS.cases):
         share = least + (1.0 - least) * rng.random()
         method = ("uniform", "magnitude")[case % 2]
-        used.append(used_share(model, share, multiple, method))
+        pruned = tf_lossprune.prune_model(
+            model, {"macs": share}, method=method, **options
+        )
+        compact = tf_lossprune.strip_pruning(pruned, check=False)
+        used.append(tf_lossprune.cost(compact)["macs"] / (share * seen.cost["macs"]))
     return used
 
 

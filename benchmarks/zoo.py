@@ -18,7 +18,6 @@ One JSON line a network; those in `--out` already are not run again.
 
 import gc
 import pathlib
-import resource
 import subprocess
 import sys
 import tempfile
@@ -30,6 +29,7 @@ from absl import app, flags
 
 import tf_lossprune
 from benchmarks import common
+from benchmarks.process_memory import forget_peak, peak_memory
 from examples import models
 from tf_lossprune.deploy import run_litert
 
@@ -125,14 +125,16 @@ def check(name):
     keras.models.clone_model(model)
     cloned = time.perf_counter()
     gc.collect()
-    held = resident_bytes()
+    forgotten = forget_peak()
+    held = peak_memory()
+    began = time.perf_counter()
     pruned = tf_lossprune.prune_model(
         model, {"macs": 0.5}, method="magnitude", channel_multiple=1
     )
     wrapped = time.perf_counter()
     compact = tf_lossprune.strip_pruning(pruned, check=False)
     stripped = time.perf_counter()
-    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    taken = 2**20 * (peak_memory() - held)
     before, after = (tf_lossprune.cost(m) for m in (model, compact))
     kept = list(pruned.kept_channels().values())
     row = {
@@ -146,20 +148,15 @@ def check(name):
         "stock": all(type(la).__module__.startswith("keras.") for la in compact.layers),
         "seconds": {
             "clone": cloned - started,
-            "prune": wrapped - cloned,
+            "prune": wrapped - began,
             "strip": stripped - wrapped,
         },
-        "memory": (peak - held) / sum(w.nbytes for w in model.get_weights()),
     }
+    if forgotten:  # else the peak may be an earlier one
+        row["memory"] = taken / sum(w.nbytes for w in model.get_weights())
     if name not in LARGE:
         row.update(compare(model, pruned, compact))
     return row
-
-
-def resident_bytes():
-    """Memory of this process now (Linux)."""
-    pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize()
 
 
 def frozen_share(pruned):

@@ -7,7 +7,7 @@ channels, not a budget), and trained for the rest of `--epochs` with the same op
 augmentation and teacher. `group_norm` and `bn_scale` train with their penalty for
 `--search_epochs` first; the others cut at once.
 
-It needs an environment of its own:
+It needs an environment of its own, without TensorFlow:
 
     pip install torch torch-pruning==1.6.1 keras numpy absl-py
     KERAS_BACKEND=torch python -m benchmarks.peers.torch_pruning \
@@ -30,17 +30,17 @@ from torch.nn import functional
 
 from benchmarks import common
 from benchmarks.peers.torch_resnet import from_keras
-from examples.batches import ArrayBatches
+from examples import data as example_data
 
 FLAGS = flags.FLAGS
 
-#: Name -> (pruner, importance, one threshold for the whole network, needs gradients).
+#: Name -> (pruner, importance, whether one threshold is for the whole network).
 METHODS = {
-    "uniform": ("BasePruner", "GroupMagnitudeImportance", False, False),
-    "magnitude": ("BasePruner", "GroupMagnitudeImportance", True, False),
-    "taylor": ("BasePruner", "GroupTaylorImportance", True, True),
-    "group_norm": ("GroupNormPruner", "GroupMagnitudeImportance", True, False),
-    "bn_scale": ("BNScalePruner", "BNScaleImportance", True, False),
+    "uniform": ("BasePruner", "GroupMagnitudeImportance", False),
+    "magnitude": ("BasePruner", "GroupMagnitudeImportance", True),
+    "taylor": ("BasePruner", "GroupTaylorImportance", True),
+    "group_norm": ("GroupNormPruner", "GroupMagnitudeImportance", True),
+    "bn_scale": ("BNScalePruner", "BNScaleImportance", True),
 }
 SPARSE = ("group_norm", "bn_scale")
 STEPS = 400  # small steps, so that the budget is met closely
@@ -66,19 +66,6 @@ def define_flags():
     flags.DEFINE_integer("threads", 1, "Threads of PyTorch.")
     flags.DEFINE_string("out", "benchmarks/results/compare.jsonl", "Results.")
     flags.mark_flag_as_required("checkpoint")
-
-
-def batches(data):
-    """Training batches and evaluation batches, as `examples.data.datasets` makes."""
-    x, y = data.x_train, data.y_train
-    test = (data.x_val, data.y_val)
-    if FLAGS.split == "test":
-        x, y = np.concatenate([x, data.x_val]), np.concatenate([y, data.y_val])
-        test = (data.x_test, data.y_test)
-    train = ArrayBatches(
-        x, y, FLAGS.batch_size, FLAGS.seed, data.shift, data.flip, data.minimum
-    )
-    return train, ArrayBatches(*test, FLAGS.batch_size)
 
 
 def tensors(batch):
@@ -177,7 +164,7 @@ class Training:
 
 def make_pruner(network, shape):
     """Torch-Pruning's pruner for `--method`; the logits stay."""
-    pruner, importance, whole, _ = METHODS[FLAGS.method]
+    pruner, importance, whole = METHODS[FLAGS.method]
     options = {"reg": FLAGS.reg} if FLAGS.method in SPARSE else {}
     return getattr(tp.pruner, pruner)(
         network,
@@ -196,7 +183,7 @@ def cut(network, pruner, shape, train, allowed):
     for step in range(STEPS):
         if macs_and_params(network, shape)["macs"] <= allowed:
             return
-        if METHODS[FLAGS.method][3] and step % GRADIENT_STEPS == 0:
+        if FLAGS.method == "taylor" and step % GRADIENT_STEPS == 0:
             network.zero_grad()
             for index in range(GRADIENT_BATCHES):
                 x, y = tensors(train[index])
@@ -210,7 +197,11 @@ def run():
     torch.manual_seed(FLAGS.seed)
     torch.set_num_threads(FLAGS.threads)
     data = common.load_data("fashion_mnist", FLAGS.limit)
-    train, evaluation = batches(data)
+    # Without TensorFlow these are sequences of arrays.
+    train, validation, test = example_data.datasets(
+        data, FLAGS.batch_size, FLAGS.seed, use_validation=FLAGS.split == "validation"
+    )
+    evaluation = test if validation is None else validation
     model = keras.models.load_model(FLAGS.checkpoint, compile=False)
     teacher, network = from_keras(model), from_keras(model)
     x, _ = tensors(evaluation[0])
@@ -276,13 +267,7 @@ def main(argv):
     """Runs the cell of the flags unless `--out` has it."""
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
-    settings = cell()
-    if any(row.get("cell") == settings for row in common.read_lines(FLAGS.out)):
-        print(f"Already in {FLAGS.out}: {settings}")
-        return
-    row = {"cell": settings, **run()}
-    common.append_line(FLAGS.out, row)
-    print(f"accuracy {row['accuracy']}  fraction {row['fraction']}  -> {FLAGS.out}")
+    common.run_once(FLAGS.out, cell(), run)
 
 
 if __name__ == "__main__":
