@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 from absl.testing import parameterized
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 import tf_lossprune
@@ -18,7 +18,6 @@ from tf_lossprune.testing import close_at_random
 SETTINGS = {
     "deadline": None,
     "database": None,
-    "derandomize": True,
     "suppress_health_check": list(HealthCheck),
 }
 
@@ -62,13 +61,27 @@ def compare(expected, actual):
 
 
 class RandomGraphsTest(parameterized.TestCase):
-    @settings(max_examples=300, **SETTINGS)
-    @given(st.randoms(use_true_random=False), st.integers(2, 8))
-    def test_few_nodes(self, rng, nodes):
-        check_graph(rng, nodes)
+    """Each part draws its own graphs, so that several processes can share them."""
+
+    @parameterized.parameters(*range(4))
+    def test_few_nodes(self, part):
+        check_graphs(part, 75, st.integers(2, 8))
 
     @pytest.mark.long
-    @settings(max_examples=int(os.environ.get("RANDOM_GRAPHS", 5000)), **SETTINGS)
-    @given(st.randoms(use_true_random=False), st.integers(5, 40))
-    def test_many_nodes(self, rng, nodes):
+    @parameterized.parameters(*range(20))
+    def test_many_nodes(self, part):
+        check_graphs(
+            part, int(os.environ.get("RANDOM_GRAPHS", 250)), st.integers(5, 40)
+        )
+
+
+def check_graphs(part, count, nodes):
+    """Checks the graphs that one seed draws."""
+
+    @seed(part)
+    @settings(max_examples=count, **SETTINGS)
+    @given(st.randoms(use_true_random=False), nodes)
+    def check(rng, nodes):
         check_graph(rng, nodes)
+
+    check()
