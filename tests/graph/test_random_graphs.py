@@ -67,8 +67,8 @@ class RandomGraphsTest(parameterized.TestCase):
     def test_few_nodes(self, part):
         check_graphs(part, 75, st.integers(2, 8))
 
-    @pytest.mark.long
     @parameterized.parameters(*range(20))
+    @pytest.mark.long
     def test_many_nodes(self, part):
         check_graphs(
             part, int(os.environ.get("RANDOM_GRAPHS", 250)), st.integers(5, 40)
