@@ -98,6 +98,31 @@ class PruneTest(parameterized.TestCase):
             np.testing.assert_array_equal(a, b)
         self.assertEqual(nodes, [len(layer._inbound_nodes) for layer in model.layers])
 
+    @parameterized.parameters(False, True)
+    def test_training_either_copy_leaves_the_others(self, jit_compile):
+        """They may share memory until one is written."""
+        inputs = keras.Input((8, 8, 3))
+        x = keras.layers.Conv2D(8, 3, use_bias=False)(inputs)
+        x = keras.layers.BatchNormalization()(x)
+        x = keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU()(x))
+        model = keras.Model(inputs, keras.layers.Dense(3)(x))
+        models.randomize(model, seed=3)
+        pruned = tf_lossprune.prune_model(model, {"macs": 0.7}, method="uniform")
+        compact = tf_lossprune.strip_pruning(pruned)
+        copies = [model, pruned, compact]
+        x, y = sample(model), np.arange(4) % 3
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        for trained in copies:
+            before = [m.get_weights() for m in copies]
+            trained.compile(
+                keras.optimizers.SGD(0.1, momentum=0.9), loss, jit_compile=jit_compile
+            )
+            trained.fit(x, y, epochs=2, verbose=0)
+            for other, old in zip(copies, before, strict=True):
+                new = other.get_weights()
+                same = all(np.array_equal(a, b) for a, b in zip(old, new, strict=True))
+                assert same == (other is not trained)
+
     def test_two_budgets(self):
         model = randomized("resnet20")
         budget = {"macs": 0.6, "params": 0.3}

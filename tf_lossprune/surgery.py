@@ -26,6 +26,7 @@ def cut(channels, keep, name=None):
         A functional `keras.Model` of clones of the same layer classes.
     """
     cloner = Cloner(draw_weights=False)
+    copy = _copy_once(cloner, channels.record, keep)
     dead = dead_values(channels, keep)
 
     def call_fn(call, args, kwargs):
@@ -38,15 +39,14 @@ def cut(channels, keep, name=None):
             units, function = record.arguments[id(call)]
             args = function(list(args), keep[units])
         config = {k: f(keep[units]) for k, (units, f) in record.config.items()}
-        return cloner(call.operation, **config)(*args, **kwargs)
+        outputs = cloner(call.operation, **config)(*args, **kwargs)
+        copy(call.operation)
+        return outputs
 
     inputs = make_inputs(channels.graph, cloner)
     outputs = replay(channels.graph, inputs, call_fn)
     model = keras.Model(inputs, outputs, name=name or channels.graph.name)
     cloner.restore()
-    for layer in channels.graph.layers:
-        if cloner.has(layer):
-            copy_weights(layer, cloner(layer), channels.record(layer), keep)
     return model
 
 
@@ -76,15 +76,40 @@ def copy_graph(graph):
         The copy, and a dict from `id(layer)` to the name of the layer's clone.
     """
     cloner = Cloner(draw_weights=False)
+    copy = _copy_once(cloner, lambda layer: None, None)
+
+    def call_fn(call, args, kwargs):
+        outputs = cloner(call.operation)(*args, **kwargs)
+        copy(call.operation)
+        return outputs
+
     inputs = make_inputs(graph, cloner)
-    outputs = replay(
-        graph, inputs, lambda call, args, kw: cloner(call.operation)(*args, **kw)
-    )
-    copy = keras.Model(inputs, outputs, name=graph.name)
+    outputs = replay(graph, inputs, call_fn)
+    model = keras.Model(inputs, outputs, name=graph.name)
     cloner.restore()
-    for layer in graph.layers:
-        copy_weights(layer, cloner(layer), None, None)
-    return copy, {id(layer): cloner(layer).name for layer in graph.layers}
+    return model, {id(layer): cloner(layer).name for layer in graph.layers}
+
+
+def _copy_once(cloner, record, keep):
+    """A function that copies the weights of a layer whose clone was just called.
+
+    At once, as the memory that its first weights leave is then the next layer's.
+    """
+    copied = set()
+
+    def copy(operation):
+        if id(operation) not in copied and isinstance(operation, keras.Layer):
+            copied.add(id(operation))
+            copy_weights(operation, cloner(operation), record(operation), keep)
+
+    return copy
+
+
+def _value(variable):
+    """A variable's value, in no memory of its own where the backend can lend it."""
+    if keras.backend.backend() == "tensorflow":
+        return ops.copy(variable.value)  # of two that share it, a writer copies
+    return ops.convert_to_numpy(variable.value)
 
 
 def copy_weights(source, target, record, keep):
@@ -94,9 +119,10 @@ def copy_weights(source, target, record, keep):
         declared = {id(record.weight(n)): axes for n, axes in record.weights.items()}
     values = []
     for variable in source.weights:
-        value = ops.convert_to_numpy(variable.value)
+        value = _value(variable)
         for axis, units in declared.get(id(variable), {}).items():
-            value = value.compress(keep[units], axis=axis)
+            if not keep[units].all():
+                value = np.asarray(value).compress(keep[units], axis=axis)
         values.append(value)
     target.set_weights(values)
     if isinstance(source, keras.layers.Normalization):
