@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from tf_lossprune.training.finite import broken_weight
+from tf_lossprune.types import Path
 
 _STATE = "state.json"
 _WEIGHTS = ".weights.h5"
@@ -98,7 +99,7 @@ class SafeBackupAndRestore(keras.callbacks.Callback):
     ```
     """
 
-    def __init__(self, backup_dir, delete_checkpoint=True):
+    def __init__(self, backup_dir: Path, delete_checkpoint: bool = True) -> None:
         super().__init__()
         try:
             self.backup_dir = os.fspath(backup_dir)

@@ -9,6 +9,6 @@ class InfeasibleBudgetError(ValueError):
             (0 to 1) which can be reached.
     """
 
-    def __init__(self, message, smallest=None):
+    def __init__(self, message: str, smallest: dict[str, float] | None = None) -> None:
         super().__init__(message)
         self.smallest = dict(smallest or {})

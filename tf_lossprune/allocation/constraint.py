@@ -104,7 +104,9 @@ class AugmentedLagrangian(Constraint):
         limit: float > 0, the largest multiplier.
     """
 
-    def __init__(self, rho=50.0, rate=0.1, limit=0.2):
+    def __init__(
+        self, rho: float = 50.0, rate: float = 0.1, limit: float = 0.2
+    ) -> None:
         for name, value in (("rho", rho), ("rate", rate), ("limit", limit)):
             check_number(name, value)
             if not value > 0:

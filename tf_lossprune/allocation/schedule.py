@@ -41,15 +41,15 @@ class Schedule(Configurable):
 
     def __init__(
         self,
-        warmup=0.0,
-        search=0.4,
-        descent=0.7,
-        power=2.0,
-        start_variance=0.03,
-        end_variance=0.003,
-        total_steps=None,
-        statistics_batches=32,
-    ):
+        warmup: float = 0.0,
+        search: float = 0.4,
+        descent: float = 0.7,
+        power: float = 2.0,
+        start_variance: float = 0.03,
+        end_variance: float = 0.003,
+        total_steps: int | None = None,
+        statistics_batches: int = 32,
+    ) -> None:
         for name, value in (
             ("warmup", warmup),
             ("search", search),

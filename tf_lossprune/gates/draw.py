@@ -37,7 +37,7 @@ class HardDraw(Draw):
             1308.3432): exact only where the loss is linear in the gates.
     """
 
-    def __init__(self, second_order=True):
+    def __init__(self, second_order: bool = True) -> None:
         self.second_order = second_order
 
     def __call__(self, probabilities, noise):
@@ -59,7 +59,7 @@ class ConcreteDraw(Draw):
         temperature: float > 0; towards 0 the gates become hard.
     """
 
-    def __init__(self, temperature=0.3):
+    def __init__(self, temperature: float = 0.3) -> None:
         check_number("temperature", temperature)
         if not temperature > 0:
             raise ValueError(f"Expected a temperature above 0. Received: {temperature}")

@@ -36,7 +36,9 @@ class Importance(Configurable):
         interval: int >= 1, training steps between two refreshes.
     """
 
-    def __init__(self, kind="group_l2", members="all", interval=16):
+    def __init__(
+        self, kind: str = "group_l2", members: str = "all", interval: int = 16
+    ) -> None:
         if kind not in KINDS:
             raise ValueError(f"Expected one of {KINDS}. Received: kind={kind!r}")
         if members not in ("all", "first", "last"):

@@ -91,7 +91,7 @@ class Admm(ThresholdMethod):
     trains = True
     search_class = AdmmSearch
 
-    def __init__(self, rho=0.01, interval=32):
+    def __init__(self, rho: float = 0.01, interval: int = 32) -> None:
         self.rho = check_positive("rho", rho)
         self.interval = check_count("interval", interval, 1)
 

@@ -33,7 +33,7 @@ class Amc(Method):
     name = "amc"
     plans = True
 
-    def __init__(self, episodes=120, warmup=30, seed=0):
+    def __init__(self, episodes: int = 120, warmup: int = 30, seed: int = 0) -> None:
         self.episodes = check_count("episodes", episodes, 1)
         self.warmup = check_count("warmup", warmup, 1)
         self.seed = seed

@@ -28,7 +28,14 @@ class AutoCompress(Method):
     name = "autocompress"
     plans = True
 
-    def __init__(self, trials=100, temperature=0.05, cooling=0.96, scale=0.5, seed=0):
+    def __init__(
+        self,
+        trials: int = 100,
+        temperature: float = 0.05,
+        cooling: float = 0.96,
+        scale: float = 0.5,
+        seed: int = 0,
+    ) -> None:
         self.trials = check_count("trials", trials, 1)
         self.temperature = check_positive("temperature", temperature)
         self.cooling = check_share("cooling", cooling)

@@ -97,7 +97,7 @@ class Bar(ThresholdMethod):
     search_class = BarSearch
     learning_rate = 0.05
 
-    def __init__(self, strength=1.0, margin=0.1):
+    def __init__(self, strength: float = 1.0, margin: float = 0.1) -> None:
         self.strength = check_positive("strength", strength)
         self.margin = check_share("margin", margin)
 

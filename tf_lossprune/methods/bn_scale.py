@@ -76,7 +76,7 @@ class BnScale(PenaltyMethod):
     name = "bn_scale"
     search_class = ScaleSearch
 
-    def __init__(self, strength=1e-4):
+    def __init__(self, strength: float = 1e-4) -> None:
         super().__init__(strength)
 
 

@@ -88,7 +88,7 @@ class Ecc(Method):
     search_class = EccSearch
     learning_rate = 0.02
 
-    def __init__(self, strength=1e-3, rate=0.2):
+    def __init__(self, strength: float = 1e-3, rate: float = 0.2) -> None:
         self.strength = check_positive("strength", strength)
         self.rate = check_positive("rate", rate)
 

@@ -58,7 +58,7 @@ class GroupLasso(PenaltyMethod):
     name = "group_lasso"
     search_class = GroupLassoSearch
 
-    def __init__(self, strength=1e-4):
+    def __init__(self, strength: float = 1e-4) -> None:
         super().__init__(strength)
 
 

@@ -49,7 +49,7 @@ class MorphNet(PenaltyMethod):
     name = "morphnet"
     search_class = MorphNetSearch
 
-    def __init__(self, strength=1e-3, threshold=0.5):
+    def __init__(self, strength: float = 1e-3, threshold: float = 0.5) -> None:
         super().__init__(strength)
         self.threshold = check_positive("threshold", threshold)
 

@@ -25,7 +25,7 @@ class NetAdapt(Method):
     name = "netadapt"
     plans = True
 
-    def __init__(self, iterations=12, short_steps=20):
+    def __init__(self, iterations: int = 12, short_steps: int = 20) -> None:
         self.iterations = check_count("iterations", iterations, 1)
         self.short_steps = check_count("short_steps", short_steps, 1)
 

@@ -59,7 +59,7 @@ class Taylor(ThresholdMethod):
     trains = True
     search_class = TaylorSearch
 
-    def __init__(self, interval=10, decay=0.9):
+    def __init__(self, interval: int = 10, decay: float = 0.9) -> None:
         self.interval = check_count("interval", interval, 1)
         self.decay = check_share("decay", decay)
 

@@ -70,7 +70,7 @@ class PenaltyMethod(ThresholdMethod):
 
     trains = True
 
-    def __init__(self, strength):
+    def __init__(self, strength: float) -> None:
         self.strength = check_positive("strength", strength)
 
     def get_config(self):

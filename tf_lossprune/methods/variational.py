@@ -71,7 +71,7 @@ class Variational(ThresholdMethod):
     search_class = VariationalSearch
     learning_rate = 0.02
 
-    def __init__(self, strength=1e-3):
+    def __init__(self, strength: float = 1e-3) -> None:
         self.strength = check_positive("strength", strength)
 
     def get_config(self):

@@ -5,6 +5,7 @@ import pathlib
 
 from tf_lossprune.report.data import plain
 from tf_lossprune.training.phases import StepCallback
+from tf_lossprune.types import Path
 
 
 class TrainingLog(StepCallback):
@@ -28,7 +29,7 @@ class TrainingLog(StepCallback):
     ```
     """
 
-    def __init__(self, path, every=1):
+    def __init__(self, path: Path, every: int = 1) -> None:
         super().__init__()
         if every < 1:
             raise ValueError(f"`every` must be at least 1. Received: {every!r}")
