@@ -26,6 +26,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_list(
     "arch", "resnet20,mobilenet_v1,mobilenet_v2,resnet50", "Networks; resnet50 at 224."
 )
+flags.DEFINE_integer("resnet20_size", 28, "Height and width of resnet20's images.")
 flags.DEFINE_list("shares", "0.5,0.25", "Shares of the dense MACs.")
 flags.DEFINE_list("precisions", "fp32,fp16,int8", "Precisions of to_litert.")
 flags.DEFINE_list("threads", "1,2", "Threads of the runtime.")
@@ -40,8 +41,11 @@ def build(arch):
     if arch == "resnet50":
         model = keras.applications.ResNet50(weights=None, classifier_activation=None)
     else:
-        size = 28 if arch == "resnet20" else 96
-        shape = (size, size, 1 if arch == "resnet20" else 3)
+        size, channels = 96, 3
+        if arch == "resnet20":  # Fashion-MNIST's images, or CIFAR's
+            size = FLAGS.resnet20_size
+            channels = 1 if size == 28 else 3
+        shape = (size, size, channels)
         model = models.build(arch, input_shape=shape)
     models.randomize(model, 0)
     return model

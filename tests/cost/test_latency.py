@@ -4,6 +4,7 @@ import csv
 import os
 import pathlib
 import tempfile
+from unittest import mock
 
 import keras
 import numpy as np
@@ -215,6 +216,17 @@ class BudgetTest(parameterized.TestCase):
         self.assertLessEqual(timed[-1], 0.5 * timed[0])
         self.assertAlmostEqual(pruned.costs["latency_ms"].dense, timed[0], places=4)
         self.assertGreaterEqual(pruned.recuts, 1)
+
+    def test_three_quarters_of_the_turns_keep_the_budget(self):
+        """Of their shares of the dense time, which was 2 ms when it was wrapped."""
+        model = models.digits_resnet(width=8)
+        latency = Latency(table_of(model), measure=True, dense=2.0)
+        turns = np.array([[1.0, 0.5], [1.0, 0.4], [3.0, 1.5], [1.0, 0.7], [1.0, 0.9]])
+        with mock.patch(
+            "tf_lossprune.deploy.benchmark.times_of_turns", return_value=turns
+        ):
+            found = latency.measure(model, analyze(model))
+        self.assertAlmostEqual(found, 0.7 * 2.0)
 
     def test_saved_with_the_model(self):
         model = models.digits_resnet(width=8)

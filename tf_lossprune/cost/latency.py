@@ -29,6 +29,10 @@ from tf_lossprune.precision import check_precision
 
 #: Names of the two rows that are no operations: an empty file and the network.
 OVERHEAD, NETWORK = "overhead", "network"
+#: Turns in which a network is timed before it is delivered, and the quantile of its
+#: times, in shares of the dense model's, that has to keep the budget.
+TURNS = 15
+CAUTION = 0.75
 COLUMNS = ("file", "signature", "inputs", "outputs", "count", "milliseconds")
 
 
@@ -311,16 +315,21 @@ class Latency(Resource):
     def bind(self, channels):
         if not self.measured or self.dense is not None:
             return self
-        return Latency(self.table, self._measure, self._time(channels)[0])
+        dense = float(np.median(self._time(channels)))
+        return Latency(self.table, self._measure, dense)
 
     def measure(self, model, channels):
         """Milliseconds of `model`, at the speed the dense model had when wrapped."""
-        dense, compact = self._time(channels, model)
-        return compact if callable(self._measure) else compact * self.dense / dense
+        dense, compact = self._time(channels, model).T
+        if callable(self._measure):
+            return float(compact[0])
+        # A median would let every second network through that is just as fast.
+        return float(np.quantile(compact / dense, CAUTION) * self.dense)
 
     def _time(self, channels, *models):
-        """Milliseconds of the dense model and of further ones, timed in turns."""
-        from tf_lossprune.deploy import convert_to_measure, times_in_turns
+        """Milliseconds of the dense model and of others in each turn, `[turns, n]`."""
+        from tf_lossprune.deploy import convert_to_measure
+        from tf_lossprune.deploy.benchmark import times_of_turns
         from tf_lossprune.surgery import copy_graph
 
         precision = self.table.device["precision"]
@@ -330,8 +339,8 @@ class Latency(Resource):
             for model, path in zip(models, paths):
                 convert_to_measure(model, path, precision)
             if callable(self._measure):
-                return [float(self._measure(path)) for path in paths]
-            return times_in_turns(paths, self.table.device["threads"])
+                return np.array([[float(self._measure(path)) for path in paths]])
+            return times_of_turns(paths, self.table.device["threads"], TURNS)
 
     def function(self, channels):
         operations = []

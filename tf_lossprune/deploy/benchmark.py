@@ -110,6 +110,12 @@ def times_in_turns(
     Example:
         >>> dense_ms, compact_ms = times_in_turns(["dense.tflite", "compact.tflite"])
     """
+    found = times_of_turns(paths, threads, rounds, block_ms)
+    return [float(time) for time in np.median(found, axis=0)]
+
+
+def times_of_turns(paths, threads, rounds, block_ms=10.0):
+    """As `times_in_turns`, of every turn: float array `[rounds, files]`."""
     check_count("threads", threads)
     check_count("rounds", rounds)
     interpreters = [open_interpreter(path, threads) for path in paths]
@@ -119,7 +125,7 @@ def times_in_turns(
     for turn in range(rounds):
         for index, interpreter in enumerate(interpreters):
             found[turn, index] = _block_median(interpreter, block_ms)
-    return [float(time) for time in np.median(found, axis=0)]
+    return found
 
 
 def arena_bytes(path: Path) -> int:
