@@ -35,17 +35,19 @@ flags.DEFINE_integer("rounds", 15, "Turns; the medians count.")
 flags.DEFINE_string("out", "out/latency.jsonl", "File the JSON lines go to.")
 
 
+def size_of(arch):
+    """Height and width of the images."""
+    return {"resnet20": FLAGS.resnet20_size, "resnet50": 224}.get(arch, 96)
+
+
 def build(arch):
-    """The network at the input size that it is known for."""
+    """The network at that size; ResNet-20 of 28 pixels is Fashion-MNIST's."""
     keras.utils.set_random_seed(0)
+    size = size_of(arch)
     if arch == "resnet50":
         model = keras.applications.ResNet50(weights=None, classifier_activation=None)
     else:
-        size, channels = 96, 3
-        if arch == "resnet20":  # Fashion-MNIST's images, or CIFAR's
-            size = FLAGS.resnet20_size
-            channels = 1 if size == 28 else 3
-        shape = (size, size, channels)
+        shape = (size, size, 1 if size == 28 else 3)
         model = models.build(arch, input_shape=shape)
     models.randomize(model, 0)
     return model
@@ -59,7 +61,7 @@ def measure(arch, folder, done):
         for share, multiple in settings
         for precision in FLAGS.precisions
         for threads in FLAGS.threads
-        if (arch, share, multiple, precision, threads) not in done
+        if (arch, size_of(arch), share, multiple, precision, threads) not in done
     ]
     if not open_settings:
         return
@@ -90,6 +92,7 @@ def measure(arch, folder, done):
                 macs = tf_lossprune.cost(compacts[share, multiple])["macs"]
                 yield {
                     "arch": arch,
+                    "size": size_of(arch),
                     "share": share,
                     "multiple": multiple,
                     "precision": precision,
@@ -116,7 +119,7 @@ def main(argv):
     """Measures what is not in `--out` yet, and prints the table."""
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
-    keys = ("arch", "share", "multiple", "precision", "threads")
+    keys = ("arch", "size", "share", "multiple", "precision", "threads")
     rows = common.read_lines(FLAGS.out)
     done = {tuple(row[key] for key in keys) for row in rows}
     with tempfile.TemporaryDirectory() as folder:
