@@ -133,6 +133,16 @@ class TrainingTest(parameterized.TestCase):
         other, _ = run(8)
         self.assertGreater(np.abs(rows - other).max(), 0.0)
 
+    @pytest.mark.skipif(
+        keras.backend.backend() == "tensorflow", reason="TensorFlow does convert."
+    )
+    def test_litert_is_for_tensorflow(self):
+        model = models.digits_resnet()
+        with self.assertRaisesRegex(ValueError, "KERAS_BACKEND=tensorflow.*Received: "):
+            tf_lossprune.to_litert(model, "model.tflite")
+        with self.assertRaisesRegex(ValueError, "KERAS_BACKEND=tensorflow.*Received: "):
+            tf_lossprune.prune_model(model, {"size_bytes": 0.5}, method="uniform")
+
     @parameterized.parameters("uniform", "magnitude")
     def test_one_shot(self, method):
         model = models.build("squeeze_excite_net", input_shape=(16, 16, 3), width=8)

@@ -48,13 +48,15 @@ def to_litert(
         TypeError: If `model` is not a Keras 3 model or `path` is not a path.
         ValueError: If the model is not built or is still being pruned, if `path`
             does not end in `.tflite`, for an unknown precision, for int8 without
-            data or with several inputs, or if LiteRT lacks an operation.
+            data or with several inputs, if LiteRT lacks an operation, or on another
+            backend than TensorFlow, whose files are larger and slower.
 
     Example:
         >>> path = to_litert(strip_pruning(pruned), "compact.tflite")
     """
     path = checked_path(path)
     check_convertible(model)
+    _check_backend()
     samples = calibration_samples(model, precision, representative_data)
     model = as_float32(model)
     # Imported here: nothing before this stage needs TensorFlow.
@@ -77,6 +79,15 @@ def to_litert(
 
     with tempfile.TemporaryDirectory() as folder:
         return write_litert(make_converter, path, model.name)
+
+
+def _check_backend():
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            "Converting to LiteRT takes Keras' TensorFlow backend: save the model as a "
+            ".keras file and load it in a process with KERAS_BACKEND=tensorflow. "
+            f"Received: the backend {keras.backend.backend()!r}"
+        )
 
 
 def write_litert(make_converter, path, name):
