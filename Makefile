@@ -45,7 +45,8 @@ test: $(STAMP)
 # What trains, and that both backends learn the same, on one device and on several.
 JAX_TESTS := tests/backends tests/allocation tests/test_budget.py \
   tests/gates/test_draw.py tests/gates/test_importance.py tests/gates/test_layers.py \
-  tests/graph/test_groups.py
+  tests/graph/test_groups.py tests/graph/test_rules.py \
+  tests/graph/test_structures.py tests/cost/test_model.py tests/methods/test_ideas.py
 
 test-jax: export KERAS_BACKEND := jax
 # Most of the time goes into compiling the same small programs in every process.
