@@ -50,7 +50,7 @@ def run(shares, seed):
         seed: Seed of data order, weights' noise and search.
 
     Returns:
-        Dict with `"accuracy"` and `"macs"` by share, and `"seconds"`.
+        Dict with `"accuracy"` and `"macs"` by share, `"seconds"` and their `"parts"`.
     """
     data = common.load_data(FLAGS.data, FLAGS.limit)
     train, _, test = example_data.datasets(
@@ -94,6 +94,7 @@ def run(shares, seed):
         "accuracy": {s: common.accuracy(m, test) for s, (m, _) in zip(shares, found)},
         "macs": {s: r.compact["macs"] / macs for s, (_, r) in zip(shares, found)},
         "seconds": seconds,
+        "parts": found[0][1].seconds,
     }
 
 
