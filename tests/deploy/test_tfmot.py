@@ -279,6 +279,22 @@ class ClusterTest(parameterized.TestCase):
         for a, b in zip(before, model.get_weights(), strict=True):
             np.testing.assert_array_equal(a, b)
 
+    def test_centroids_move_as_slowly_as_weights(self):
+        """By the mean of their weights' gradients; by the sum, training diverges."""
+        inputs = keras.Input((64,))
+        outputs = layers.Dense(1, use_bias=False, activation="softplus")(inputs)
+        model = models.randomize(keras.Model(inputs, outputs))
+        learner = deploy.cluster_weights(model, 2)
+        x, y = np.ones((8, 64), "float32"), np.full((8, 1), -1.0, "float32")
+        learner.compile(tf_keras.optimizers.SGD(1e-3), "mean_absolute_error")
+        (centroids,) = (w for w in learner.weights if "centroids" in w.name)
+        before = centroids.numpy()
+        learner.fit(x, y, batch_size=8, verbose=0)
+        moved = np.abs(centroids.numpy() - before).max()
+        self.assertGreater(moved, 0.0)
+        # The gradient by a weight is at most 1: softplus and inputs of one.
+        self.assertLessEqual(moved, 1.001e-3)
+
     def test_wrong_calls(self):
         model = small()
         for count, error in ((1, ValueError), (2.5, TypeError), (None, TypeError)):
