@@ -44,6 +44,9 @@ _MORE_EPOCHS = flags.DEFINE_integer(
 )
 _CLUSTERS = flags.DEFINE_integer("clusters", 16, "Distinct weights of a kernel.", 2)
 _LR = flags.DEFINE_float("lr", 0.005, "First learning rate of those epochs.", 0.0)
+_CLUSTER_LR = flags.DEFINE_float(
+    "cluster_lr", 0.0005, "The same for clustering, which diverges sooner.", 0.0
+)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 128, "Images in a batch.", 1)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of weights, order and draws.")
 _LIMIT = flags.DEFINE_integer("limit", None, "Training images, for quick tries.", 1)
@@ -86,19 +89,20 @@ def prune(model, train, validation):
     return compact
 
 
-def train_on(model, train, library):
+def train_on(model, train, library, rate=None):
     """Trains a model for some more epochs, the same way in both Keras.
 
     Args:
         model: Model of `library`; trained in place.
         train: Dataset of training batches.
         library: Module `keras` or `tf_keras`.
+        rate: First learning rate; None: that of the flags.
 
     Returns:
         The same model.
     """
     steps = _MORE_EPOCHS.value * len(train)
-    schedule = library.optimizers.schedules.CosineDecay(_LR.value, steps)
+    schedule = library.optimizers.schedules.CosineDecay(rate or _LR.value, steps)
     model.compile(
         library.optimizers.SGD(schedule, momentum=0.9, nesterov=True),
         library.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -142,7 +146,8 @@ def write_files(compact, train, images, folder):
     files["QAT int8"] = deploy.quantized_to_litert(learner, path)
 
     learner = deploy.cluster_weights(compact, _CLUSTERS.value)
-    clustered = deploy.strip_clustering(train_on(learner, train, tf_keras))
+    learner = train_on(learner, train, tf_keras, _CLUSTER_LR.value)
+    clustered = deploy.strip_clustering(learner)
     convert("clustered, fp32", clustered, "fp32")
     convert("clustered, int8", clustered, "int8")
     return files

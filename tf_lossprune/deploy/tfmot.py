@@ -103,7 +103,7 @@ def cluster_weights(model: keras.Model, number_of_clusters: int = 16) -> Any:
                 number_of_clusters,
                 clustering.CentroidInitialization.KMEANS_PLUS_PLUS,
                 # Sums over all weights of a cluster are hundreds of times as large
-                # as other weights' gradients: training at their rate diverges.
+                # as other weights' gradients.
                 cluster_gradient_aggregation="GradientAggregation.AVG",
             )
         except ValueError as error:  # of a layer with weights of an unknown kind
