@@ -89,20 +89,20 @@ def prune(model, train, validation):
     return compact
 
 
-def train_on(model, train, library, rate=None):
+def train_on(model, train, library, rate):
     """Trains a model for some more epochs, the same way in both Keras.
 
     Args:
         model: Model of `library`; trained in place.
         train: Dataset of training batches.
         library: Module `keras` or `tf_keras`.
-        rate: First learning rate; None: that of the flags.
+        rate: First learning rate.
 
     Returns:
         The same model.
     """
     steps = _MORE_EPOCHS.value * len(train)
-    schedule = library.optimizers.schedules.CosineDecay(rate or _LR.value, steps)
+    schedule = library.optimizers.schedules.CosineDecay(rate, steps)
     model.compile(
         library.optimizers.SGD(schedule, momentum=0.9, nesterov=True),
         library.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -137,11 +137,12 @@ def write_files(compact, train, images, folder):
     convert("int8", compact, "int8")
     longer = keras.models.clone_model(compact)
     longer.set_weights(compact.get_weights())
-    train_on(longer, train, keras)
+    train_on(longer, train, keras, _LR.value)
     convert("trained on, fp32", longer, "fp32")
     convert("trained on, int8", longer, "int8")
 
-    learner = train_on(deploy.quantize_aware(compact, images), train, tf_keras)
+    learner = deploy.quantize_aware(compact, images)
+    learner = train_on(learner, train, tf_keras, _LR.value)
     path = folder / "qat_int8.tflite"
     files["QAT int8"] = deploy.quantized_to_litert(learner, path)
 

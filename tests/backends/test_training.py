@@ -142,6 +142,8 @@ class TrainingTest(parameterized.TestCase):
             tf_lossprune.to_litert(model, "model.tflite")
         with self.assertRaisesRegex(ValueError, "KERAS_BACKEND=tensorflow.*Received: "):
             tf_lossprune.prune_model(model, {"size_bytes": 0.5}, method="uniform")
+        with self.assertRaisesRegex(ValueError, "KERAS_BACKEND=tensorflow.*Received: "):
+            tf_lossprune.calibrate_latency(model)
 
     @parameterized.parameters("uniform", "magnitude")
     def test_one_shot(self, method):

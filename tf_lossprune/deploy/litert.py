@@ -49,7 +49,7 @@ def to_litert(
         ValueError: If the model is not built or is still being pruned, if `path`
             does not end in `.tflite`, for an unknown precision, for int8 without
             data or with several inputs, if LiteRT lacks an operation, or on another
-            backend than TensorFlow, whose files are larger and slower.
+            backend than TensorFlow.
 
     Example:
         >>> path = to_litert(strip_pruning(pruned), "compact.tflite")
@@ -140,7 +140,11 @@ def convert_operation(model, path, precision):
         model: functional `keras.Model` without state.
         path: path of the file.
         precision: string, as in `to_litert`; int8 gets ranges of random inputs.
+
+    Raises:
+        ValueError: on another backend than TensorFlow.
     """
+    _check_backend()
     import tensorflow as tf
 
     @tf.function

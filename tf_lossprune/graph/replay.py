@@ -53,10 +53,6 @@ class Cloner:
             self._clones[id(operation)] = self._clone(operation, config)
         return self._clones[id(operation)]
 
-    def has(self, operation):
-        """Whether a clone of `operation` has been made."""
-        return id(operation) in self._clones
-
     def _clone(self, operation, overrides):
         config = {**_unbuilt(operation.get_config()), **overrides}
         if "name" in config:
