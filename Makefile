@@ -1,6 +1,6 @@
 # make demo         prune a small network and compare it before and after
 # make test         the tests that run in minutes
-# make test-jax     what trains, on the JAX backend; several devices
+# make test-jax     what runs on the JAX backend; several devices
 # make test-long    all tests
 # make lint         style and types of the Python files, style of the Bazel files
 # make docs         the documentation as pages, in out/site
@@ -42,18 +42,25 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -q -n auto
 
-# What trains, and that both backends learn the same, on one device and on several.
-JAX_TESTS := tests/backends tests/allocation tests/test_budget.py \
-  tests/gates/test_draw.py tests/gates/test_importance.py tests/gates/test_layers.py \
-  tests/graph/test_groups.py tests/graph/test_rules.py \
-  tests/graph/test_structures.py tests/cost/test_model.py tests/methods/test_ideas.py
+# Both backends learn the same, on one device and on several; and what else is neither
+# LiteRT nor TensorFlow's own. The exactness of the large networks is the same code and
+# takes JAX long to compile.
+JAX_TESTS := tests/allocation tests/gates tests/graph/test_blocks.py \
+  tests/graph/test_groups.py tests/graph/test_rules.py tests/graph/test_structures.py \
+  tests/cost/test_model.py tests/cost/test_resources.py tests/methods tests/report \
+  tests/training/test_keras_features.py tests/training/test_learning.py \
+  tests/training/test_not_finite.py tests/training/test_resume.py \
+  tests/training/test_saving.py tests/training/test_speed_switches.py \
+  tests/test_backup.py tests/test_bad_input.py tests/test_budget.py \
+  tests/test_callbacks.py tests/test_compress.py tests/test_frontier.py
 
 test-jax: export KERAS_BACKEND := jax
 # Most of the time goes into compiling the same small programs in every process.
 test-jax: export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/out/jax
 test-jax: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS := 0
 test-jax: $(STAMP)
-	$(BIN)/python -m pytest -q -n auto -m 'long or not long' $(JAX_TESTS)
+	$(BIN)/python -m pytest -q -n auto -m 'long or not long' tests/backends
+	$(BIN)/python -m pytest -q -n auto $(JAX_TESTS)
 
 test-long: $(STAMP)
 	$(BIN)/python -m pytest -q -n auto -m 'long or not long'

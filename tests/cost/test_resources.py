@@ -14,6 +14,9 @@ from tf_lossprune.cost import PeakMemory, SizeBytes, cost_models
 from tf_lossprune.graph import analyze
 
 layers = keras.layers
+makes_files = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="LiteRT takes TensorFlow"
+)
 
 
 def chain():
@@ -68,11 +71,13 @@ class MemoryTest(parameterized.TestCase):
 
 
 class SizeTest(parameterized.TestCase):
+    @makes_files
     def test_estimate_is_close_and_the_budget_holds(self):
         self.check_size("int8")
 
     @parameterized.parameters("fp32", "fp16")
     @pytest.mark.long
+    @makes_files
     def test_estimate_is_close_and_the_budget_holds_of_floats(self, precision):
         self.check_size(precision)
 

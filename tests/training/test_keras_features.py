@@ -368,6 +368,9 @@ class KerasFeaturesTest(parameterized.TestCase):
         self.assertEqual(model.phase, "fixed")
         tf_lossprune.strip_pruning(model)
 
+    @pytest.mark.skipif(
+        keras.backend.backend() != "tensorflow", reason="the step is in TensorFlow"
+    )
     def test_own_step_in_a_subclass(self):
         class OwnStep(tf_lossprune.PrunedModel):
             """The step of the documentation."""
@@ -416,7 +419,12 @@ class KerasFeaturesTest(parameterized.TestCase):
                 x[part][: small.BATCH], y[part][: small.BATCH], return_dict=True
             )
         self.assertEqual(float(logs["phase"]), 2.0)
-        np.testing.assert_array_equal(array(pruned.gates.log_ratio), watch.ratios[-1])
+        # XLA rounds the step of one batch differently from that of an epoch.
+        np.testing.assert_allclose(
+            array(pruned.gates.log_ratio),
+            watch.ratios[-1],
+            rtol=1e-4 if keras.backend.backend() == "jax" else 0,
+        )
         self.assertEqual(pruned.kept_channels(), expected.kept_channels())
 
 

@@ -2,13 +2,13 @@
 
 import keras
 import numpy as np
-import tensorflow as tf
 from absl.testing import parameterized
 from keras import ops
 
 import tf_lossprune
 from examples import models
 from tf_lossprune.gates import solve_threshold
+from tf_lossprune.training.program import as_program
 
 layers = keras.layers
 
@@ -39,6 +39,15 @@ def planted_data(count=2048, seed=0):
 
 def cross_entropy():
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def compiled_begin_step(pruned):
+    """`begin_step` as one program, which thousands of draws need."""
+    if keras.backend.backend() == "jax":
+        return as_program(pruned.gates.begin_step, pruned)
+    import tensorflow as tf
+
+    return tf.function(pruned.gates.begin_step, jit_compile=True)
 
 
 class LearningTest(parameterized.TestCase):
@@ -126,7 +135,7 @@ class LearningTest(parameterized.TestCase):
         draw = gates.begin_step()  # refreshes importance and steepness
         ratio = float(draw.ratios[0])
         wanted = (expected_loss(ratio + 0.01) - expected_loss(ratio - 0.01)) / 0.02
-        begin_step = tf.function(gates.begin_step, jit_compile=True)
+        begin_step = compiled_begin_step(pruned)
         estimates = []
         for _ in range(4000):
             draw = begin_step()
@@ -229,7 +238,7 @@ class LearningTest(parameterized.TestCase):
                 ),
             )
             pruned.begin(1)
-            begin_step = tf.function(pruned.gates.begin_step, jit_compile=True)
+            begin_step = compiled_begin_step(pruned)
             draws = [begin_step() for _ in range(80)]
             ratios = np.array(draws[0].ratios)
             for group, ratio in zip(pruned.groups, ratios):

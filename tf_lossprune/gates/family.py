@@ -45,7 +45,8 @@ class GaussianLog(Family):
     reach = 5.5
 
     def cdf(self, z):
-        return 0.5 * (1.0 + ops.erf(z * 0.7071067811865476))
+        # XLA's erf can be a rounding error beyond -1 or 1.
+        return ops.clip(0.5 + 0.5 * ops.erf(z * 0.7071067811865476), 0.0, 1.0)
 
     def pdf(self, z):
         return 0.3989422804014327 * ops.exp(-0.5 * z * z)

@@ -19,6 +19,21 @@ class JaxStep:
         """Hands the step's state back to the variables, for the host to read."""
         self.jax_state_sync()
 
+    def commit_state(self):
+        """Makes what the host has assigned within an epoch the step's state.
+
+        Keras takes it from the variables before the next step. If the data end there
+        instead, it would go back to what the last step left.
+        """
+        if getattr(self, "_jax_state", None):
+            for name, variables in (
+                ("trainable_variables", self.trainable_variables),
+                ("non_trainable_variables", self.non_trainable_variables),
+                ("optimizer_variables", self.optimizer.variables),
+                ("metrics_variables", self.metrics_variables),
+            ):
+                self._jax_state[name] = [variable.value for variable in variables]
+
     def make_variables(self, batch):
         """Nothing to do: Keras makes them before the first step."""
 

@@ -134,6 +134,7 @@ class PrunedModel(SavedState, training_step_class(), keras.Model):
     @property
     def phase(self):
         """`"warmup"`, `"search"` or `"fixed"`."""
+        self.sync_state()
         if self.gates.read("fixed"):
             return "fixed"
         return "search" if bool(self.gates.searching()) else "warmup"
@@ -279,6 +280,7 @@ class PrunedModel(SavedState, training_step_class(), keras.Model):
 
     def keep_ratios(self):
         """Dict, group name -> keep ratio (of the delivered widths once fixed)."""
+        self.sync_state()
         if self.gates.read("fixed"):
             return {n: kept / size for n, (kept, size) in self.kept_channels().items()}
         started = self.gates.read("search_steps") > 0 and bool(self.gates.searching())
@@ -289,6 +291,7 @@ class PrunedModel(SavedState, training_step_class(), keras.Model):
 
     def kept_units(self):
         """Bool `[num_units + 1]`: which channel units are delivered."""
+        self.sync_state()
         return ops.convert_to_numpy(self.gates.kept.value) > 0.5
 
     def kept_channels(self, keep=None):

@@ -92,6 +92,7 @@ class PhaseCallback(StepCallback):
             self.model.sync_state()
             if not self._fixed():
                 self._finish()
+                self.model.commit_state()
 
     def on_epoch_end(self, epoch, logs=None):
         # Data of unknown length: the first epoch tells how long one is.

@@ -22,6 +22,9 @@ class TensorFlowStep:
     def sync_state(self):
         """Nothing to do: variables always hold what the last step left."""
 
+    def commit_state(self):
+        """Nothing to do: the next step reads the variables."""
+
     def widths_are_open(self):
         """Whether the widths are not fixed yet, also while a function is traced."""
         with tf.init_scope():

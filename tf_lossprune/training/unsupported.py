@@ -9,6 +9,9 @@ class UnsupportedStep:
     def sync_state(self):
         """Nothing to do: no step runs."""
 
+    def commit_state(self):
+        """Nothing to do: no step runs."""
+
     def make_variables(self, batch):
         """Nothing to do: `train_step` raises."""
 
