@@ -24,6 +24,7 @@ Example:
         --out=out/step_time.json
 """
 
+import functools
 import itertools
 import json
 import os
@@ -94,13 +95,18 @@ def build(arch, kind, jit_compile, switch="plain"):
     keras.config.set_dtype_policy(switch if mixed else "float32")
     if switch != "mirrored":
         return _build(arch, kind, jit_compile, switch)
+    with mirrored_strategy().scope():
+        return _build(arch, kind, jit_compile, switch)
+
+
+@functools.cache
+def mirrored_strategy():
+    """One for both networks: TensorFlow mixes up the reductions of two."""
     import tensorflow as tf
 
     names = [f"CPU:{index}" for index in range(DEVICES)]
     on_gpus = tf.config.list_physical_devices("GPU")
-    strategy = tf.distribute.MirroredStrategy(None if on_gpus else names)
-    with strategy.scope():
-        return _build(arch, kind, jit_compile, switch)
+    return tf.distribute.MirroredStrategy(None if on_gpus else names)
 
 
 def split_cpu():
