@@ -50,7 +50,7 @@ JAX_TESTS := tests/allocation tests/gates tests/graph/test_blocks.py \
   tests/cost/test_model.py tests/cost/test_resources.py tests/methods tests/report \
   tests/training/test_keras_features.py tests/training/test_learning.py \
   tests/training/test_not_finite.py tests/training/test_resume.py \
-  tests/training/test_saving.py tests/training/test_speed_switches.py \
+  tests/training/test_saving.py \
   tests/test_backup.py tests/test_bad_input.py tests/test_budget.py \
   tests/test_callbacks.py tests/test_compress.py tests/test_frontier.py
 

@@ -98,9 +98,13 @@ def updates_are_rarer(test, pruned, watch, history):
 
 
 def gate_gradients_are_unscaled(test, pruned, watch, history):
-    """The scale doubles every other step: powers of two change no bit."""
+    """The scale doubles every other step: powers of two change no bit.
+
+    On JAX, XLA fuses the step with scaling in another way, and rounds in another.
+    """
     test.assertEqual(float(array(pruned.optimizer.dynamic_scale)), 2.0**8 * 2.0**8)
-    np.testing.assert_array_equal(baseline()[1].ratios, watch.ratios)
+    rtol = 1e-4 if keras.backend.backend() == "jax" else 0
+    np.testing.assert_allclose(baseline()[1].ratios, watch.ratios, rtol=rtol)
 
 
 def weighted_metric_is_shown(test, pruned, watch, history):
@@ -419,12 +423,7 @@ class KerasFeaturesTest(parameterized.TestCase):
                 x[part][: small.BATCH], y[part][: small.BATCH], return_dict=True
             )
         self.assertEqual(float(logs["phase"]), 2.0)
-        # XLA rounds the step of one batch differently from that of an epoch.
-        np.testing.assert_allclose(
-            array(pruned.gates.log_ratio),
-            watch.ratios[-1],
-            rtol=1e-4 if keras.backend.backend() == "jax" else 0,
-        )
+        np.testing.assert_array_equal(array(pruned.gates.log_ratio), watch.ratios[-1])
         self.assertEqual(pruned.kept_channels(), expected.kept_channels())
 
 
