@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.metadata
 import json
+import os
 import pathlib
 import platform
 
@@ -93,8 +94,9 @@ def dense_model(
             compile_classifier(model, optimizer, jit_compile)
             model.fit(train, epochs=epochs, verbose=verbose)
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Written under another name first: a stopped run leaves no half a file.
-        part = path.with_name(f"part-{path.name}")
+        # Written under another name first: a stopped run leaves no half a file, and
+        # runs at the same time do not write into each other's.
+        part = path.with_name(f"part-{os.getpid()}-{path.name}")
         model.save(part)
         part.replace(path)
     return keras.models.load_model(path, compile=False)

@@ -6,7 +6,10 @@ A cell is one run: network, budget, method, seed. All cells of a network start f
 the same dense one and have the same epochs in all, search included, the same
 optimizer, augmentation and teacher. A cell whose line is in `--out` is not run
 again, so the grid can be cut into pieces: `--minutes` starts no new cell after that
-long, and `--cells` takes numbers out of the list that `--list` prints.
+long, and `--cells` takes numbers out of the list that `--list` prints. With
+`--workers` that many processes share the cells, each of which keeps what it has
+imported and compiled, on as many CPUs or on one GPU (JAX: with
+`XLA_PYTHON_CLIENT_PREALLOCATE=false`).
 
 With `--scratch` the network starts from random weights and has `--epochs` in all.
 
@@ -15,12 +18,16 @@ On a CPU without AVX-512, `TF_ENABLE_ONEDNN_OPTS=1` and `--extra=jit_compile=fal
 halve the time.
 """
 
+import concurrent.futures
 import itertools
+import multiprocessing
 import subprocess
 import sys
 import time
 
+import keras
 from absl import app, flags
+from absl.testing import flagsaver
 
 from tf_lossprune.methods import METHODS
 
@@ -45,6 +52,7 @@ def define_flags():
     flags.DEFINE_list("extra", [], "Further flags of benchmarks.accuracy.")
     flags.DEFINE_list("cells", [], "Numbers of cells; empty: all.")
     flags.DEFINE_float("minutes", None, "Start no new cell after this time.")
+    flags.DEFINE_integer("workers", 0, "Processes; 0: one for each cell, in turn.")
     flags.DEFINE_bool("list", False, "Print the cells and end.")
     flags.DEFINE_string("out", "benchmarks/results/compare.jsonl", "Results.")
 
@@ -81,19 +89,71 @@ def cells():
     return found
 
 
+def run_cell(cell, end):
+    """Runs a cell in this process.
+
+    Args:
+        cell: List of flags of `benchmarks.accuracy`.
+        end: Time (`time.time`) from which on no cell is started; None: never.
+
+    Returns:
+        Whether the cell was started.
+    """
+    if end and time.time() > end:
+        return False
+    from benchmarks import accuracy
+
+    with flagsaver.flagsaver():
+        flags.FLAGS(["benchmarks.accuracy", *cell])
+        accuracy.main([])
+    keras.utils.clear_session()
+    return True
+
+
+def run_shared(chosen, end):
+    """Runs cells in `--workers` processes; the others go on where one fails.
+
+    Args:
+        chosen: List of `(number, cell)`.
+        end: As in `run_cell`.
+
+    Returns:
+        Numbers of the cells that failed.
+    """
+    failed = []
+    # A fresh start of each: a fork would share the state of the backend.
+    with concurrent.futures.ProcessPoolExecutor(
+        FLAGS.workers, multiprocessing.get_context("spawn")
+    ) as pool:
+        numbers = {pool.submit(run_cell, cell, end): number for number, cell in chosen}
+        for done in concurrent.futures.as_completed(numbers):
+            error, number = done.exception(), numbers[done]
+            if error:
+                failed.append(number)
+                print(f"Cell {number} failed: {error!r}", flush=True)
+            elif not done.result():
+                print(f"Cell {number} was not started; run again to go on.")
+    return failed
+
+
 def main(argv):
-    """Runs the cells one after the other."""
+    """Runs the cells."""
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
     chosen = list(enumerate(cells()))
     if FLAGS.cells:
         chosen = [chosen[int(number)] for number in FLAGS.cells]
-    began = time.monotonic()
-    for number, cell in chosen:
-        if FLAGS.list:
+    if FLAGS.list:
+        for number, cell in chosen:
             print(number, *cell)
-            continue
-        if FLAGS.minutes and time.monotonic() - began > 60 * FLAGS.minutes:
+        return
+    end = FLAGS.minutes and time.time() + 60 * FLAGS.minutes
+    if FLAGS.workers:
+        if failed := run_shared(chosen, end):
+            sys.exit(f"Failed: {failed}")
+        return
+    for number, cell in chosen:
+        if end and time.time() > end:
             print(f"Stopped before cell {number}; run again to go on.")
             return
         subprocess.run([sys.executable, "-m", "benchmarks.accuracy", *cell], check=True)

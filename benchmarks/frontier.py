@@ -35,7 +35,7 @@ def define_flags():
     flags.DEFINE_list("macs", ["0.5", "0.25", "0.125"], "Shares of the MACs.")
     flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds.")
     flags.DEFINE_integer("epochs", 5, "Epochs of each network.")
-    flags.DEFINE_float("search_epochs", None, "Epochs of search; unset: 0.3 of them.")
+    flags.DEFINE_float("search_epochs", None, "Epochs of search; unset: 0.3 of all.")
     flags.DEFINE_float("lr", 0.05, "First learning rate; falls to 0 (cosine).")
     flags.DEFINE_float("distill", 0.0, "The teacher's weight; 0: no teacher.")
     flags.DEFINE_bool("jit_compile", None, "Compile steps with XLA.")
@@ -118,8 +118,10 @@ def summary(rows):
     """What the frontier saves, and what each way reaches, as text."""
     lines = []
     for name in ("seconds", "processor_seconds"):
-        text = ", ".join(f"{ratio:.2f}" for ratio in time_ratios(rows, name))
-        lines.append(f"{name}, frontier / separate runs: {text}")
+        ratios = time_ratios(rows, name)
+        if ratios:
+            text = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+            lines.append(f"{name}, frontier / separate runs: {text}")
     lines.append("| MACs | frontier % | separate % |\n| --- | --- | --- |")
     shares = sorted({s for row in rows for s in row["accuracy"]}, key=float)
     for share in reversed(shares):

@@ -1,4 +1,4 @@
-"""Shared by all tests: determinism, and what several workers must not share."""
+"""Shared by all tests: determinism, and what keeps a process of many tests sound."""
 
 import gc
 import os
@@ -7,11 +7,6 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Thread pools of several processes on the same cores get in each other's way.
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
     os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
-    # JAX writes the entries of its cache in place: others might read half of one.
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
-        os.environ["JAX_COMPILATION_CACHE_DIR"] += (
-            f"/{os.environ['PYTEST_XDIST_WORKER']}"
-        )
 
 import keras  # noqa: E402
 import pytest  # noqa: E402
@@ -24,3 +19,14 @@ gc.freeze()
 def seeded():
     """Every test starts from the same random state."""
     keras.utils.set_random_seed(1234)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def programs_dropped():
+    """Drops compiled programs; of thousands, each in memory maps, a process crashes."""
+    yield
+    if keras.backend.backend() == "jax":
+        import jax
+
+        jax.clear_caches()
+        gc.collect()

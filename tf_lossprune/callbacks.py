@@ -52,8 +52,6 @@ class BudgetModelCheckpoint(_OnceFixed, keras.callbacks.ModelCheckpoint):
     def on_train_batch_end(self, batch, logs=None):
         if self.save_freq == "epoch":
             return
-        if hasattr(self.model, "sync_state"):
-            self.model.sync_state()
         if self._fixed():
             super().on_train_batch_end(batch, logs)
 

@@ -17,7 +17,7 @@ from tf_lossprune.surgery import check_equal, copy_graph, cut
 from tf_lossprune.training import PrunedModel
 from tf_lossprune.training.finite import check_weights
 from tf_lossprune.training.options import PruningOptions
-from tf_lossprune.training.program import as_program
+from tf_lossprune.training.program import as_program, full_precision
 from tf_lossprune.types import Exclude, Limits, Multiple
 
 #: Largest relative difference between the gated and the compact model's output.
@@ -214,9 +214,10 @@ def _check_output(pruned, compact):
         getattr(layer, "data_format", None) == "channels_first"
         for layer in pruned.channels.graph.layers
     )
-    expected, actual = (
-        _forward(model, x, channels_first) for model in (pruned, compact)
-    )
+    with full_precision():
+        expected, actual = (
+            _forward(model, x, channels_first) for model in (pruned, compact)
+        )
     check_equal(expected, actual, tolerance)
 
 

@@ -26,9 +26,6 @@ def start(folder, name, module, *options, backend="jax", devices=1):
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
         "JAX_PLATFORMS": "cpu",
     }
-    # Two processes at the same time must not share a cache (see tests/conftest.py).
-    if "JAX_COMPILATION_CACHE_DIR" in environment:
-        environment["JAX_COMPILATION_CACHE_DIR"] += f"/{name}"
     command = [sys.executable, "-m", module, f"--out={path}", *OPTIONS, *options]
     process = subprocess.Popen(
         command,

@@ -5,16 +5,20 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
 from benchmarks import common, figures, frontier
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-def test_quick_cell(tmp_path):
+@pytest.mark.parametrize("workers", [0, 1])
+def test_quick_cell(tmp_path, workers):
     command = [
         *(sys.executable, "-m", "benchmarks.compare", "--archs=digits_resnet:4"),
         *("--macs=0.5", "--methods=bn_scale,magnitude", "--seeds=0", "--epochs=1"),
-        *("--search_epochs=0.5", "--scratch", "--cells=1", f"--out={tmp_path}/a.jsonl"),
+        *("--search_epochs=0.5", "--scratch", "--cells=1", f"--workers={workers}"),
+        f"--out={tmp_path}/a.jsonl",
         "--extra=data=digits,limit=128,batch_size=64,verbose=0,jit_compile=false,"
         f"cache={tmp_path}",
     ]

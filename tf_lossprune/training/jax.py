@@ -25,14 +25,10 @@ class JaxStep:
         Keras takes it from the variables before the next step. If the data end there
         instead, it would go back to what the last step left.
         """
-        if getattr(self, "_jax_state", None):
-            for name, variables in (
-                ("trainable_variables", self.trainable_variables),
-                ("non_trainable_variables", self.non_trainable_variables),
-                ("optimizer_variables", self.optimizer.variables),
-                ("metrics_variables", self.metrics_variables),
-            ):
-                self._jax_state[name] = [variable.value for variable in variables]
+        state = getattr(self, "_jax_state", None)
+        if state:
+            values = self._get_jax_state(**dict.fromkeys(state, True))
+            self._jax_state = dict(zip(state, values, strict=True))
 
     def make_variables(self, batch):
         """Nothing to do: Keras makes them before the first step."""

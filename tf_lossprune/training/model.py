@@ -134,7 +134,7 @@ class PrunedModel(SavedState, training_step_class(), keras.Model):
     @property
     def phase(self):
         """`"warmup"`, `"search"` or `"fixed"`."""
-        self.sync_state()
+        self.sync_state()  # within an epoch, variables lag behind on JAX
         if self.gates.read("fixed"):
             return "fixed"
         return "search" if bool(self.gates.searching()) else "warmup"

@@ -89,7 +89,6 @@ class PhaseCallback(StepCallback):
         self._steps_left -= done
         if self._steps_left <= 0:
             self._steps_left = None
-            self.model.sync_state()
             if not self._fixed():
                 self._finish()
                 self.model.commit_state()

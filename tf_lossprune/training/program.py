@@ -1,4 +1,6 @@
-"""Runs a function of a model's variables as one program."""
+"""How a function of a model's variables is run: as one program, in full precision."""
+
+import contextlib
 
 import keras
 
@@ -31,3 +33,36 @@ def as_program(function, model):
     from tf_lossprune.training.jax import compiled
 
     return compiled(function, model.variables)
+
+
+@contextlib.contextmanager
+def full_precision():
+    """Keeps all digits of float32 in products and convolutions.
+
+    GPUs drop some of them by default (TensorFloat-32): two networks that compute the
+    same then differ by about 1e-3.
+
+    Example:
+
+    ```python
+    with full_precision():
+        outputs = model(images, training=False)
+    ```
+    """
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        with jax.default_matmul_precision("float32"):
+            yield
+    elif backend == "tensorflow":
+        from tensorflow import config
+
+        before = config.experimental.tensor_float_32_execution_enabled()
+        config.experimental.enable_tensor_float_32_execution(False)
+        try:
+            yield
+        finally:
+            config.experimental.enable_tensor_float_32_execution(before)
+    else:
+        yield
