@@ -12,21 +12,19 @@ import statistics
 
 from absl import app, flags
 
-from benchmarks import common
-from benchmarks.summarize import group_rows
+from benchmarks.summarize import OURS, group_rows, read
 from tf_lossprune.report.plot import agg_figure
 
 FLAGS = flags.FLAGS
 
 #: Ours is drawn on top, in a colour of its own.
-OURS = "loss"
 COLORS = {OURS: "#d1495b"}
 
 
 def define_flags():
     """Defines the flags of this script."""
     flags.DEFINE_string("out", "out/compare.png", "The picture.")
-    flags.DEFINE_string("split", None, "Only runs evaluated on this split.")
+    flags.DEFINE_list("where", [], "As in benchmarks.summarize.")
 
 
 def curves(rows):
@@ -97,12 +95,7 @@ def draw(rows, path):
 
 def main(argv):
     """Reads the files named on the command line and draws them."""
-    if len(argv) < 2:
-        raise app.UsageError("Expected at least one file of JSON lines.")
-    rows = [row for path in argv[1:] for row in common.read_lines(path)]
-    rows = [r for r in rows if FLAGS.split in (None, r["cell"]["split"])]
-    if not rows:
-        raise app.UsageError("There are no such runs in the files.")
+    rows = read(argv[1:], FLAGS.where)
     draw(rows, FLAGS.out)
     print(FLAGS.out)
 

@@ -1,11 +1,12 @@
 r"""Prints a Markdown table of accuracy runs: mean and spread over the seeds.
 
 Runs that differ in nothing but the seed make one line. Settings that all runs
-have in common are not shown as columns.
+have in common are not shown as columns. With `--methods`, each method has one line and
+each budget of a network a column, with the final accuracies.
 
 Example:
 
-    python -m benchmarks.summarize out/accuracy.jsonl --split=test
+    python -m benchmarks.summarize out/accuracy.jsonl --where=split=test,tag= --methods
 """
 
 import json
@@ -17,11 +18,45 @@ from benchmarks import common
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("split", None, "Only runs evaluated on this split.")
-flags.DEFINE_string("tag", None, "Only runs with this tag.")
+#: Beside this method's mean stands how far behind it the others' are.
+OURS = "loss"
 
 # Always shown; other settings only where they differ between lines.
 _COLUMNS = ("arch", "method", "budget")
+
+
+def define_flags():
+    """Defines the flags of this script; `benchmarks.figures` has the first as well."""
+    flags.DEFINE_list("where", [], "Only runs with these settings: limit=20000,tag=.")
+    flags.DEFINE_bool("methods", False, "A line for each method.")
+
+
+def read(paths, where):
+    """Reads the rows of several files that have the given settings.
+
+    Args:
+        paths: Files of JSON lines.
+        where: List of `name=value`; the value as in JSON, strings without quotes.
+
+    Returns:
+        List of rows.
+
+    Raises:
+        absl.app.UsageError: If there are no files, or no such rows.
+    """
+    if not paths:
+        raise app.UsageError("Expected at least one file of JSON lines.")
+    wanted = dict(condition.split("=", 1) for condition in where)
+    rows = [row for path in paths for row in common.read_lines(path)]
+    for name, value in wanted.items():
+        rows = [row for row in rows if _as_text(row["cell"].get(name)) == value]
+    if not rows:
+        raise app.UsageError(f"There are no such runs in the files. Received: {where}")
+    return rows
+
+
+def _as_text(value):
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def spread(values):
@@ -89,23 +124,57 @@ def table(rows):
     return "\n".join(lines)
 
 
+def methods_table(rows):
+    """Makes the Markdown table of final accuracies, methods against budgets.
+
+    The last column is a method's mean over all columns; empty where it lacks one.
+
+    Args:
+        rows: Rows that `benchmarks.accuracy` wrote.
+
+    Returns:
+        The table as a string.
+
+    Raises:
+        ValueError: If runs of a column differ in more than method and seed.
+    """
+    found = {}
+    for settings, members in group_rows(rows):
+        key = settings["method"], (settings["arch"], settings["budget"])
+        if key in found:
+            raise ValueError(
+                "Expected runs that differ in network, budget, method and seed alone; "
+                f"choose some with --where. Received: another setting of {key}"
+            )
+        found[key] = [row["accuracy"]["final"] for row in members]
+    methods = sorted({method for method, _ in found})
+    columns = sorted({column for _, column in found}, reverse=True)
+    means = {}
+    for method in methods:
+        own = [found.get((method, column)) for column in columns]
+        if all(own):
+            means[method] = statistics.fmean(statistics.fmean(v) for v in own)
+    head = ["method", *(" ".join(column) for column in columns), "mean"]
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    for method in sorted(methods, key=lambda m: -means.get(m, 0.0)):
+        cells = [spread(found.get((method, column), [])) for column in columns]
+        mean = spread([means.get(method)])
+        if mean and method != OURS and OURS in means:
+            mean += f" ({100 * (means[method] - means[OURS]):+.2f})"
+        lines.append("| " + " | ".join([method, *cells, mean]) + " |")
+    return "\n".join(lines)
+
+
 def _order(settings):
     return tuple(str(settings.get(name)) for name in ("arch", "budget", "method"))
 
 
 def main(argv):
     """Reads the files named on the command line and prints the table."""
-    if len(argv) < 2:
-        raise app.UsageError("Expected at least one file of JSON lines.")
-    rows = [row for path in argv[1:] for row in common.read_lines(path)]
-    for name in ("split", "tag"):
-        wanted = getattr(FLAGS, name)
-        if wanted is not None:
-            rows = [row for row in rows if row["cell"].get(name) == wanted]
-    if not rows:
-        raise app.UsageError("There are no such runs in the files.")
-    print(table(rows))
+    rows = read(argv[1:], FLAGS.where)
+    print(methods_table(rows) if FLAGS.methods else table(rows))
 
 
 if __name__ == "__main__":
+    define_flags()
     app.run(main)

@@ -1,5 +1,8 @@
 """Tests of the table of accuracy runs and of the files it is made from."""
 
+import pytest
+from absl import app
+
 from benchmarks import common, summarize
 
 
@@ -42,6 +45,37 @@ def test_settings_that_differ_are_columns():
     table = summarize.table([_row(0, 0.92), other])
     assert "| epochs |" in table.splitlines()[0]
     assert len(table.splitlines()) == 4
+
+
+def test_methods_table():
+    rows = [_row(0, 0.92), _row(1, 0.94), _row(0, 0.9, method="uniform")]
+    tight = _row(0, 0.9)
+    tight["cell"]["budget"] = "macs=0.125"
+    lines = summarize.methods_table([*rows, tight]).splitlines()
+    assert lines[0] == "| method | resnet20 macs=0.25 | resnet20 macs=0.125 | mean |"
+    assert lines[2:] == [
+        "| loss | 93.00 ± 1.41 | 90.00 | 91.50 |",
+        "| uniform | 90.00 |  |  |",
+    ]
+    both = summarize.methods_table(rows).splitlines()[3]
+    assert both == "| uniform | 90.00 | 90.00 (-3.00) |"
+    tight["cell"].update(budget="macs=0.25", epochs=10)
+    with pytest.raises(ValueError, match="--where.*Received: "):
+        summarize.methods_table([*rows, tight])
+
+
+def test_rows_are_chosen(tmp_path):
+    path = tmp_path / "runs.jsonl"
+    for seed, limit in ((0, None), (1, 20000)):
+        row = _row(seed, 0.9)
+        row["cell"]["limit"] = limit
+        common.append_line(path, row)
+    chosen = summarize.read([path], ["limit=20000", "method=loss"])
+    assert [row["cell"]["seed"] for row in chosen] == [1]
+    assert len(summarize.read([path], ["limit=null"])) == 1
+    for paths, where in (([path], ["limit=1"]), ([], [])):
+        with pytest.raises(app.UsageError):
+            summarize.read(paths, where)
 
 
 def test_lines_survive_one_that_was_cut_off(tmp_path):
