@@ -116,6 +116,11 @@ def compiled(function, variables):
     return call
 
 
+def full_precision():
+    """A context in which float32 keeps all its digits."""
+    return jax.default_matmul_precision("float32")
+
+
 def _current(scope, variables, values):
     """The variables' values at the end of a scope that started with `values`."""
     found = [scope.get_current_value(variable) for variable in variables]

@@ -35,12 +35,14 @@ def as_program(function, model):
     return compiled(function, model.variables)
 
 
-@contextlib.contextmanager
 def full_precision():
     """Keeps all digits of float32 in products and convolutions.
 
     GPUs drop some of them by default (TensorFloat-32): two networks that compute the
     same then differ by about 1e-3.
+
+    Returns:
+        A context manager.
 
     Example:
 
@@ -51,18 +53,9 @@ def full_precision():
     """
     backend = keras.backend.backend()
     if backend == "jax":
-        import jax
-
-        with jax.default_matmul_precision("float32"):
-            yield
+        from tf_lossprune.training.jax import full_precision as on_backend
     elif backend == "tensorflow":
-        from tensorflow import config
-
-        before = config.experimental.tensor_float_32_execution_enabled()
-        config.experimental.enable_tensor_float_32_execution(False)
-        try:
-            yield
-        finally:
-            config.experimental.enable_tensor_float_32_execution(before)
+        from tf_lossprune.training.tensorflow import full_precision as on_backend
     else:
-        yield
+        on_backend = contextlib.nullcontext
+    return on_backend()

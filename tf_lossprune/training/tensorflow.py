@@ -1,5 +1,7 @@
 """The training step on TensorFlow."""
 
+import contextlib
+
 import keras
 import tensorflow as tf
 
@@ -7,6 +9,17 @@ import tensorflow as tf
 def forward_with_xla(model, x):
     """A model's inference on `x`, compiled by XLA."""
     return tf.function(model, jit_compile=True)(x, training=False)
+
+
+@contextlib.contextmanager
+def full_precision():
+    """A context in which float32 keeps all its digits."""
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(before)
 
 
 def _replicas():
