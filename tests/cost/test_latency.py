@@ -217,6 +217,32 @@ class BudgetTest(parameterized.TestCase):
         self.assertAlmostEqual(pruned.costs["latency_ms"].dense, timed[0], places=4)
         self.assertGreaterEqual(pruned.recuts, 1)
 
+    @parameterized.named_parameters(
+        # Small networks are faster than predicted: the first cut takes too much.
+        ("faster", lambda kilobytes: kilobytes - 15.0),
+        # What lies above 25 kB is slower: the second cut takes too much.
+        ("slower", lambda kilobytes: kilobytes + 30.0 * (kilobytes > 25.0)),
+    )
+    def test_what_was_cut_too_much_comes_back(self, law):
+        timed = []
+
+        def measure(path):
+            timed.append(law(os.path.getsize(path) / 1e3))
+            return timed[-1]
+
+        model = models.digits_resnet(width=8)
+        latency = Latency(table_of(model, law=lambda _, i, o: i * o), measure)
+        budget = tf_lossprune.Budget({"latency_ms": 0.5}, resources=[latency])
+        pruned = tf_lossprune.prune_model(
+            model, budget, method="uniform", channel_multiple=1
+        )
+        compact = tf_lossprune.strip_pruning(pruned)
+        limit, tried = 0.5 * timed[0], timed[2::2]
+        kept = [time for time in tried if time <= limit]
+        delivered = latency.measure(compact, pruned.channels)
+        self.assertEqual(delivered, max(kept))
+        self.assertGreater(delivered, kept[0])
+
     def test_three_quarters_of_the_turns_keep_the_budget(self):
         """Of their shares of the dense time, which was 2 ms when it was wrapped."""
         model = models.digits_resnet(width=8)

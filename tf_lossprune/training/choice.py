@@ -1,5 +1,7 @@
 """Which units stay, so that the budgets hold on the network that is delivered."""
 
+import math
+
 from tf_lossprune.allocation import (
     choose_units,
     fit_widths,
@@ -13,6 +15,11 @@ from tf_lossprune.surgery import cut
 #: Cuts after which a measured budget is given up, and how much more each takes.
 MAX_RECUTS = 8
 RECUT_MARGIN = 1.005
+#: A network that uses less than the first share of a measured budget is too small, and
+#: up to so many larger ones are tried. They have to stay below the second share: of
+#: several measurements close to the limit, one that is too good may be chosen.
+ENOUGH, CLOSE = 0.9, 0.97
+MAX_REGROWTHS = 3
 
 
 class WidthChoice:
@@ -52,9 +59,10 @@ class WidthChoice:
         )
 
     def units(self, importance, ratios, budget):
-        """The units that stay; cuts more as long as the network, measured, is too dear.
+        """The units that stay, as many as the budget allows the measured network.
 
-        Counted resources need no second cut: they are exact.
+        Counted resources are exact. If the network, measured, is too dear, more is
+        cut; if it uses little of what it may, less is.
 
         Args:
             importance: float `[num_units + 1]`.
@@ -67,33 +75,74 @@ class WidthChoice:
         Raises:
             InfeasibleBudgetError: if a measured budget cannot be met.
         """
-        shares, self.recuts = budget.shares(self._costs), 0
-        while True:
+
+        def units_of(shares):
             widths = self.widths(ratios, shares)
-            keep = choose_units(importance, self._channels.groups, widths)
-            excess = self._measured_excess(keep, budget)
-            if not excess:
-                return keep
-            if self.recuts == MAX_RECUTS or (widths <= self.smallest).all():
+            return choose_units(importance, self._channels.groups, widths)
+
+        measured = [n for n in budget.limits if budget.resource(n).measured]
+        shares, self.recuts = budget.shares(self._costs), 0
+        keep, broken = units_of(shares), None
+        if not measured:
+            return keep
+        while max((used := self._used(keep, budget, measured)).values()) > 1.0:
+            broken = shares
+            shares = self._tighter(shares, used)
+            smallest = shares == broken
+            if self.recuts == MAX_RECUTS or smallest:
                 raise InfeasibleBudgetError(
                     "The network breaks its budget when measured, and cutting more "
                     "channels did not help. Received: "
-                    f"{budget.limits}, exceeded by a factor of {excess}"
+                    f"{budget.limits}, of which it takes these shares: {used}"
                 )
             self.recuts += 1
-            for name, factor in excess.items():
+            keep = units_of(shares)
+        for _ in range(MAX_REGROWTHS):
+            if max(used.values()) >= ENOUGH:
+                break
+            larger = self._looser(shares, used, broken)
+            candidate = units_of(larger)
+            if (candidate == keep).all():
+                break
+            tried = self._used(candidate, budget, measured)
+            if max(tried.values()) > CLOSE:
+                broken = larger
+                continue
+            shares = larger
+            if max(tried.values()) > max(used.values()):
+                keep, used = candidate, tried
+        return keep
+
+    def _used(self, keep, budget, names):
+        """Dict, resource -> measured cost of these units, over what is allowed."""
+        compact = cut(self._channels, keep)
+        return {
+            name: budget.resource(name).measure(compact, self._channels)
+            / budget.allowed(name, self._costs[name])
+            for name in names
+        }
+
+    def _tighter(self, shares, used):
+        """Shares that make up for what a network took too much."""
+        found = dict(shares)
+        for name, factor in used.items():
+            if factor > 1.0:
                 cost = self._costs[name]
                 least = cost.total(self.smallest) / cost.dense
-                shares[name] = max(shares[name] / (factor * RECUT_MARGIN), least)
-
-    def _measured_excess(self, keep, budget):
-        """Dict, resource -> factor by which the network with these units exceeds it."""
-        names = [n for n in budget.limits if budget.resource(n).measured]
-        compact = cut(self._channels, keep) if names else None
-        found = {}
-        for name in names:
-            measured = budget.resource(name).measure(compact, self._channels)
-            allowed = budget.allowed(name, self._costs[name])
-            if measured > allowed:
-                found[name] = measured / allowed
+                found[name] = max(shares[name] / (factor * RECUT_MARGIN), least)
         return found
+
+    def _looser(self, shares, used, broken):
+        """Shares between those of a network that fits and those of one that does not.
+
+        Args:
+            shares: dict, those of the one that fits.
+            used: dict, resource -> share of the budget that it takes.
+            broken: dict, those of the one that does not; None: there was none.
+        """
+        if broken is None:
+            larger = {n: min(1.0, shares[n] * CLOSE / used[n]) for n in used}
+        else:
+            larger = {n: math.sqrt(shares[n] * broken[n]) for n in used}
+        # Counted resources keep theirs, to the last digit.
+        return {**shares, **larger}
