@@ -178,6 +178,7 @@ def run_in_turns(missing, out):
             for (path, _), own in zip(lane, own_turns):
                 (row,) = common.read_lines(path)
                 row["seconds"] = overlap(own, row["began"], row["ended"])
+                row["turn"] = FLAGS.turn
                 del row["parts"]  # they count the others' turns as well
                 common.append_line(out, row)
                 print(row, flush=True)
@@ -199,6 +200,9 @@ def time_ratios(rows, name):
         own = [row for row in rows if row["cell"]["seed"] == seed]
         joint = [r for r in own if len(r["cell"]["shares"]) > 1]
         single = [r for r in own if len(r["cell"]["shares"]) == 1]
+        # Times of runs that took turns do not compare with those of others.
+        if len({r.get("turn") for r in own}) > 1:
+            continue
         if joint and len(single) == len(joint[0]["cell"]["shares"]):
             ratios.append(joint[0][name] / sum(r[name] for r in single))
     return ratios
@@ -243,7 +247,10 @@ def main(argv):
         if missing:
             run_all(missing, FLAGS.out)
     if not FLAGS.only:
-        print(summary(common.read_lines(FLAGS.out)))
+        chosen = cell(None, None)
+        rows = common.read_lines(FLAGS.out)
+        own = [r for r in rows if {**r["cell"], "seed": None, "shares": None} == chosen]
+        print(summary(own))
 
 
 if __name__ == "__main__":

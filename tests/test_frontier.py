@@ -2,6 +2,7 @@
 
 import pathlib
 import tempfile
+from unittest import mock
 
 import keras
 import numpy as np
@@ -83,6 +84,21 @@ class FrontierTest(parameterized.TestCase):
             )
         for a, b in zip(before, model.get_weights(), strict=True):
             np.testing.assert_array_equal(a, b)
+
+    @parameterized.parameters((None, 0.38, 0.46), (tf_lossprune.Schedule(), 0.25, 0.35))
+    def test_when_a_loose_budget_is_passed(self, schedule, earliest, latest):
+        """Later than by the usual schedule, where none is given."""
+        passed = []
+
+        class Spy(tf_lossprune.frontier.Snapshots):
+            def _take(self):
+                passed.append(self._step)
+                super()._take()
+
+        model = models.digits_resnet(width=4)
+        with mock.patch.object(tf_lossprune.frontier, "Snapshots", Spy):
+            frontier(model, [0.5, 0.125], epochs=2, search_epochs=2, schedule=schedule)
+        self.assertBetween(passed[0] / 24, earliest, latest)
 
     def test_members_do_not_disturb_each_other(self):
         """A model that learns beside others ends as if it had learned alone."""

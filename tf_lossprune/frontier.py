@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from tf_lossprune.allocation import Schedule
 from tf_lossprune.budget import Budget
 from tf_lossprune.compress import CompressionResult
 from tf_lossprune.methods import find_method
@@ -14,6 +15,10 @@ from tf_lossprune.run import Run
 from tf_lossprune.surgery import cut
 from tf_lossprune.training.phases import StepCallback
 from tf_lossprune.types import Data, Limits
+
+#: `Schedule.power` where several budgets share a search. With the usual 2, the loose
+#: ones are passed in its first third, with widths and weights that few steps have made.
+POWER = 1.0
 
 
 def compress_frontier(
@@ -55,7 +60,9 @@ def compress_frontier(
             if it has `global_clipnorm`.
         search_epochs, distill, temperature: as in `compress`.
         statistics_batches, callbacks, jit_compile, verbose: as in `compress`.
-        **prune_options: further arguments of `prune_model`.
+        **prune_options: further arguments of `prune_model`. The default of `schedule`
+            is `Schedule(power=1.0)` here, which leaves the loose budgets more of the
+            search than the usual 2.
 
     Returns:
         List of `(compact model, CompressionResult)` in the order of `budgets`. The
@@ -102,6 +109,8 @@ def compress_frontier(
         jit_compile=jit_compile,
         verbose=verbose,
     )
+    if len(asked) > 1 and prune_options.get("schedule") is None:
+        prune_options["schedule"] = Schedule(power=POWER)
     options = run.prune_options(prune_options)
     probe = prune_model(model, asked[0], **options)
     order = _by_tightness(asked, probe)

@@ -74,10 +74,14 @@ def test_frontier_summary():
         row([0.25], 50.0, 0.92),
         # A seed whose separate runs are not all there has no ratio yet.
         {**row([0.5, 0.25], 1.0, 0.9), "cell": {"seed": 1, "shares": [0.5, 0.25]}},
+        # Nor one of which only some took turns.
+        {**row([0.5], 1.0, 0.91), "cell": {"seed": 2, "shares": [0.5]}, "turn": 10.0},
+        {**row([0.5, 0.25], 1.0, 0.9), "cell": {"seed": 2, "shares": [0.5, 0.25]}},
+        {**row([0.25], 1.0, 0.92), "cell": {"seed": 2, "shares": [0.25]}},
     ]
     text = frontier.summary(rows)
     lines = text.splitlines()
     assert lines[0] == "seconds, frontier / separate runs: 0.60"
     assert lines[1] == "processor_seconds, frontier / separate runs: 0.58"
-    assert "| 0.5 | 90.00 ± 0.00 | 91.00 |" in text
-    assert "| 0.25 | 90.00 ± 0.00 | 92.00 |" in text
+    assert "| 0.5 | 90.00 ± 0.00 | 91.00 ± 0.00 |" in text
+    assert "| 0.25 | 90.00 ± 0.00 | 92.00 ± 0.00 |" in text

@@ -14,7 +14,7 @@ EPOCHS = 4
 STEPS = 4
 
 
-def network(dropout=0.0, width=16, norm=True, **options):
+def network(dropout=0.0, width=16, norm=True, activation="relu", **options):
     """Dense layers, with a normalisation or not; `options` go to every layer."""
     inputs = keras.Input((8,), name="features")
     x = layers.Dense(width, use_bias=False, name="first", **options)(inputs)
@@ -22,7 +22,7 @@ def network(dropout=0.0, width=16, norm=True, **options):
         x = layers.BatchNormalization(name="norm", **options)(x)
     x = layers.ReLU(name="relu", **options)(x)
     x = layers.Dropout(dropout, name="dropout", **options)(x)
-    x = layers.Dense(width, activation="relu", name="second", **options)(x)
+    x = layers.Dense(width, activation=activation, name="second", **options)(x)
     x = layers.Dense(4, name="head", **options)(x)
     return keras.Model(inputs, x, name="small")
 
