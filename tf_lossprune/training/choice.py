@@ -76,32 +76,30 @@ class WidthChoice:
             InfeasibleBudgetError: if a measured budget cannot be met.
         """
 
-        def units_of(shares):
+        def chosen(shares):
             widths = self.widths(ratios, shares)
-            return choose_units(importance, self._channels.groups, widths)
+            return widths, choose_units(importance, self._channels.groups, widths)
 
         measured = [n for n in budget.limits if budget.resource(n).measured]
         shares, self.recuts = budget.shares(self._costs), 0
-        keep, broken = units_of(shares), None
+        (widths, keep), broken = chosen(shares), None
         if not measured:
             return keep
         while max((used := self._used(keep, budget, measured)).values()) > 1.0:
-            broken = shares
-            shares = self._tighter(shares, used)
-            smallest = shares == broken
-            if self.recuts == MAX_RECUTS or smallest:
+            if self.recuts == MAX_RECUTS or (widths <= self.smallest).all():
                 raise InfeasibleBudgetError(
                     "The network breaks its budget when measured, and cutting more "
                     "channels did not help. Received: "
                     f"{budget.limits}, of which it takes these shares: {used}"
                 )
             self.recuts += 1
-            keep = units_of(shares)
+            broken, shares = shares, self._tighter(shares, used)
+            widths, keep = chosen(shares)
         for _ in range(MAX_REGROWTHS):
             if max(used.values()) >= ENOUGH:
                 break
             larger = self._looser(shares, used, broken)
-            candidate = units_of(larger)
+            _, candidate = chosen(larger)
             if (candidate == keep).all():
                 break
             tried = self._used(candidate, budget, measured)
