@@ -22,14 +22,17 @@ Example:
     python -m benchmarks.summarize out/accuracy.jsonl
 """
 
+import dataclasses
+import json
 import pathlib
 import time
 
 import keras
+import numpy as np
 from absl import app, flags
 
 import tf_lossprune
-from benchmarks import common
+from benchmarks import common, variants
 from examples import data as example_data
 from examples.flags import format_budget, parse_budget, parse_method, parse_options
 from examples.optimizers import cosine_sgd
@@ -44,7 +47,9 @@ flags.DEFINE_integer("dense_epochs", 15, "Epochs of the dense training.")
 flags.DEFINE_integer("dense_seed", 0, "Seed of the dense training.")
 flags.DEFINE_string("cache", "out/dense", "Folder of the trained dense models.")
 flags.DEFINE_string(
-    "method", "loss", "Name, or {class_name: ..., config: {...}} as JSON."
+    "method",
+    "loss",
+    "Name, or {class_name: ..., config: {...}} as JSON, also from variants.py.",
 )
 flags.DEFINE_string("budget", "macs=0.25", "Such as macs=0.5,params=0.4.")
 flags.DEFINE_integer("epochs", 5, "Epochs in all, search included.")
@@ -58,6 +63,9 @@ flags.DEFINE_integer("batch_size", 128, "Images in a batch.")
 flags.DEFINE_integer("channel_multiple", 1, "Widths are multiples of this.")
 flags.DEFINE_string("options", "", "JSON object of further options of prune_model.")
 flags.DEFINE_string("tag", "", "Free text; runs with another tag run again.")
+flags.DEFINE_float(
+    "held_out", 0.0, "Share of the training images that only move the ratios."
+)
 flags.DEFINE_integer("limit", None, "Images in each split, for quick tries.")
 flags.DEFINE_bool("jit_compile", None, "Compile steps with XLA; unset: Keras decides.")
 flags.DEFINE_string("save", None, "Where the compact model goes (.keras).")
@@ -100,6 +108,8 @@ def parse_distill(text):
 def cell():
     """Everything that decides the result of the run, as a dict (its key)."""
     dense = FLAGS.checkpoint and pathlib.Path(FLAGS.checkpoint).name
+    # Newer settings have no key where they are off: lines from before still count.
+    newer = {"held_out": FLAGS.held_out} if FLAGS.held_out else {}
     return {
         "arch": FLAGS.arch,
         "width": FLAGS.width,
@@ -119,7 +129,66 @@ def cell():
         "options": FLAGS.options,
         "tag": FLAGS.tag,
         "limit": FLAGS.limit,
+        **newer,
     }
+
+
+def find_method(text):
+    """The method of a name, or of a JSON object, here or in `benchmarks.variants`."""
+    value = json.loads(text) if text.startswith("{") else {}
+    variant = getattr(variants, value.get("class_name", ""), None)
+    if variant is None:
+        return parse_method(text)
+    return variant(**value.get("config", {}))
+
+
+def alternating(data, train, steps):
+    """Data and optimizer of the bi-level form (`variants.Alternating`).
+
+    Args:
+        data: An `examples.data.Data`.
+        train: Dataset of all training images.
+        steps: Number of training steps in all.
+
+    Returns:
+        The training data, the optimizer, and a callback that ends the taking of turns
+        with the search.
+    """
+    x, y = data.x_train, data.y_train
+    if FLAGS.split == "test":
+        x = np.concatenate([x, data.x_val])
+        y = np.concatenate([y, data.y_val])
+    count = round(FLAGS.held_out * len(x))
+    parts = [
+        example_data.datasets(
+            dataclasses.replace(data, x_train=x[part], y_train=y[part]),
+            batch_size=FLAGS.batch_size,
+            seed=FLAGS.seed,
+        )[0]
+        for part in (slice(count, None), slice(count))
+    ]
+    batches = variants.AlternatingBatches(*parts, train)
+    search_steps = round(FLAGS.search_epochs * len(train))
+    optimizer = cosine_sgd(steps, FLAGS.lr, weight_decay=FLAGS.weight_decay)
+    optimizer = type(optimizer).from_config(
+        {
+            **optimizer.get_config(),
+            "learning_rate": variants.AlternatingDecay(FLAGS.lr, steps, search_steps),
+        }
+    )
+    return batches, optimizer, EndTurns(batches)
+
+
+class EndTurns(keras.callbacks.Callback):
+    """Tells `AlternatingBatches` when the search is over."""
+
+    def __init__(self, batches):
+        super().__init__()
+        self._batches = batches
+
+    def on_train_begin(self, logs=None):
+        """Looks whether it is still the pruned model that trains."""
+        self._batches.searching = isinstance(self.model, tf_lossprune.PrunedModel)
 
 
 def load_dense(data, jit_compile):
@@ -163,7 +232,11 @@ def run(settings):
     dense = load_dense(data, jit_compile)
     keras.utils.set_random_seed(FLAGS.seed)
     steps = FLAGS.epochs * len(train)
-    keep_cut = KeepCut()
+    callbacks = [keep_cut := KeepCut()]
+    optimizer = cosine_sgd(steps, FLAGS.lr, weight_decay=FLAGS.weight_decay)
+    if FLAGS.held_out:
+        train, optimizer, end_turns = alternating(data, train, steps)
+        callbacks.append(end_turns)
     began = time.perf_counter()
     compact, result = tf_lossprune.compress(
         dense,
@@ -171,12 +244,12 @@ def run(settings):
         train,
         epochs=FLAGS.epochs,
         search_epochs=FLAGS.search_epochs,
-        optimizer=cosine_sgd(steps, FLAGS.lr, weight_decay=FLAGS.weight_decay),
+        optimizer=optimizer,
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
-        method=parse_method(FLAGS.method),
+        method=find_method(FLAGS.method),
         distill=settings["distill"],
-        callbacks=[keep_cut],
+        callbacks=callbacks,
         jit_compile=jit_compile,
         verbose=FLAGS.verbose,
         channel_multiple=FLAGS.channel_multiple,

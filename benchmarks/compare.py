@@ -110,12 +110,13 @@ def run_cell(cell, end):
     return True
 
 
-def run_shared(chosen, end):
-    """Runs cells in `--workers` processes; the others go on where one fails.
+def run_shared(chosen, end, workers):
+    """Runs cells in several processes; the others go on where one fails.
 
     Args:
         chosen: List of `(number, cell)`.
         end: As in `run_cell`.
+        workers: Number of processes.
 
     Returns:
         Numbers of the cells that failed.
@@ -123,7 +124,7 @@ def run_shared(chosen, end):
     failed = []
     # A fresh start of each: a fork would share the state of the backend.
     with concurrent.futures.ProcessPoolExecutor(
-        FLAGS.workers, multiprocessing.get_context("spawn")
+        workers, multiprocessing.get_context("spawn")
     ) as pool:
         numbers = {pool.submit(run_cell, cell, end): number for number, cell in chosen}
         for done in concurrent.futures.as_completed(numbers):
@@ -149,7 +150,7 @@ def main(argv):
         return
     end = FLAGS.minutes and time.time() + 60 * FLAGS.minutes
     if FLAGS.workers:
-        if failed := run_shared(chosen, end):
+        if failed := run_shared(chosen, end, FLAGS.workers):
             sys.exit(f"Failed: {failed}")
         return
     for number, cell in chosen:

@@ -24,6 +24,7 @@ class GroupLassoSearch(Search):
             np.add.at(entries, s.units, np.prod(s.variable.shape) / len(s.units))
         entries[0] = 0.0
         self._entries = entries
+        self.typical = self.variable((groups,), 0.0, "typical")
 
     def _squares(self):
         total = self.layout.num_units + 1
@@ -37,9 +38,21 @@ class GroupLassoSearch(Search):
         norms = ops.sqrt(self._squares() + 1e-12) * np.sqrt(self._entries)
         return self.method.strength * ops.sum(norms)
 
-    def current_importance(self):
+    def draw(self, searching, limits):
+        first = ops.logical_and(searching, self.step == self.warmup_steps)
+        self.typical.assign(ops.where(first, self._means(), self.typical.value))
+        return super().draw(searching, limits)
+
+    def _sizes(self):
         squares = ops.stop_gradient(self._squares())
         return ops.sqrt(squares / np.maximum(self._entries, 1.0))
+
+    def _means(self):
+        return self.layout.mean(self.layout.rows(self._sizes()))
+
+    def current_importance(self):
+        typical = ops.where(self.typical.value > 0, self.typical.value, self._means())
+        return self._sizes() / (self.layout.spread(typical) + 1e-12)
 
 
 @keras.saving.register_keras_serializable(package="tf_lossprune")
@@ -48,8 +61,10 @@ class GroupLasso(PenaltyMethod):
 
     Structured sparsity learning: Wen et al., NeurIPS 2016, arXiv 1608.03665. A
     unit's norm goes over the kernels of all layers that produce it, and counts by
-    the root of their number of entries; units are compared by their root mean
-    square. Here by subgradient, not by a proximal step.
+    the root of their number of entries. Units are compared by what is left of their
+    norm, as a multiple of their group's mean at the start of the search: norms of
+    layers of different width are not alike, and few of them reach zero in a short
+    search. Here by subgradient, not by a proximal step.
 
     Args:
         strength: float > 0, the penalty's factor.

@@ -38,7 +38,7 @@ class LossSearch(Search):
 
     def variance(self):
         importance, steepness = self._last_refresh()
-        x = self._log_rows(importance)
+        x = self.log_rows(importance)
         p, _ = self._probabilities(x, self._soft(self.ratios()), steepness)
         searching = ops.cast(self.searching(), "float32")
         return searching * ops.mean(self.layout.mean(p * (1.0 - p)))
@@ -53,7 +53,7 @@ class LossSearch(Search):
         )
         self.importance.assign(importance)
         self.steepness.assign(steepness)
-        x = self._log_rows(importance)
+        x = self.log_rows(importance)
         family, layout = self._options.family, self.layout
         p, threshold = self._probabilities(x, soft, steepness)
         noise = keras.random.uniform((layout.num_units + 1,), seed=self.seed_generator)
@@ -107,16 +107,21 @@ class LossSearch(Search):
         # Weights that broke have no order; the last one stays.
         sound = ops.all(ops.isfinite(importance))
         importance = ops.where(sound, importance, self.importance.value)
-        steepness = solve_steepness(
-            self._options.family,
-            self.layout,
-            self._log_rows(importance),
-            soft,
-            self._options.schedule.variance(self.progress()),
-        )
-        return importance, steepness
+        return importance, self.find_steepness(self.log_rows(importance), soft)
 
-    def _log_rows(self, importance):
+    def find_steepness(self, log_importance, ratios):
+        """Steepness `[groups]` of the soft thresholds, anew at each refresh.
+
+        Args:
+            log_importance: tensor `[groups, widest]`, padded.
+            ratios: tensor `[groups]`, in (0, 1).
+        """
+        variance = self._options.schedule.variance(self.progress())
+        family, layout = self._options.family, self.layout
+        return solve_steepness(family, layout, log_importance, ratios, variance)
+
+    def log_rows(self, importance):
+        """Log-importances, padded `[groups, widest]`, from scores `[num_units + 1]`."""
         return self.layout.rows(ops.log(importance + 1e-6))
 
 

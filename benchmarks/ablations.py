@@ -1,0 +1,239 @@
+r"""The settings of the project's own method, one changed at a time.
+
+    python -m benchmarks.ablations --networks=vgg16_bn:16 --macs=0.125 --workers=2
+    python -m benchmarks.ablations --table
+
+Each cell is a run of `benchmarks.accuracy` that differs from the default run in one
+setting, with the same seeds. They are judged on held-out training images; the test
+images are not read. A cell whose line is in `--out` is not run again. `--table`
+prints what the file has as Markdown: for each setting the mean over networks, budgets
+and seeds, and its mean difference to the default over the runs that both have, with
+the standard error.
+"""
+
+import json
+import math
+import statistics
+import sys
+import time
+
+from absl import app, flags
+
+from benchmarks import common, compare
+
+FLAGS = flags.FLAGS
+
+DEFAULT = "default"
+
+
+def _object(name, **config):
+    return {"class_name": name, "config": config}
+
+
+def _options(**options):
+    return {"options": json.dumps(options)}
+
+
+def _variant(name, **config):
+    return {"method": json.dumps(_object(name, **config))}
+
+
+#: Topic -> name of the setting -> the flags of `benchmarks.accuracy` that it changes.
+ABLATIONS = {
+    "family": {
+        "Gaussian": _options(family=_object("GaussianLog")),
+        "clipped linear": _options(family=_object("ClippedLinear")),
+    },
+    "draw": {
+        "hard, plain straight-through": _options(
+            draw=_object("HardDraw", second_order=False)
+        ),
+        "concrete": _options(draw=_object("ConcreteDraw")),
+        "deterministic": _options(draw=_object("DeterministicDraw")),
+    },
+    "annealing": {
+        "variance 0.15 to 0.01": _options(
+            schedule=_object("Schedule", start_variance=0.15, end_variance=0.01)
+        ),
+        "variance 0.01 to 0.001": _options(
+            schedule=_object("Schedule", start_variance=0.01, end_variance=0.001)
+        ),
+        "steepness 4 to 64": _variant("SteepnessSchedule", start=4.0, end=64.0),
+        "steepness 16 to 256": _variant("SteepnessSchedule", start=16.0, end=256.0),
+    },
+    "importance": {
+        "L1 of the kernels": _options(importance=_object("Importance", kind="l1")),
+        "BN scale": _options(importance=_object("Importance", kind="bn_scale")),
+        "gradient x weight": _options(importance=_object("Importance", kind="taylor")),
+        "BN scale, gradient let through": {
+            **_options(importance=_object("Importance", kind="bn_scale")),
+            **_variant("LetThrough"),
+        },
+    },
+    "members of a residual group": {
+        "first": _options(importance=_object("Importance", members="first")),
+        "last": _options(importance=_object("Importance", members="last")),
+    },
+    "budget": {
+        "augmented Lagrangian": _options(constraint=_object("AugmentedLagrangian")),
+        "comes down evenly (power 1)": _options(
+            schedule=_object("Schedule", power=1.0)
+        ),
+    },
+    "batch for the ratios": {
+        "held out": {**_variant("Alternating"), "held_out": 0.1},
+        "same batch, every other step": _variant("Alternating"),
+    },
+    "ratio update interval": {
+        "4 steps": _options(
+            ratio_optimizer=_object(
+                "Adam", learning_rate=0.04, gradient_accumulation_steps=4
+            )
+        ),
+        "16 steps": _options(
+            ratio_optimizer=_object(
+                "Adam", learning_rate=0.16, gradient_accumulation_steps=16
+            )
+        ),
+    },
+    "ratio learning rate": {
+        "0.003": _options(ratio_optimizer=_object("Adam", learning_rate=0.003)),
+        "0.03": _options(ratio_optimizer=_object("Adam", learning_rate=0.03)),
+        "0.03, search of 15 %": {
+            **_options(ratio_optimizer=_object("Adam", learning_rate=0.03)),
+            "search_share": 0.15,
+        },
+    },
+    "search": {
+        "budget reached after 9 % of the epochs": _options(
+            schedule=_object("Schedule", descent=0.3)
+        ),
+        "60 % of the epochs, budget reached after 9 %": {
+            **_options(schedule=_object("Schedule", descent=0.15)),
+            "search_share": 0.6,
+        },
+        "5 % of the epochs": {"search_share": 0.05},
+        "15 % of the epochs": {"search_share": 0.15},
+        "60 % of the epochs": {"search_share": 0.6},
+    },
+    "after the search": {
+        "no BN re-estimation": _options(statistics_batches=0),
+        "with a teacher": {"distill": "0.5"},
+    },
+}
+
+
+def define_flags():
+    """Defines the flags of this script."""
+    flags.DEFINE_list("networks", ["vgg16_bn:16"], "Networks, each with its width.")
+    flags.DEFINE_list("macs", ["0.125"], "Shares of the MACs.")
+    flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds.")
+    flags.DEFINE_list("topics", [], "Topics; empty: all.")
+    flags.DEFINE_integer("epochs", 4, "Epochs in all.")
+    flags.DEFINE_integer("dense_epochs", 10, "Epochs of the dense networks.")
+    flags.DEFINE_float("search_share", 0.3, "Share of the search in the epochs.")
+    flags.DEFINE_list("extra", [], "Further flags of benchmarks.accuracy.")
+    flags.DEFINE_float("minutes", None, "Start no new cell after this time.")
+    flags.DEFINE_integer("workers", 1, "Processes.")
+    flags.DEFINE_bool("list", False, "Print the cells and end.")
+    flags.DEFINE_bool("table", False, "Print the table of the results and end.")
+    flags.DEFINE_string("out", "benchmarks/results/ablations.jsonl", "Results.")
+
+
+def settings():
+    """Lists `(topic, name, changed flags)`, the default first."""
+    found = [
+        (topic, name, changed)
+        for topic, variants in ABLATIONS.items()
+        for name, changed in variants.items()
+        if not FLAGS.topics or topic in FLAGS.topics
+    ]
+    return [("", DEFAULT, {}), *found]
+
+
+def cells():
+    """Lists the flags of each cell; all settings of a seed stand together."""
+    found = []
+    for seed in FLAGS.seeds:
+        for network in FLAGS.networks:
+            arch, _, width = network.partition(":")
+            for share in FLAGS.macs:
+                for topic, name, changed in settings():
+                    changed = dict(changed)
+                    search = changed.pop("search_share", FLAGS.search_share)
+                    cell = {
+                        "arch": arch,
+                        "width": width,
+                        "budget": f"macs={share}",
+                        "seed": seed,
+                        "method": "loss",
+                        "epochs": FLAGS.epochs,
+                        "search_epochs": round(search * FLAGS.epochs, 6),
+                        "dense_epochs": FLAGS.dense_epochs,
+                        "split": "validation",
+                        "distill": "false",
+                        "tag": f"{topic}: {name}" if topic else name,
+                        "out": FLAGS.out,
+                        **changed,
+                    }
+                    cell.update(flag.split("=", 1) for flag in FLAGS.extra)
+                    found.append([f"--{k}={v}" for k, v in cell.items()])
+    return found
+
+
+def table(rows):
+    """Makes the Markdown table of the results.
+
+    Args:
+        rows: Rows that `benchmarks.accuracy` wrote for cells of this script.
+
+    Returns:
+        The table as a string.
+    """
+    found = {}
+    for row in rows:
+        cell = row["cell"]
+        run = (cell["arch"], cell["width"], cell["budget"], cell["seed"])
+        found.setdefault(cell["tag"], {})[run] = 100.0 * row["accuracy"]["final"]
+    default = found.pop(DEFAULT)
+    lines = [
+        "| what | setting | runs | final % | difference |",
+        "| --- | --- | --- | --- | --- |",
+        f"| | default | {len(default)} | {statistics.fmean(default.values()):.2f} | |",
+    ]
+    for topic, variants in ABLATIONS.items():
+        shown = topic
+        for name in variants:
+            runs = found.get(f"{topic}: {name}", {})
+            both = [runs[run] - default[run] for run in runs if run in default]
+            if not both:
+                continue
+            text = f"{statistics.fmean(both):+.2f}"
+            if len(both) > 1:
+                text += f" ± {statistics.stdev(both) / math.sqrt(len(both)):.2f}"
+            mean = statistics.fmean(runs.values())
+            lines.append(f"| {shown} | {name} | {len(both)} | {mean:.2f} | {text} |")
+            shown = ""
+    return "\n".join(lines)
+
+
+def main(argv):
+    """Runs the cells, or prints them or their table."""
+    if len(argv) > 1:
+        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
+    if FLAGS.table:
+        print(table(common.read_lines(FLAGS.out)))
+        return
+    chosen = list(enumerate(cells()))
+    if FLAGS.list:
+        for number, cell in chosen:
+            print(number, *cell)
+        return
+    end = FLAGS.minutes and time.time() + 60 * FLAGS.minutes
+    if failed := compare.run_shared(chosen, end, FLAGS.workers):
+        sys.exit(f"Failed: {failed}")
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)

@@ -1,0 +1,173 @@
+"""Variants of the project's method, which only the ablations need."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from tf_lossprune.gates.importance import weight_slices
+from tf_lossprune.methods import Loss
+from tf_lossprune.methods.loss import LossSearch
+
+
+class SteepnessSearch(LossSearch):
+    """One steepness for all groups, which grows geometrically."""
+
+    def find_steepness(self, log_importance, ratios):
+        """As `LossSearch.find_steepness`, without a look at the variance."""
+        start, end = self.method.start, self.method.end
+        steepness = start * (end / start) ** self.progress()
+        return ops.broadcast_to(steepness, (self.layout.num_groups,))
+
+
+@keras.saving.register_keras_serializable(package="benchmarks")
+class SteepnessSchedule(Loss):
+    """Schedules the thresholds' steepness instead of the gates' variance.
+
+    Args:
+        start: Steepness at the start of the search.
+        end: Steepness at its end.
+    """
+
+    search_class = SteepnessSearch
+
+    def __init__(self, start=4.0, end=64.0):
+        self.start, self.end = start, end
+
+    def get_config(self):
+        """Settings, for saving."""
+        return {"start": self.start, "end": self.end}
+
+
+class LetThroughSearch(LossSearch):
+    """The loss moves the importance, too: `dp_i/db_j` goes on to the weights.
+
+    The gates' gradient is known after a step only, so it acts in the next one.
+    """
+
+    def make_variables(self, groups, total):
+        """Adds the last step's gradient by the log-importances."""
+        super().make_variables(groups, total)
+        self.pull = self.variable((total,), 0.0, "pull")
+        self._scales = [s for s in weight_slices(self.channels) if s.role == "scale"]
+
+    def penalty(self):
+        """Scalar whose gradient by the scales is that of the loss through the gates."""
+        total = self.layout.num_units + 1
+        scores = ops.zeros((total,))
+        for piece in self._scales:
+            sums = piece.sums(1)
+            mean = ops.stop_gradient(ops.mean(sums)) + 1e-12
+            scores = scores + piece.by_unit(sums / mean, total)
+        return ops.sum(self.pull.value * ops.log(scores + 1e-6))
+
+    def learn(self, draw, gate_gradient, optimizer):
+        """Moves the ratios and keeps the gradient by the log-importances."""
+        super().learn(draw, gate_gradient, optimizer)
+        layout, steepness = self.layout, self.steepness.value
+        x = self.log_rows(self.importance.value)
+        _, threshold = self._probabilities(x, self._soft(draw.ratios), steepness)
+        scaled = steepness[:, None] * (x - threshold[:, None])
+        density = self._options.family.pdf(scaled) * layout.valid
+        # `draw.weight` is dp_i/dalpha = f'_i / mean_j f'_j times the draw's slope.
+        by_p = layout.rows(gate_gradient * draw.weight) * layout.valid
+        by_p = by_p * layout.mean(density)[:, None]
+        # dp_i/dln b_j = beta2 (delta_ij f'_i - f'_i f'_j / sum_k f'_k)
+        share = density / (ops.sum(density, axis=1)[:, None] + 1e-12)
+        pull = steepness[:, None] * (by_p - share * ops.sum(by_p, axis=1)[:, None])
+        self.pull.assign(
+            ops.where(draw.searching, layout.flat(pull, first=0.0), self.pull.value)
+        )
+
+
+@keras.saving.register_keras_serializable(package="benchmarks")
+class LetThrough(Loss):
+    """Lets the loss's gradient through to the scales of batch normalisations.
+
+    For `Importance("bn_scale")`, of which `learn` has the derivative in closed form.
+    """
+
+    search_class = LetThroughSearch
+
+
+class AlternatingSearch(LossSearch):
+    """Every other step moves the ratios, and only those steps do."""
+
+    def learn(self, draw, gate_gradient, optimizer):
+        """As `LossSearch.learn`, at odd steps."""
+        due = ops.logical_and(draw.searching, self.step % 2 == 1)
+        super().learn(draw._replace(searching=due), gate_gradient, optimizer)
+
+
+@keras.saving.register_keras_serializable(package="benchmarks")
+class Alternating(Loss):
+    """The bi-level form: odd steps move the ratios, the others the weights.
+
+    The weights' part is up to the optimizer (`AlternatingDecay`) and the data
+    (`AlternatingBatches`).
+    """
+
+    search_class = AlternatingSearch
+
+
+@keras.saving.register_keras_serializable(package="benchmarks")
+class AlternatingDecay(keras.optimizers.schedules.CosineDecay):
+    """Learning rate 0 at odd steps of the search, else as `CosineDecay`.
+
+    Args:
+        rate: First learning rate.
+        steps: Number of steps in all.
+        search_steps: Number of steps of the search, at the beginning.
+    """
+
+    def __init__(self, rate, steps, search_steps):
+        super().__init__(rate, steps)
+        self.search_steps = search_steps
+
+    def __call__(self, step):
+        """The learning rate of a step."""
+        step = ops.cast(step, "float32")
+        idle = ops.logical_and(step < self.search_steps, step % 2 == 1)
+        return ops.where(idle, 0.0, super().__call__(step))
+
+    def get_config(self):
+        """Settings, for saving."""
+        config = super().get_config()
+        return {
+            "rate": config["initial_learning_rate"],
+            "steps": config["decay_steps"],
+            "search_steps": self.search_steps,
+        }
+
+
+class AlternatingBatches(keras.utils.PyDataset):
+    """Batches of two data sets in turns during a search, of both together after it.
+
+    Args:
+        train: Dataset whose batches are even steps of the search.
+        held_out: Dataset whose batches are odd steps of the search.
+        both: Dataset of all the steps after it.
+
+    Attributes:
+        searching: Bool, whether the search is still on.
+    """
+
+    def __init__(self, train, held_out, both):
+        super().__init__()
+        self._datasets = {"train": train, "held_out": held_out, "both": both}
+        self._length = len(both)
+        self._iterators = {}
+        self.searching = True
+
+    def __len__(self):
+        """Batches of an epoch."""
+        return self._length
+
+    def __getitem__(self, index):
+        """The next batch of the data set whose turn it is."""
+        name = ("held_out" if index % 2 else "train") if self.searching else "both"
+        try:
+            batch = next(self._iterators[name])
+        except (KeyError, StopIteration):
+            self._iterators[name] = iter(self._datasets[name])
+            batch = next(self._iterators[name])
+        return tuple(np.asarray(part) for part in batch)
