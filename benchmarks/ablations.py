@@ -99,22 +99,15 @@ ABLATIONS = {
     "ratio learning rate": {
         "0.003": _options(ratio_optimizer=_object("Adam", learning_rate=0.003)),
         "0.03": _options(ratio_optimizer=_object("Adam", learning_rate=0.03)),
-        "0.03, search of 15 %": {
-            **_options(ratio_optimizer=_object("Adam", learning_rate=0.03)),
-            "search_share": 0.15,
-        },
     },
     "search": {
-        "budget reached after 9 % of the epochs": _options(
-            schedule=_object("Schedule", descent=0.3)
-        ),
+        "5 % of the epochs": {"search_share": 0.05},
+        "30 % of the epochs": {"search_share": 0.3},
+        "60 % of the epochs": {"search_share": 0.6},
         "60 % of the epochs, budget reached after 9 %": {
             **_options(schedule=_object("Schedule", descent=0.15)),
             "search_share": 0.6,
         },
-        "5 % of the epochs": {"search_share": 0.05},
-        "15 % of the epochs": {"search_share": 0.15},
-        "60 % of the epochs": {"search_share": 0.6},
     },
     "after the search": {
         "no BN re-estimation": _options(statistics_batches=0),
@@ -131,7 +124,7 @@ def define_flags():
     flags.DEFINE_list("topics", [], "Topics; empty: all.")
     flags.DEFINE_integer("epochs", 4, "Epochs in all.")
     flags.DEFINE_integer("dense_epochs", 10, "Epochs of the dense networks.")
-    flags.DEFINE_float("search_share", 0.3, "Share of the search in the epochs.")
+    flags.DEFINE_float("search_share", 0.15, "Share of the search in the epochs.")
     flags.DEFINE_list("extra", [], "Further flags of benchmarks.accuracy.")
     flags.DEFINE_float("minutes", None, "Start no new cell after this time.")
     flags.DEFINE_integer("workers", 1, "Processes.")

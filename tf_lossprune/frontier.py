@@ -19,6 +19,8 @@ from tf_lossprune.types import Data, Limits
 #: `Schedule.power` where several budgets share a search. With the usual 2, the loose
 #: ones are passed in its first third, with widths and weights that few steps have made.
 POWER = 1.0
+#: Default length of the search, as a share of all epochs: there is more to pass.
+SEARCH_SHARE = 0.3
 
 
 def compress_frontier(
@@ -58,7 +60,9 @@ def compress_frontier(
         batch_size, loss, metrics: as in `compress`.
         optimizer: as in `compress`. Gradients are clipped over all models together,
             if it has `global_clipnorm`.
-        search_epochs, distill, temperature: as in `compress`.
+        search_epochs: as in `compress`, but None stands for 0.3 of all epochs: there
+            are several budgets to pass.
+        distill, temperature: as in `compress`.
         statistics_batches, callbacks, jit_compile, verbose: as in `compress`.
         **prune_options: further arguments of `prune_model`. The default of `schedule`
             is `Schedule(power=1.0)` here, which leaves the loose budgets more of the
@@ -108,6 +112,7 @@ def compress_frontier(
         callbacks=callbacks,
         jit_compile=jit_compile,
         verbose=verbose,
+        search_share=SEARCH_SHARE,
     )
     if len(asked) > 1 and prune_options.get("schedule") is None:
         prune_options["schedule"] = Schedule(power=POWER)

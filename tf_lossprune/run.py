@@ -18,8 +18,24 @@ from tf_lossprune.training import reestimate_statistics
 from tf_lossprune.training.data import batches, steps_per_epoch
 from tf_lossprune.training.phases import PhaseCallback, StepCallback
 
-#: Default length of the search, as a share of all epochs.
-SEARCH_SHARE = 0.3
+#: Default length of the search: the first share of all steps; of a short training up
+#: to the second, until it has enough steps.
+SEARCH_SHARE, LARGEST_SEARCH_SHARE = 0.15, 0.3
+ENOUGH_STEPS = 200
+
+
+def default_search_steps(total, share=SEARCH_SHARE):
+    """How many of `total` steps search, if nobody says.
+
+    The search's steps are dear, and train what is cut off: longer ones were no better
+    (docs/methods.md).
+
+    Args:
+        total: int, steps in all.
+        share: float in (0, 1], share of a long training.
+    """
+    least = min(LARGEST_SEARCH_SHARE * total, ENOUGH_STEPS)
+    return max(1, round(max(share * total, least)))
 
 
 class Run:
@@ -31,6 +47,7 @@ class Run:
             search_epochs, distill, temperature, statistics_batches, callbacks,
             jit_compile, verbose: as in `compress`.
         method: string or `Method`, which may need steps for a search.
+        search_share: float in (0, 1], default share of the search in all steps.
         backup: `Backup`, a path or None, where the state is kept.
     """
 
@@ -53,6 +70,7 @@ class Run:
         callbacks,
         jit_compile,
         verbose,
+        search_share=SEARCH_SHARE,
         backup=None,
     ):
         self._settings = _compile_settings(model, optimizer, loss, metrics, jit_compile)
@@ -64,8 +82,10 @@ class Run:
         self._per_epoch = steps_per_epoch(train, batch_size)
         total = epochs * self._per_epoch
         self._method = find_method(method)
-        wanted = SEARCH_SHARE * epochs if search_epochs is None else search_epochs
-        steps = max(1, round(wanted * self._per_epoch))
+        if search_epochs is None:
+            steps = default_search_steps(total, search_share)
+        else:
+            steps = max(1, round(search_epochs * self._per_epoch))
         if not self._method.trains:
             steps = self._method.plan_steps()
         self.search_steps = min(steps, total)

@@ -58,7 +58,7 @@ def _define(values):
     )
     flags.DEFINE_integer("epochs", 5, "All epochs.", 1, flag_values=values)
     flags.DEFINE_float(
-        "search_epochs", None, "Those of the search; default 0.3.", flag_values=values
+        "search_epochs", None, "Those of the search.", flag_values=values
     )
     flags.DEFINE_enum(
         "method",
