@@ -108,7 +108,7 @@ class LearningTest(parameterized.TestCase):
             losses.append(float(np.mean((np.array(y) - target) ** 2)))
 
         def probabilities(ratio):
-            x = gates._log_rows(gates.importance.value)
+            x = gates.log_rows(gates.importance.value)
             p, _ = solve_threshold(
                 pruned.options.family,
                 gates.layout,
