@@ -39,9 +39,19 @@ def curves(rows):
 
 
 def times(rows):
-    """Dict, method -> mean seconds of the search and of the whole run."""
+    """Dict, method -> mean seconds of the search and of the whole run.
+
+    Over the networks and budgets that all methods have, where there are any.
+    """
+    columns = {}
+    for row in rows:
+        cell = row["cell"]
+        columns.setdefault(cell["method"], set()).add((cell["arch"], cell["budget"]))
+    common = set.intersection(*columns.values()) or set.union(*columns.values())
     found = {}
     for row in rows:
+        if (row["cell"]["arch"], row["cell"]["budget"]) not in common:
+            continue
         seconds = row["seconds"]
         pair = (seconds.get("search") or 0.0, seconds["total"])
         found.setdefault(row["cell"]["method"], []).append(pair)

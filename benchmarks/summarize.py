@@ -2,7 +2,8 @@ r"""Prints a Markdown table of accuracy runs: mean and spread over the seeds.
 
 Runs that differ in nothing but the seed make one line. Settings that all runs
 have in common are not shown as columns. With `--methods`, each method has one line and
-each budget of a network a column, with the final accuracies.
+each budget of a network a column, with the final accuracies or, with `--seconds`,
+the times.
 
 Example:
 
@@ -27,8 +28,11 @@ _COLUMNS = ("arch", "method", "budget")
 
 def define_flags():
     """Defines the flags of this script; `benchmarks.figures` has the first as well."""
-    flags.DEFINE_list("where", [], "Only runs with these settings: limit=20000,tag=.")
+    flags.DEFINE_list(
+        "where", [], "Only runs with these settings: limit=20000,method=loss|uniform."
+    )
     flags.DEFINE_bool("methods", False, "A line for each method.")
+    flags.DEFINE_bool("seconds", False, "With --methods: times, not accuracies.")
 
 
 def read(paths, where):
@@ -36,7 +40,8 @@ def read(paths, where):
 
     Args:
         paths: Files of JSON lines.
-        where: List of `name=value`; the value as in JSON, strings without quotes.
+        where: List of `name=value` or `name=one|another`; the values as in JSON,
+            strings without quotes.
 
     Returns:
         List of rows.
@@ -49,7 +54,8 @@ def read(paths, where):
     wanted = dict(condition.split("=", 1) for condition in where)
     rows = [row for path in paths for row in common.read_lines(path)]
     for name, value in wanted.items():
-        rows = [row for row in rows if _as_text(row["cell"].get(name)) == value]
+        values = value.split("|")
+        rows = [row for row in rows if _as_text(row["cell"].get(name)) in values]
     if not rows:
         raise app.UsageError(f"There are no such runs in the files. Received: {where}")
     return rows
@@ -124,13 +130,14 @@ def table(rows):
     return "\n".join(lines)
 
 
-def methods_table(rows):
+def methods_table(rows, seconds=False):
     """Makes the Markdown table of final accuracies, methods against budgets.
 
     The last column is a method's mean over all columns; empty where it lacks one.
 
     Args:
         rows: Rows that `benchmarks.accuracy` wrote.
+        seconds: Bool, mean seconds of the whole runs instead, the shortest first.
 
     Returns:
         The table as a string.
@@ -146,7 +153,10 @@ def methods_table(rows):
                 "Expected runs that differ in network, budget, method and seed alone; "
                 f"choose some with --where. Received: another setting of {key}"
             )
-        found[key] = [row["accuracy"]["final"] for row in members]
+        found[key] = [
+            row["seconds"]["total"] if seconds else row["accuracy"]["final"]
+            for row in members
+        ]
     methods = sorted({method for method, _ in found})
     columns = sorted({column for _, column in found}, reverse=True)
     means = {}
@@ -156,13 +166,24 @@ def methods_table(rows):
             means[method] = statistics.fmean(statistics.fmean(v) for v in own)
     head = ["method", *(" ".join(column) for column in columns), "mean"]
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-    for method in sorted(methods, key=lambda m: -means.get(m, 0.0)):
-        cells = [spread(found.get((method, column), [])) for column in columns]
-        mean = spread([means.get(method)])
+    show = _mean_seconds if seconds else spread
+    # Methods without a mean stand last.
+    best = sorted(means, key=means.get, reverse=not seconds)
+    for method in [*best, *(m for m in methods if m not in means)]:
+        cells = [show(found.get((method, column), [])) for column in columns]
+        mean = show([means[method]]) if method in means else ""
         if mean and method != OURS and OURS in means:
-            mean += f" ({100 * (means[method] - means[OURS]):+.2f})"
+            mean += (
+                f" (x {means[method] / means[OURS]:.2f})"
+                if seconds
+                else f" ({100 * (means[method] - means[OURS]):+.2f})"
+            )
         lines.append("| " + " | ".join([method, *cells, mean]) + " |")
     return "\n".join(lines)
+
+
+def _mean_seconds(values):
+    return f"{statistics.fmean(values):.0f}" if values else ""
 
 
 def _order(settings):
@@ -172,7 +193,7 @@ def _order(settings):
 def main(argv):
     """Reads the files named on the command line and prints the table."""
     rows = read(argv[1:], FLAGS.where)
-    print(methods_table(rows) if FLAGS.methods else table(rows))
+    print(methods_table(rows, FLAGS.seconds) if FLAGS.methods else table(rows))
 
 
 if __name__ == "__main__":

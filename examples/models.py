@@ -19,6 +19,7 @@ from examples.resnets import (
     image_input,
     logits,
     resnet,
+    resnet18,
     resnet20,
     resnet56,
     resnet_imagenet,
@@ -255,6 +256,7 @@ def randomize(model, seed=0):
 _BUILDERS = {
     "digits_resnet": digits_resnet,
     "resnet": resnet,
+    "resnet18": resnet18,
     "resnet20": resnet20,
     "resnet56": resnet56,
     "resnet_imagenet": resnet_imagenet,

@@ -115,6 +115,18 @@ def resnet56(input_shape=(28, 28, 1), classes=10, width=16):
     return resnet(56, input_shape, classes, width)
 
 
+def resnet18(input_shape=(28, 28, 1), classes=10, width=64):
+    """ResNet-18 for small images: a 3x3 stem, 555.4 M conv MACs at 32x32x3."""
+    return resnet(
+        input_shape=input_shape,
+        classes=classes,
+        width=width,
+        stages=4,
+        blocks=2,
+        name="resnet18",
+    )
+
+
 def digits_resnet(input_shape=(8, 8, 1), classes=10, width=16):
     """Two-stage residual network for the 8x8 digits of scikit-learn."""
     return resnet(

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from benchmarks import common, figures, frontier
+from benchmarks import common, compare, figures, frontier
+from examples import models
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -34,6 +35,12 @@ def test_quick_cell(tmp_path, workers):
     assert row["fraction"]["macs"] <= 0.5
 
 
+def test_networks_of_the_grid_exist():
+    for network in compare.ARCHS:
+        name, _, width = network.partition(":")
+        models.build(name, input_shape=(28, 28, 1), width=int(width))
+
+
 def _row(method, share, seed, final):
     cell = {"arch": "resnet20", "method": method, "budget": share, "seed": seed}
     return {
@@ -55,6 +62,10 @@ def test_figures(tmp_path):
     assert [share for share, _ in points] == [0.5, 0.25]
     assert points[0][1] == [90.0, 91.0]
     assert figures.times(rows)["uniform"] == (10.5, 60.0)
+    # Times are compared where all methods have been run.
+    slow = _row("loss", 0.125, 0, 0.8)
+    slow["seconds"]["total"] = 600.0
+    assert figures.times([*rows, slow]) == figures.times(rows)
     figures.draw(rows, tmp_path / "picture.png")
     assert (tmp_path / "picture.png").stat().st_size > 10_000
 

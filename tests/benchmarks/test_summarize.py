@@ -59,6 +59,14 @@ def test_methods_table():
     ]
     both = summarize.methods_table(rows).splitlines()[3]
     assert both == "| uniform | 90.00 | 90.00 (-3.00) |"
+    slow = _row(0, 0.9, method="amc")
+    slow["seconds"]["total"] = 150.0
+    times = summarize.methods_table([slow, *rows], seconds=True).splitlines()
+    assert times[2:] == [
+        "| loss | 100 | 100 |",
+        "| uniform | 100 | 100 (x 1.00) |",
+        "| amc | 150 | 150 (x 1.50) |",
+    ]
     tight["cell"].update(budget="macs=0.25", epochs=10)
     with pytest.raises(ValueError, match="--where.*Received: "):
         summarize.methods_table([*rows, tight])
@@ -73,6 +81,7 @@ def test_rows_are_chosen(tmp_path):
     chosen = summarize.read([path], ["limit=20000", "method=loss"])
     assert [row["cell"]["seed"] for row in chosen] == [1]
     assert len(summarize.read([path], ["limit=null"])) == 1
+    assert len(summarize.read([path], ["limit=null|20000"])) == 2
     for paths, where in (([path], ["limit=1"]), ([], [])):
         with pytest.raises(app.UsageError):
             summarize.read(paths, where)

@@ -21,6 +21,7 @@ class ModelsTest(parameterized.TestCase):
         ("resnet20", "resnet20", {"input_shape": (32, 32, 3)}, 40.81e6),
         ("resnet56", "resnet56", {"input_shape": (32, 32, 3)}, 125.75e6),
         ("vgg16", "vgg16_bn", {"input_shape": (32, 32, 3)}, 313.2e6),
+        ("resnet18_small", "resnet18", {"input_shape": (32, 32, 3)}, 555.4e6),
         ("resnet18", "resnet_imagenet", {"depth": 18}, 1.814e9),
         ("resnet50", "resnet_imagenet", {"depth": 50}, 4.087e9),
     )
