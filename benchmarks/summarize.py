@@ -134,6 +134,7 @@ def methods_table(rows, seconds=False):
     """Makes the Markdown table of final accuracies, methods against budgets.
 
     The last column is a method's mean over all columns; empty where it lacks one.
+    Where there are fewer runs than in the fullest cell, their number stands in brackets.
 
     Args:
         rows: Rows that `benchmarks.accuracy` wrote.
@@ -166,12 +167,19 @@ def methods_table(rows, seconds=False):
             means[method] = statistics.fmean(statistics.fmean(v) for v in own)
     head = ["method", *(" ".join(column) for column in columns), "mean"]
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-    show = _mean_seconds if seconds else spread
+    most = max(len(values) for values in found.values())
+
+    def show(values):
+        text = _mean_seconds(values) if seconds else spread(values)
+        return text + (f" [{len(values)}]" if 0 < len(values) < most else "")
+
     # Methods without a mean stand last.
     best = sorted(means, key=means.get, reverse=not seconds)
     for method in [*best, *(m for m in methods if m not in means)]:
         cells = [show(found.get((method, column), [])) for column in columns]
-        mean = show([means[method]]) if method in means else ""
+        mean = ""
+        if method in means:
+            mean = (_mean_seconds if seconds else spread)([means[method]])
         if mean and method != OURS and OURS in means:
             mean += (
                 f" (x {means[method] / means[OURS]:.2f})"

@@ -54,18 +54,18 @@ def test_methods_table():
     lines = summarize.methods_table([*rows, tight]).splitlines()
     assert lines[0] == "| method | resnet20 macs=0.25 | resnet20 macs=0.125 | mean |"
     assert lines[2:] == [
-        "| loss | 93.00 ± 1.41 | 90.00 | 91.50 |",
-        "| uniform | 90.00 |  |  |",
+        "| loss | 93.00 ± 1.41 | 90.00 [1] | 91.50 |",
+        "| uniform | 90.00 [1] |  |  |",
     ]
     both = summarize.methods_table(rows).splitlines()[3]
-    assert both == "| uniform | 90.00 | 90.00 (-3.00) |"
+    assert both == "| uniform | 90.00 [1] | 90.00 (-3.00) |"
     slow = _row(0, 0.9, method="amc")
     slow["seconds"]["total"] = 150.0
     times = summarize.methods_table([slow, *rows], seconds=True).splitlines()
     assert times[2:] == [
         "| loss | 100 | 100 |",
-        "| uniform | 100 | 100 (x 1.00) |",
-        "| amc | 150 | 150 (x 1.50) |",
+        "| uniform | 100 [1] | 100 (x 1.00) |",
+        "| amc | 150 [1] | 150 (x 1.50) |",
     ]
     tight["cell"].update(budget="macs=0.25", epochs=10)
     with pytest.raises(ValueError, match="--where.*Received: "):
