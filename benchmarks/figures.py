@@ -97,7 +97,7 @@ def draw(rows, path):
     names = [name for name, _ in spent]
     axes.barh(names, [total / 60 for _, (_, total) in spent], color="#a9c1dc")
     axes.barh(names, [search / 60 for _, (search, _) in spent], color="#3b6ea5")
-    axes.set_title("minutes a run (dark: until the widths are fixed)", loc="left")
+    axes.set_title("minutes a run (dark: search)", loc="left")
     figure.tight_layout()
     pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)

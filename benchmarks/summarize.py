@@ -134,7 +134,7 @@ def methods_table(rows, seconds=False):
     """Makes the Markdown table of final accuracies, methods against budgets.
 
     The last column is a method's mean over all columns; empty where it lacks one.
-    Where there are fewer runs than in the fullest cell, their number stands in brackets.
+    Where there are fewer runs than in the fullest cell, brackets have their number.
 
     Args:
         rows: Rows that `benchmarks.accuracy` wrote.
