@@ -8,6 +8,9 @@ the end.
   those 5000. Every choice is made with it. A `--checkpoint` that was trained on all
   training images has seen those 5000, so its accuracies there are only good for
   comparing settings with each other.
+- `--split=held_out` trains on what `--split=test` does, and evaluates on up to 20,000
+  of the training images which `--limit` leaves out: four times as many as with
+  `validation`, and from the same dense network as the final runs.
 - `--split=test` trains on all training images and evaluates the test images once.
 
 A run whose settings are in `--out` already is not run again, so a loop over
@@ -32,12 +35,14 @@ import numpy as np
 from absl import app, flags
 
 import tf_lossprune
-from benchmarks import common, variants
+from benchmarks import common, kernels, variants
 from examples import data as example_data
 from examples.flags import format_budget, parse_budget, parse_method, parse_options
 from examples.optimizers import cosine_sgd
 
 FLAGS = flags.FLAGS
+
+HELD_OUT_IMAGES = 20000
 
 flags.DEFINE_string("arch", "resnet20", "Network of examples/models.py.")
 flags.DEFINE_integer("width", None, "Width of the first convolution.")
@@ -56,7 +61,9 @@ flags.DEFINE_integer("epochs", 5, "Epochs in all, search included.")
 flags.DEFINE_float("search_epochs", None, "Epochs of the search.")
 flags.DEFINE_integer("seed", 0, "Seed of the run.")
 flags.DEFINE_string("distill", "false", "false, true, or the teacher's weight.")
-flags.DEFINE_enum("split", "validation", ["validation", "test"], "What is evaluated.")
+flags.DEFINE_enum(
+    "split", "validation", ["validation", "held_out", "test"], "What is evaluated."
+)
 flags.DEFINE_float("lr", 0.05, "First learning rate; falls to 0 (cosine).")
 flags.DEFINE_float("weight_decay", 5e-4, "Coupled (L2) weight decay.")
 flags.DEFINE_integer("batch_size", 128, "Images in a batch.")
@@ -155,7 +162,7 @@ def alternating(data, train, steps):
         with the search.
     """
     x, y = data.x_train, data.y_train
-    if FLAGS.split == "test":
+    if FLAGS.split != "validation":
         x = np.concatenate([x, data.x_val])
         y = np.concatenate([y, data.y_val])
     count = round(FLAGS.held_out * len(x))
@@ -195,9 +202,11 @@ def load_dense(data, jit_compile):
     """The dense network: the checkpoint, or one trained (or cached) here."""
     if FLAGS.checkpoint:
         return keras.models.load_model(FLAGS.checkpoint, compile=False)
+    # Test images and those held out are evaluated after the same training.
+    split = "validation" if FLAGS.split == "validation" else "test"
     name = (
         f"{FLAGS.data}-{FLAGS.arch}-w{FLAGS.width or 0}-e{FLAGS.dense_epochs}"
-        f"-s{FLAGS.dense_seed}-{FLAGS.split}-n{FLAGS.limit or 0}.keras"
+        f"-s{FLAGS.dense_seed}-{split}-n{FLAGS.limit or 0}.keras"
     )
     train, _, _ = example_data.datasets(
         data,
@@ -216,6 +225,24 @@ def load_dense(data, jit_compile):
         jit_compile,
         FLAGS.verbose,
     )
+
+
+def left_out(name, limit, batch_size):
+    """Batches of up to 20,000 training images that `limit` leaves out.
+
+    Raises:
+        absl.app.UsageError: If it leaves out none.
+    """
+    data = common.load_data(name)
+    part = slice(limit or len(data.x_train), None)
+    x, y = (a[part][:HELD_OUT_IMAGES] for a in (data.x_train, data.y_train))
+    if not len(x):
+        raise app.UsageError(
+            "`--split=held_out` needs a `--limit` that leaves training images out. "
+            f"Received: --limit={limit} of {len(data.x_train)} images"
+        )
+    data = dataclasses.replace(data, x_val=x, y_val=y)
+    return example_data.datasets(data, batch_size=batch_size)[1]
 
 
 def run(settings):
@@ -261,7 +288,10 @@ def run(settings):
         compact.save(FLAGS.save)
 
     # The only look at these images, after everything has been decided.
-    images = validation if validating else test
+    if FLAGS.split == "held_out":
+        images = left_out(FLAGS.data, FLAGS.limit, FLAGS.batch_size)
+    else:
+        images = validation if validating else test
     networks = {"dense": dense, "cut": keep_cut.cut, "final": compact}
     accuracies = {
         name: model and common.accuracy(model, images)
@@ -290,7 +320,7 @@ def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
     settings = cell()
-    common.slice_before_strided_pointwise()
+    kernels.install()
     common.run_once(FLAGS.out, settings, lambda: run(settings))
 
 

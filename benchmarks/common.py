@@ -132,35 +132,6 @@ def versions():
     return found
 
 
-def slice_before_strided_pointwise():
-    """Lets 1x1 convolutions with strides read a slice instead, in this process.
-
-    The result is the same. With `TF_ENABLE_ONEDNN_OPTS=1`, which halves the time
-    of a training step on CPUs without AVX-512, the kernel gradient of such a
-    convolution with fewer than 8 input channels writes beyond its buffer and ends
-    the process (TensorFlow 2.21, AVX2). Other backends stay as they are.
-    """
-    if keras.backend.backend() != "tensorflow":
-        return
-    original = keras.layers.Conv2D.convolution_op
-
-    def convolution_op(self, inputs, kernel):
-        if self.kernel_size != (1, 1) or self.strides == (1, 1):
-            return original(self, inputs, kernel)
-        rows, columns = self.strides
-        if self.data_format == "channels_first":
-            inputs = inputs[:, :, ::rows, ::columns]
-        else:
-            inputs = inputs[:, ::rows, ::columns]
-        strides, self.strides = self.strides, (1, 1)
-        try:
-            return original(self, inputs, kernel)
-        finally:
-            self.strides = strides
-
-    keras.layers.Conv2D.convolution_op = convolution_op
-
-
 def read_lines(path):
     """Reads a file of JSON lines; a missing file has none.
 

@@ -21,7 +21,7 @@ import keras
 from absl import app, flags
 
 import tf_lossprune
-from benchmarks import common
+from benchmarks import common, kernels
 from benchmarks.summarize import spread
 from benchmarks.turns import overlap, take_turns
 from examples import data as example_data
@@ -237,7 +237,7 @@ def main(argv):
     """Runs what is missing in `--out`, then prints the summary."""
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
-    common.slice_before_strided_pointwise()
+    kernels.install()
     shares = [float(share) for share in FLAGS.macs]
     wanted = [shares] if FLAGS.only else [shares, *[[share] for share in shares]]
     run_all = run_in_turns if FLAGS.turn else run_one_after_the_other

@@ -11,6 +11,7 @@ Example:
 """
 
 import json
+import math
 import statistics
 
 from absl import app, flags
@@ -134,7 +135,10 @@ def methods_table(rows, seconds=False):
     """Makes the Markdown table of final accuracies, methods against budgets.
 
     The last column is a method's mean over all columns; empty where it lacks one.
+    Behind it stands its distance from ours, with the standard error over the runs.
     Where there are fewer runs than in the fullest cell, brackets have their number.
+    Runs that differ in their `tag` alone (from another dense network, say) count
+    together.
 
     Args:
         rows: Rows that `benchmarks.accuracy` wrote.
@@ -146,18 +150,19 @@ def methods_table(rows, seconds=False):
     Raises:
         ValueError: If runs of a column differ in more than method and seed.
     """
-    found = {}
+    found, others = {}, {}
     for settings, members in group_rows(rows):
         key = settings["method"], (settings["arch"], settings["budget"])
-        if key in found:
+        settings = {**settings, "tag": None}
+        if others.setdefault(key, settings) != settings:
             raise ValueError(
                 "Expected runs that differ in network, budget, method and seed alone; "
                 f"choose some with --where. Received: another setting of {key}"
             )
-        found[key] = [
+        found.setdefault(key, []).extend(
             row["seconds"]["total"] if seconds else row["accuracy"]["final"]
             for row in members
-        ]
+        )
     methods = sorted({method for method, _ in found})
     columns = sorted({column for _, column in found}, reverse=True)
     means = {}
@@ -181,13 +186,28 @@ def methods_table(rows, seconds=False):
         if method in means:
             mean = (_mean_seconds if seconds else spread)([means[method]])
         if mean and method != OURS and OURS in means:
-            mean += (
-                f" (x {means[method] / means[OURS]:.2f})"
-                if seconds
-                else f" ({100 * (means[method] - means[OURS]):+.2f})"
-            )
+            if seconds:
+                mean += f" (x {means[method] / means[OURS]:.2f})"
+            else:
+                error = _standard_error(
+                    [found[m, c] for m in (method, OURS) for c in columns], len(columns)
+                )
+                mean += f" ({100 * (means[method] - means[OURS]):+.2f}{error})"
         lines.append("| " + " | ".join([method, *cells, mean]) + " |")
     return "\n".join(lines)
+
+
+def _standard_error(cells, columns):
+    """Formats the error of the difference of two methods' means over columns.
+
+    Args:
+        cells: List of lists, the accuracies of each cell of both methods.
+        columns: Number of columns that a mean is taken over.
+    """
+    if min(len(values) for values in cells) < 2:
+        return ""
+    variance = sum(statistics.variance(values) / len(values) for values in cells)
+    return f" ± {100 * math.sqrt(variance) / columns:.2f}"
 
 
 def _mean_seconds(values):

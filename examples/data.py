@@ -247,11 +247,10 @@ def _training(data, x, y, batch_size, seed, with_augmentation):
     # images; seeds that travel with the batch keep parallel calls deterministic.
     order = tf.data.Dataset.range(len(x)).shuffle(len(x), seed=seed).batch(batch_size)
     draws = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2)
-    return (
-        tf.data.Dataset.zip(order, draws)
-        .map(fetch, num_parallel_calls=2, deterministic=True)
-        .prefetch(2)
+    batches = tf.data.Dataset.zip(order, draws).map(
+        fetch, num_parallel_calls=2, deterministic=True
     )
+    return _without_autotuning(batches.prefetch(2))
 
 
 def _evaluation(x, y, batch_size):
@@ -261,4 +260,19 @@ def _evaluation(x, y, batch_size):
         return ArrayBatches(x, y, batch_size)
     import tensorflow as tf
 
-    return tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size).prefetch(2)
+    images = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size)
+    return _without_autotuning(images.prefetch(2))
+
+
+def _without_autotuning(dataset):
+    """Leaves the pipeline as it is written.
+
+    TensorFlow's thread that tunes a pipeline sleeps twice as long each time, up to a
+    minute, and the end of an iterator waits for it to wake up: `fit` and `evaluate`
+    would return that much later.
+    """
+    import tensorflow as tf
+
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)

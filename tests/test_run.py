@@ -12,6 +12,10 @@ class DefaultSearchStepsTest(parameterized.TestCase):
     def test_short_trainings_get_enough(self, total, steps):
         self.assertEqual(default_search_steps(total), steps)
 
-    @parameterized.parameters((100, 30), (4000, 1200))
+    @parameterized.parameters((6666, 1000), (10000, 1000), (10**6, 1000))
+    def test_long_trainings_get_no_more(self, total, steps):
+        self.assertEqual(default_search_steps(total), steps)
+
+    @parameterized.parameters((100, 30), (4000, 1200), (10000, 2000))
     def test_share(self, total, steps):
         self.assertEqual(default_search_steps(total, 0.3), steps)

@@ -93,8 +93,9 @@ def compress(
         loss, metrics: as in `compile`. None: the model's own.
         method: as in `prune_model`.
         search_epochs: float in (0, epochs] or None; may be broken. None: 0.15 of
-            them; of less than about 1,300 steps up to 0.3, until it has 200 steps.
-            Methods that do not learn the widths while they train have none.
+            them, at most 1,000 steps; of less than about 1,300 steps up to 0.3, until
+            it has 200 steps. Methods that do not learn the widths while they train
+            have none.
         distill: bool or float in (0, 1]: whether, or with which weight, the
             compact model also learns the dense model's outputs, which must be
             logits (`keras.distillation`; Hinton et al., 2015, arXiv 1503.02531).

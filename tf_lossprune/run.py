@@ -19,9 +19,9 @@ from tf_lossprune.training.data import batches, steps_per_epoch
 from tf_lossprune.training.phases import PhaseCallback, StepCallback
 
 #: Default length of the search: the first share of all steps; of a short training up
-#: to the second, until it has enough steps.
+#: to the second, until it has enough steps; of a long one no more than are of use.
 SEARCH_SHARE, LARGEST_SEARCH_SHARE = 0.15, 0.3
-ENOUGH_STEPS = 200
+ENOUGH_STEPS, MOST_STEPS = 200, 1000
 
 
 def default_search_steps(total, share=SEARCH_SHARE):
@@ -32,10 +32,11 @@ def default_search_steps(total, share=SEARCH_SHARE):
 
     Args:
         total: int, steps in all.
-        share: float in (0, 1], share of a long training.
+        share: float in (0, 1], share of a training of some thousand steps.
     """
     least = min(LARGEST_SEARCH_SHARE * total, ENOUGH_STEPS)
-    return max(1, round(max(share * total, least)))
+    most = MOST_STEPS * share / SEARCH_SHARE
+    return max(1, round(min(max(share * total, least), most)))
 
 
 class Run:

@@ -59,6 +59,11 @@ def test_methods_table():
     ]
     both = summarize.methods_table(rows).splitlines()[3]
     assert both == "| uniform | 90.00 [1] | 90.00 (-3.00) |"
+    more = [_row(1, 0.92, method="uniform"), _row(2, 0.92, method="uniform")]
+    more[1]["cell"]["tag"] = "another dense network"
+    both = summarize.methods_table([*rows, *more]).splitlines()[3]
+    # sqrt((1.41**2 / 2 + 1.15**2 / 3) / 1)
+    assert both == "| uniform | 91.33 ± 1.15 | 91.33 (-1.67 ± 1.20) |"
     slow = _row(0, 0.9, method="amc")
     slow["seconds"]["total"] = 150.0
     times = summarize.methods_table([slow, *rows], seconds=True).splitlines()

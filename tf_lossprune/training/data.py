@@ -125,7 +125,20 @@ def batches(data, batch_size=None):
         return (data[i] for i in range(data.num_batches or 0))
     if isinstance(data, (tuple, list)):
         return _array_batches(data[0], batch_size or DEFAULT_BATCH_SIZE)
-    return data
+    return _untuned(data)
+
+
+def _untuned(data):
+    """The same batches, from a pipeline that ends as soon as nobody reads it.
+
+    The thread that tunes a `tf.data` pipeline sleeps twice as long each time, and the
+    end of an iterator waits for it: a pass of seconds takes up to twice as long.
+    """
+    if not (hasattr(data, "options") and hasattr(data, "with_options")):
+        return data
+    options = type(data.options())()  # these are merged with the data's own
+    options.autotune.enabled = False
+    return data.with_options(options)
 
 
 def first_of(x):

@@ -90,7 +90,7 @@ class PrunedModel(SavedState, training_step_class(), keras.Model):
         self.built = True
         self._score = as_program(self.gates.current_importance, self)
         self._forward_kept = as_program(
-            lambda x, kept: self.run_network(x, kept, training=True), self
+            lambda x, kept: self.run_network(x, kept, training=True), self, often=True
         )
 
     # The forward pass.

@@ -5,18 +5,19 @@ import contextlib
 import keras
 
 
-def as_program(function, model):
+def as_program(function, model, often=False):
     """Compiles a function that runs a model, where op by op would be slow.
 
     On JAX, every operation that is called by itself is compiled for every new
     shape, which takes far longer than to compile all of them at once. TensorFlow has
-    its kernels ready.
+    its kernels ready; there a trace pays from about ten calls on.
 
     Args:
         function: function of tensors, which may read and assign the variables of
             `model`. It is traced once for each shape of its arguments, so that what
             else it reads has to stay as it is.
         model: built `keras.Model` or layer.
+        often: bool, whether it will be called many times.
 
     Returns:
         A function of the same arguments, with the same result and effects.
@@ -28,11 +29,15 @@ def as_program(function, model):
     outputs = forward(images)
     ```
     """
-    if keras.backend.backend() != "jax":
-        return function
-    from tf_lossprune.training.jax import compiled
+    if keras.backend.backend() == "jax":
+        from tf_lossprune.training.jax import compiled
 
-    return compiled(function, model.variables)
+        return compiled(function, model.variables)
+    if often and keras.backend.backend() == "tensorflow":
+        from tf_lossprune.training.tensorflow import traced
+
+        return traced(function)
+    return function
 
 
 def full_precision():

@@ -46,7 +46,7 @@ def reestimate_statistics(model, data, batches=32, forward=None):
     if not statistics:
         return 0
     if forward is None:
-        forward = as_program(lambda x: model(x, training=True), model)
+        forward = as_program(lambda x: model(x, training=True), model, often=True)
     layers = normalizations(model)
     momenta = [layer.momentum for layer in layers]
     sums, used = [0.0] * len(statistics), 0

@@ -11,6 +11,11 @@ def forward_with_xla(model, x):
     return tf.function(model, jit_compile=True)(x, training=False)
 
 
+def traced(function):
+    """A function of tensors as a graph, for batches of any size."""
+    return tf.function(function, reduce_retracing=True)
+
+
 @contextlib.contextmanager
 def full_precision():
     """A context in which float32 keeps all its digits."""
