@@ -43,6 +43,7 @@ from examples.optimizers import cosine_sgd
 FLAGS = flags.FLAGS
 
 HELD_OUT_IMAGES = 20000
+_DENSE_ACCURACIES = {}
 
 flags.DEFINE_string("arch", "resnet20", "Network of examples/models.py.")
 flags.DEFINE_integer("width", None, "Width of the first convolution.")
@@ -245,6 +246,15 @@ def left_out(name, limit, batch_size):
     return example_data.datasets(data, batch_size=batch_size)[1]
 
 
+def dense_accuracy(dense, images, settings):
+    """The dense network's accuracy, which all cells of a process share."""
+    names = ("arch", "width", "data", "dense", "split", "limit")
+    key = tuple(settings[name] for name in names)
+    if key not in _DENSE_ACCURACIES:
+        _DENSE_ACCURACIES[key] = common.accuracy(dense, images)
+    return _DENSE_ACCURACIES[key]
+
+
 def run(settings):
     """Compresses and evaluates; returns the row without its key."""
     jit_compile = "auto" if FLAGS.jit_compile is None else FLAGS.jit_compile
@@ -292,11 +302,9 @@ def run(settings):
         images = left_out(FLAGS.data, FLAGS.limit, FLAGS.batch_size)
     else:
         images = validation if validating else test
-    networks = {"dense": dense, "cut": keep_cut.cut, "final": compact}
-    accuracies = {
-        name: model and common.accuracy(model, images)
-        for name, model in networks.items()
-    }
+    accuracies = {"dense": dense_accuracy(dense, images, settings)}
+    for name, model in (("cut", keep_cut.cut), ("final", compact)):
+        accuracies[name] = model and common.accuracy(model, images)
     costs = {
         "dense": tf_lossprune.cost(dense),
         "compact": tf_lossprune.cost(compact),

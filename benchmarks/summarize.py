@@ -2,8 +2,8 @@ r"""Prints a Markdown table of accuracy runs: mean and spread over the seeds.
 
 Runs that differ in nothing but the seed make one line. Settings that all runs
 have in common are not shown as columns. With `--methods`, each method has one line and
-each budget of a network a column, with the final accuracies or, with `--seconds`,
-the times.
+each budget of a network a column (with `--transpose` the other way round), with the
+final accuracies or, with `--seconds`, the times.
 
 Example:
 
@@ -34,6 +34,7 @@ def define_flags():
     )
     flags.DEFINE_bool("methods", False, "A line for each method.")
     flags.DEFINE_bool("seconds", False, "With --methods: times, not accuracies.")
+    flags.DEFINE_bool("transpose", False, "With --methods: a column for each method.")
 
 
 def read(paths, where):
@@ -114,7 +115,7 @@ def table(rows):
     ]
     head = [*_COLUMNS, *varying, "runs", "dense %", "after the cut %", "final %"]
     head += ["MACs", "params", "search s", "total s"]
-    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    lines = [head]
     for settings, members in sorted(groups, key=lambda g: _order(g[0])):
         shown = [settings.get(name) for name in (*_COLUMNS, *varying)]
         cells = ["" if value is None else str(value) for value in shown]
@@ -127,11 +128,11 @@ def table(rows):
         for part in ("search", "total"):
             seconds = [row["seconds"].get(part) or 0.0 for row in members]
             cells.append(f"{statistics.fmean(seconds):.0f}")
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        lines.append(cells)
+    return _markdown(lines)
 
 
-def methods_table(rows, seconds=False):
+def methods_table(rows, seconds=False, transpose=False):
     """Makes the Markdown table of final accuracies, methods against budgets.
 
     The last column is a method's mean over all columns; empty where it lacks one.
@@ -143,6 +144,7 @@ def methods_table(rows, seconds=False):
     Args:
         rows: Rows that `benchmarks.accuracy` wrote.
         seconds: Bool, mean seconds of the whole runs instead, the shortest first.
+        transpose: Bool, whether methods are columns and budgets lines.
 
     Returns:
         The table as a string.
@@ -170,8 +172,7 @@ def methods_table(rows, seconds=False):
         own = [found.get((method, column)) for column in columns]
         if all(own):
             means[method] = statistics.fmean(statistics.fmean(v) for v in own)
-    head = ["method", *(" ".join(column) for column in columns), "mean"]
-    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    lines = [["method", *(" ".join(column) for column in columns), "mean"]]
     most = max(len(values) for values in found.values())
 
     def show(values):
@@ -193,8 +194,14 @@ def methods_table(rows, seconds=False):
                     [found[m, c] for m in (method, OURS) for c in columns], len(columns)
                 )
                 mean += f" ({100 * (means[method] - means[OURS]):+.2f}{error})"
-        lines.append("| " + " | ".join([method, *cells, mean]) + " |")
-    return "\n".join(lines)
+        lines.append([method, *cells, mean])
+    return _markdown(list(zip(*lines)) if transpose else lines)
+
+
+def _markdown(lines):
+    """Formats lists of cells, the head first, as a table."""
+    head, *rest = ["| " + " | ".join(cells) + " |" for cells in lines]
+    return "\n".join([head, "|" + " --- |" * len(lines[0]), *rest])
 
 
 def _standard_error(cells, columns):
@@ -221,7 +228,10 @@ def _order(settings):
 def main(argv):
     """Reads the files named on the command line and prints the table."""
     rows = read(argv[1:], FLAGS.where)
-    print(methods_table(rows, FLAGS.seconds) if FLAGS.methods else table(rows))
+    if FLAGS.methods:
+        print(methods_table(rows, FLAGS.seconds, FLAGS.transpose))
+    else:
+        print(table(rows))
 
 
 if __name__ == "__main__":

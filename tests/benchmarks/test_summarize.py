@@ -59,6 +59,12 @@ def test_methods_table():
     ]
     both = summarize.methods_table(rows).splitlines()[3]
     assert both == "| uniform | 90.00 [1] | 90.00 (-3.00) |"
+    turned = summarize.methods_table([*rows, tight], transpose=True).splitlines()
+    assert turned[:3] == [
+        "| method | loss | uniform |",
+        "| --- | --- | --- |",
+        "| resnet20 macs=0.25 | 93.00 ± 1.41 | 90.00 [1] |",
+    ]
     more = [_row(1, 0.92, method="uniform"), _row(2, 0.92, method="uniform")]
     more[1]["cell"]["tag"] = "another dense network"
     both = summarize.methods_table([*rows, *more]).splitlines()[3]
