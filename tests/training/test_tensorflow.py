@@ -10,20 +10,31 @@ from tests.training import small
 
 
 class TracingTest(parameterized.TestCase):
-    @parameterized.parameters("arrays", "dataset", "weighted")
+    @parameterized.parameters("arrays", "dataset", "weighted", "fixed_batch")
     def test_the_step_is_traced_once(self, form):
         x, y = small.data()
         given = {"x": x, "y": y, "batch_size": small.BATCH}
         if form == "dataset":
             given = {"x": tf.data.Dataset.from_tensor_slices((x, y)).batch(8)}
+        if form == "fixed_batch":
+            data = tf.data.Dataset.from_tensor_slices((x, y))
+            given = {"x": data.batch(8, drop_remainder=True)}
         if form == "weighted":
             given["sample_weight"] = x[:, 0] ** 2
         pruned = small.compile_model(small.prune(small.network()))
-        # Called once in each step's Python code, so once in each trace.
-        original = tf_lossprune.PrunedModel.loss_with_penalty
-        with mock.patch.object(
-            tf_lossprune.PrunedModel, "loss_with_penalty", autospec=True
-        ) as traced:
-            traced.side_effect = original
+        # Called once in each step's Python code, so once in each trace; and the
+        # network's own code is in no other trace, but in that of the statistics.
+        with (
+            self._counted("loss_with_penalty") as steps,
+            self._counted("run_network") as passes,
+        ):
             pruned.fit(epochs=2, verbose=0, **given)
-        self.assertEqual(traced.call_count, 1)
+        self.assertEqual(steps.call_count, 1)
+        self.assertEqual(passes.call_count, 2)
+
+    def _counted(self, name):
+        """A context in which the calls of a method of `PrunedModel` are counted."""
+        original = getattr(tf_lossprune.PrunedModel, name)
+        return mock.patch.object(
+            tf_lossprune.PrunedModel, name, autospec=True, side_effect=original
+        )

@@ -122,6 +122,7 @@ class PrunedModel(SavedState, training_step_class(), keras.Model):
 
     def compute_output_spec(self, inputs, training=None):
         gates = keras.KerasTensor((self.channels.num_units + 1,), "float32")
+        inputs = arranged(inputs, self.channels.graph.inputs)
         return self.network.compute_output_spec([inputs, gates])
 
     # Phases.

@@ -37,6 +37,8 @@ def _replicas():
 class TensorFlowStep:
     """Mix-in for `PrunedModel`: one backward pass for weights and gates."""
 
+    _describes_itself = False
+
     def sync_state(self):
         """Nothing to do: variables always hold what the last step left."""
 
@@ -57,9 +59,28 @@ class TensorFlowStep:
             batch: symbolic batch, as `batch_spec` returns it; None: the step makes
                 them.
         """
-        if batch is not None:
+        if batch is None:
+            return
+        # Keras wants to see what an output looks like; that is known without a trace
+        # of the network, which is as long as the step's own forward pass.
+        self._describes_itself = True
+        try:
             with self.distribute_strategy.scope():
                 self._symbolic_build(data_batch=batch)
+        finally:
+            self._describes_itself = False
+
+    def __call__(self, inputs, *args, **kwargs):
+        if not self._describes_itself:
+            return super().__call__(inputs, *args, **kwargs)
+        # As in the network's own inputs, the batch has any size: then it knows.
+        inputs = tf.nest.map_structure(
+            lambda x: keras.KerasTensor((None, *x.shape[1:]), x.dtype.name), inputs
+        )
+        return tf.nest.map_structure(
+            lambda spec: tf.compat.v1.placeholder(spec.dtype, spec.shape),
+            self.compute_output_spec(inputs),
+        )
 
     def train_step(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)

@@ -1,0 +1,43 @@
+"""The tables of the documentation are what the benchmarks' lines say."""
+
+import pathlib
+
+import pytest
+
+from benchmarks import common, tables
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PAGES = [
+    page
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    if "<!-- TABLE " in page.read_text(encoding="utf-8")
+]
+
+
+def test_there_are_tables():
+    assert PAGES
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_are_up_to_date(page):
+    text = page.read_text(encoding="utf-8")
+    assert tables.renewed(text, ROOT) == text, f"python -m benchmarks.tables {page}"
+
+
+def test_tables_are_made_anew(tmp_path):
+    for seed, final in ((0, 0.9), (1, 0.92)):
+        row = {
+            "cell": {"arch": "a", "method": "m", "budget": "macs=0.5", "seed": seed},
+            "accuracy": {"final": final},
+            "seconds": {"total": 60.0},
+        }
+        common.append_line(tmp_path / "runs.jsonl", row)
+    options = "runs.jsonl --methods --where=arch=a"
+    page = f"Before.\n<!-- TABLE {options} -->\nold\n<!-- /TABLE -->\nAfter.\n"
+    new = tables.renewed(page, tmp_path)
+    assert "old" not in new
+    assert "| m | 91.00 ± 1.41 | 91.00 |" in new
+    assert new.startswith("Before.\n") and new.endswith("\nAfter.\n")
+    assert tables.renewed(new, tmp_path) == new
+    timed = tables.renewed(page.replace("--methods", "--methods --seconds"), tmp_path)
+    assert "| m | 60 | 60 |" in timed
