@@ -5,8 +5,8 @@ A table stands between two comments, the first of which says what it is made fro
     <!-- TABLE benchmarks/results/compare.jsonl --methods --where=budget=macs=0.5 -->
     <!-- /TABLE -->
 
-The options are those of `benchmarks.summarize`; with `--ablations` it is the table of
-`benchmarks.ablations`. A test holds the pages against the lines.
+The options are those of `benchmarks.summarize`; with `--ablations` or `--nearby` it is
+the table of that script. A test holds the pages against the lines.
 
     python -m benchmarks.tables docs/methods.md
 """
@@ -18,7 +18,7 @@ import shlex
 
 from absl import app
 
-from benchmarks import ablations, common, summarize
+from benchmarks import ablations, common, nearby, summarize
 
 _TABLE = re.compile(
     r"(?P<open><!-- TABLE (?P<options>[^\n]*?) -->\n).*?(?P<close><!-- /TABLE -->)",
@@ -30,7 +30,7 @@ def _parser():
     parser = argparse.ArgumentParser(exit_on_error=False)
     parser.add_argument("files", nargs="+")
     parser.add_argument("--where", default="")
-    for name in ("methods", "seconds", "transpose", "ablations"):
+    for name in ("methods", "seconds", "transpose", "ablations", "nearby"):
         parser.add_argument(f"--{name}", action="store_true")
     return parser
 
@@ -47,9 +47,9 @@ def table(options, root="."):
     """
     given = _parser().parse_args(shlex.split(options))
     files = [pathlib.Path(root) / name for name in given.files]
-    if given.ablations:
+    if given.ablations or given.nearby:
         rows = [row for path in files for row in common.read_lines(path)]
-        return ablations.table(rows)
+        return (ablations if given.ablations else nearby).table(rows)
     rows = summarize.read(files, [w for w in given.where.split(",") if w])
     if given.methods:
         return summarize.methods_table(rows, given.seconds, given.transpose)

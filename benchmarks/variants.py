@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from tf_lossprune.gates.importance import weight_slices
-from tf_lossprune.methods import Loss
+from tf_lossprune.methods import Loss, Method
 from tf_lossprune.methods.loss import LossSearch
 
 
@@ -171,3 +171,25 @@ class AlternatingBatches(keras.utils.PyDataset):
             self._iterators[name] = iter(self._datasets[name])
             batch = next(self._iterators[name])
         return tuple(np.asarray(part) for part in batch)
+
+
+@keras.saving.register_keras_serializable(package="benchmarks")
+class FixedRatios(Method):
+    """Given ratios, at once.
+
+    Args:
+        ratios: List of floats, one for each group.
+    """
+
+    name = "fixed_ratios"
+
+    def __init__(self, ratios):
+        self.given = [float(ratio) for ratio in ratios]
+
+    def ratios(self, search, importance, limits):
+        """As `Method.ratios`."""
+        return np.array(self.given)
+
+    def get_config(self):
+        """Settings, for saving."""
+        return {"ratios": self.given}

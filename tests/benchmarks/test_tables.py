@@ -5,6 +5,7 @@ import pathlib
 import pytest
 
 from benchmarks import common, tables
+from examples.flags import parse_budget
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGES = [
@@ -22,6 +23,16 @@ def test_there_are_tables():
 def test_pages_are_up_to_date(page):
     text = page.read_text(encoding="utf-8")
     assert tables.renewed(text, ROOT) == text, f"python -m benchmarks.tables {page}"
+
+
+def test_every_delivered_network_keeps_its_budget():
+    files = (ROOT / "benchmarks" / "results").glob("*.jsonl")
+    rows = [row for path in files for row in common.read_lines(path)]
+    rows = [row for row in rows if isinstance(row.get("cell", {}).get("budget"), str)]
+    assert len(rows) > 200
+    for row in rows:
+        for name, share in parse_budget(row["cell"]["budget"]).items():
+            assert row["fraction"][name] <= share, row["cell"]
 
 
 def test_tables_are_made_anew(tmp_path):
