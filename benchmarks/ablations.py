@@ -99,6 +99,8 @@ ABLATIONS = {
     "ratio learning rate": {
         "0.003": _options(ratio_optimizer=_object("Adam", learning_rate=0.003)),
         "0.03": _options(ratio_optimizer=_object("Adam", learning_rate=0.03)),
+        "0.03 falling to 0.003": _variant("Settling", rate=0.03, end=0.1),
+        "0.1 falling to 0.003": _variant("Settling", rate=0.1, end=0.03),
     },
     "search": {
         "5 % of the epochs": {"search_share": 0.05},
@@ -122,6 +124,7 @@ def define_flags():
     flags.DEFINE_list("macs", ["0.125"], "Shares of the MACs.")
     flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds.")
     flags.DEFINE_list("topics", [], "Topics; empty: all.")
+    flags.DEFINE_list("settings", [], "Names of settings in them; empty: all.")
     flags.DEFINE_integer("epochs", 4, "Epochs in all.")
     flags.DEFINE_integer("dense_epochs", 10, "Epochs of the dense networks.")
     flags.DEFINE_float("search_share", 0.15, "Share of the search in the epochs.")
@@ -139,7 +142,8 @@ def settings():
         (topic, name, changed)
         for topic, variants in ABLATIONS.items()
         for name, changed in variants.items()
-        if not FLAGS.topics or topic in FLAGS.topics
+        if (not FLAGS.topics or topic in FLAGS.topics)
+        and (not FLAGS.settings or name in FLAGS.settings)
     ]
     return [("", DEFAULT, {}), *found]
 

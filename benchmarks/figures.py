@@ -25,12 +25,15 @@ def define_flags():
     """Defines the flags of this script."""
     flags.DEFINE_string("out", "out/compare.png", "The picture.")
     flags.DEFINE_list("where", [], "As in benchmarks.summarize.")
+    flags.DEFINE_list(
+        "times_where", [], "Further settings of the runs that times are taken from."
+    )
 
 
 def curves(rows):
     """Dict, network -> method -> list of (share of the MACs, accuracies)."""
     found = {}
-    for settings, members in group_rows(rows):
+    for settings, members in group_rows(rows, ("seed", "tag")):
         share = statistics.fmean(row["fraction"]["macs"] for row in members)
         values = [100.0 * row["accuracy"]["final"] for row in members]
         network = found.setdefault(settings["arch"], {})
@@ -61,12 +64,13 @@ def times(rows):
     }
 
 
-def draw(rows, path):
+def draw(rows, path, timed=None):
     """Draws the panels.
 
     Args:
         rows: Rows that `benchmarks.accuracy` wrote.
         path: Path of the picture.
+        timed: Rows for the times; None: all of them.
     """
     networks = curves(rows)
     figure = agg_figure((4.6 * (len(networks) + 1), 4.0))
@@ -93,7 +97,7 @@ def draw(rows, path):
         if index == 0:
             axes.legend(frameon=False, fontsize=7)
     axes = figure.add_subplot(1, len(networks) + 1, len(networks) + 1)
-    spent = sorted(times(rows).items(), key=lambda item: item[1][1])
+    spent = sorted(times(timed or rows).items(), key=lambda item: item[1][1])
     names = [name for name, _ in spent]
     axes.barh(names, [total / 60 for _, (_, total) in spent], color="#a9c1dc")
     axes.barh(names, [search / 60 for _, (search, _) in spent], color="#3b6ea5")
@@ -106,7 +110,7 @@ def draw(rows, path):
 def main(argv):
     """Reads the files named on the command line and draws them."""
     rows = read(argv[1:], FLAGS.where)
-    draw(rows, FLAGS.out)
+    draw(rows, FLAGS.out, read(argv[1:], [*FLAGS.where, *FLAGS.times_where]))
     print(FLAGS.out)
 
 

@@ -78,18 +78,19 @@ def spread(values):
     return text
 
 
-def group_rows(rows):
+def group_rows(rows, without=("seed",)):
     """Groups rows by their settings without the seed, in order of appearance.
 
     Args:
         rows: Rows that `benchmarks.accuracy` wrote.
+        without: Names of the settings in which the rows of a group may differ.
 
     Returns:
         List of `(settings, rows)`.
     """
     groups = {}
     for row in rows:
-        settings = {k: v for k, v in row["cell"].items() if k != "seed"}
+        settings = {k: v for k, v in row["cell"].items() if k not in without}
         key = json.dumps(settings, sort_keys=True)
         groups.setdefault(key, (settings, []))[1].append(row)
     return list(groups.values())
@@ -152,19 +153,18 @@ def methods_table(rows, seconds=False, transpose=False):
     Raises:
         ValueError: If runs of a column differ in more than method and seed.
     """
-    found, others = {}, {}
-    for settings, members in group_rows(rows):
+    found = {}
+    for settings, members in group_rows(rows, ("seed", "tag")):
         key = settings["method"], (settings["arch"], settings["budget"])
-        settings = {**settings, "tag": None}
-        if others.setdefault(key, settings) != settings:
+        if key in found:
             raise ValueError(
                 "Expected runs that differ in network, budget, method and seed alone; "
                 f"choose some with --where. Received: another setting of {key}"
             )
-        found.setdefault(key, []).extend(
+        found[key] = [
             row["seconds"]["total"] if seconds else row["accuracy"]["final"]
             for row in members
-        )
+        ]
     methods = sorted({method for method, _ in found})
     columns = sorted({column for _, column in found}, reverse=True)
     means = {}

@@ -38,6 +38,36 @@ class SteepnessSchedule(Loss):
         return {"start": self.start, "end": self.end}
 
 
+class SettlingSearch(LossSearch):
+    """The ratios' steps become smaller as the search goes on."""
+
+    def move(self, draw, optimizer, gradients):
+        """As `Search.move`, a share of the way."""
+        before = self.log_ratio.value + 0.0
+        super().move(draw, optimizer, gradients)
+        share = self.method.end ** self.progress()
+        self.log_ratio.assign(before + share * (self.log_ratio.value - before))
+
+
+@keras.saving.register_keras_serializable(package="benchmarks")
+class Settling(Loss):
+    """Lets the ratios' learning rate fall geometrically.
+
+    Args:
+        rate: Learning rate at the start of the search.
+        end: Share of it that is left at its end.
+    """
+
+    search_class = SettlingSearch
+
+    def __init__(self, rate=0.03, end=0.1):
+        self.learning_rate, self.end = rate, end
+
+    def get_config(self):
+        """Settings, for saving."""
+        return {"rate": self.learning_rate, "end": self.end}
+
+
 class LetThroughSearch(LossSearch):
     """The loss moves the importance, too: `dp_i/db_j` goes on to the weights.
 
