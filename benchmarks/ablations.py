@@ -173,8 +173,7 @@ def cells():
                         "out": FLAGS.out,
                         **changed,
                     }
-                    cell.update(flag.split("=", 1) for flag in FLAGS.extra)
-                    found.append([f"--{k}={v}" for k, v in cell.items()])
+                    found.append(compare.as_flags(cell))
     return found
 
 

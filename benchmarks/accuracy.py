@@ -242,8 +242,7 @@ def left_out(name, limit, batch_size):
             "`--split=held_out` needs a `--limit` that leaves training images out. "
             f"Received: --limit={limit} of {len(data.x_train)} images"
         )
-    data = dataclasses.replace(data, x_val=x, y_val=y)
-    return example_data.datasets(data, batch_size=batch_size)[1]
+    return example_data.evaluation(x, y, batch_size)
 
 
 def dense_accuracy(dense, images, settings):

@@ -84,9 +84,14 @@ def cells():
             cell["dense_epochs"] = FLAGS.dense_epochs
         if METHODS[method].trains:
             cell["search_epochs"] = FLAGS.search_epochs
-        cell.update(flag.split("=", 1) for flag in FLAGS.extra)
-        found.append([f"--{name}={value}" for name, value in cell.items()])
+        found.append(as_flags(cell))
     return found
+
+
+def as_flags(cell):
+    """A cell's flags as strings, with those of `--extra` in the others' place."""
+    cell = {**cell, **dict(flag.split("=", 1) for flag in FLAGS.extra)}
+    return [f"--{name}={value}" for name, value in cell.items()]
 
 
 def run_cell(cell, end):

@@ -11,13 +11,13 @@ not run again.
 """
 
 import json
-import statistics
 import sys
 
 import numpy as np
 from absl import app, flags
 
 from benchmarks import common, compare
+from benchmarks.summarize import spread
 
 FLAGS = flags.FLAGS
 
@@ -84,8 +84,7 @@ def cells():
             "tag": tag,
             "out": FLAGS.out,
         }
-        cell.update(flag.split("=", 1) for flag in FLAGS.extra)
-        found.append([f"--{name}={value}" for name, value in cell.items()])
+        found.append(compare.as_flags(cell))
     return found
 
 
@@ -101,12 +100,9 @@ def table(rows):
     lines = ["| widths | runs | final % | channels |", "| --- | --- | --- | --- |"]
 
     def show(name, members):
-        values = [100.0 * row["accuracy"]["final"] for row in members]
-        text = f"{statistics.fmean(values):.2f}"
-        if len(values) > 1:
-            text += f" ± {statistics.stdev(values):.2f}"
+        text = spread([row["accuracy"]["final"] for row in members])
         widths = " ".join(str(group["kept"]) for group in members[0]["groups"])
-        lines.append(f"| {name} | {len(values)} | {text} | {widths} |")
+        lines.append(f"| {name} | {len(members)} | {text} | {widths} |")
 
     found = [row for row in rows if row["cell"]["tag"] == FOUND]
     drawn = [row for row in rows if row["cell"]["tag"] == DRAWN]

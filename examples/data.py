@@ -213,12 +213,12 @@ def datasets(
         raise TypeError(f"`data` must be a `Data`. Received: {type(data).__name__}")
     x, y, val = data.x_train, data.y_train, None
     if use_validation:
-        val = _evaluation(data.x_val, data.y_val, batch_size)
+        val = evaluation(data.x_val, data.y_val, batch_size)
     else:
         x, y = np.concatenate([x, data.x_val]), np.concatenate([y, data.y_val])
     x, y = x[:limit], y[:limit]
     train = _training(data, x, y, batch_size, seed, augment)
-    return train, val, _evaluation(data.x_test, data.y_test, batch_size)
+    return train, val, evaluation(data.x_test, data.y_test, batch_size)
 
 
 def _has_tensorflow():
@@ -253,7 +253,17 @@ def _training(data, x, y, batch_size, seed, with_augmentation):
     return _without_autotuning(batches.prefetch(2))
 
 
-def _evaluation(x, y, batch_size):
+def evaluation(x, y, batch_size):
+    """Batches of images and labels in their order, as they are.
+
+    Args:
+        x: Images.
+        y: Labels.
+        batch_size: Images in a batch.
+
+    Returns:
+        A dataset of `(images, labels)` batches.
+    """
     if not _has_tensorflow():
         from examples.batches import ArrayBatches
 

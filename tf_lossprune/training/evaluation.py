@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from tf_lossprune.training.data import batches
 from tf_lossprune.training.statistics import moving, reestimate_statistics
 
 
@@ -135,10 +136,10 @@ def _labelled(data, batch_size):
         for start in range(0, count, size):
             rows = np.sort(order[start : start + size])
             yield tree.map_structure(lambda a, rows=rows: np.asarray(a)[rows], data)
-    elif isinstance(data, keras.utils.PyDataset):
-        yield from (data[i] for i in range(data.num_batches))
-    elif hasattr(data, "__iter__") and not hasattr(data, "__next__"):
-        yield from data
+    elif isinstance(data, keras.utils.PyDataset) or (
+        hasattr(data, "__iter__") and not hasattr(data, "__next__")
+    ):
+        yield from batches(data)
 
 
 def _score(logs):
