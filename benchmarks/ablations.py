@@ -104,6 +104,7 @@ ABLATIONS = {
     },
     "search": {
         "5 % of the epochs": {"search_share": 0.05},
+        "7.5 % of the epochs": {"search_share": 0.075},
         "30 % of the epochs": {"search_share": 0.3},
         "60 % of the epochs": {"search_share": 0.6},
         "60 % of the epochs, budget reached after 9 %": {
@@ -128,6 +129,7 @@ def define_flags():
     flags.DEFINE_integer("epochs", 4, "Epochs in all.")
     flags.DEFINE_integer("dense_epochs", 10, "Epochs of the dense networks.")
     flags.DEFINE_float("search_share", 0.15, "Share of the search in the epochs.")
+    flags.DEFINE_string("method", "loss", "What the settings belong to (also JSON).")
     flags.DEFINE_list("extra", [], "Further flags of benchmarks.accuracy.")
     flags.DEFINE_float("minutes", None, "Start no new cell after this time.")
     flags.DEFINE_integer("workers", 1, "Processes.")
@@ -163,7 +165,7 @@ def cells():
                         "width": width,
                         "budget": f"macs={share}",
                         "seed": seed,
-                        "method": "loss",
+                        "method": FLAGS.method,
                         "epochs": FLAGS.epochs,
                         "search_epochs": round(search * FLAGS.epochs, 6),
                         "dense_epochs": FLAGS.dense_epochs,

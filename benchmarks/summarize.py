@@ -3,7 +3,8 @@ r"""Prints a Markdown table of accuracy runs: mean and spread over the seeds.
 Runs that differ in nothing but the seed make one line. Settings that all runs
 have in common are not shown as columns. With `--methods`, each method has one line and
 each budget of a network a column (with `--transpose` the other way round), with the
-final accuracies or, with `--seconds`, the times.
+final accuracies or, with `--seconds`, the times or, with `--fit`, the accuracies on the
+(augmented) training images in the last epoch.
 
 Example:
 
@@ -26,6 +27,13 @@ OURS = "loss"
 # Always shown; other settings only where they differ between lines.
 _COLUMNS = ("arch", "method", "budget")
 
+#: What `methods_table` can show of a row.
+SHOWN = {
+    "final": lambda row: row["accuracy"]["final"],
+    "fit": lambda row: row["history"]["fine_tune"]["accuracy"][-1],
+    "seconds": lambda row: row["seconds"]["total"],
+}
+
 
 def define_flags():
     """Defines the flags of this script; `benchmarks.figures` has the first as well."""
@@ -34,6 +42,7 @@ def define_flags():
     )
     flags.DEFINE_bool("methods", False, "A line for each method.")
     flags.DEFINE_bool("seconds", False, "With --methods: times, not accuracies.")
+    flags.DEFINE_bool("fit", False, "With --methods: accuracies on training images.")
     flags.DEFINE_bool("transpose", False, "With --methods: a column for each method.")
 
 
@@ -43,7 +52,7 @@ def read(paths, where):
     Args:
         paths: Files of JSON lines.
         where: List of `name=value` or `name=one|another`; the values as in JSON,
-            strings without quotes.
+            strings without quotes, and methods with settings by their class.
 
     Returns:
         List of rows.
@@ -57,14 +66,21 @@ def read(paths, where):
     rows = [row for path in paths for row in common.read_lines(path)]
     for name, value in wanted.items():
         values = value.split("|")
-        rows = [row for row in rows if _as_text(row["cell"].get(name)) in values]
+        rows = [row for row in rows if _texts(row["cell"].get(name)) & set(values)]
     if not rows:
         raise app.UsageError(f"There are no such runs in the files. Received: {where}")
     return rows
 
 
-def _as_text(value):
-    return value if isinstance(value, str) else json.dumps(value)
+def _texts(value):
+    """What a setting is called in a condition: an object also by its class."""
+    if not isinstance(value, str):
+        return {json.dumps(value)}
+    return {value, json.loads(value)["class_name"]} if _is_object(value) else {value}
+
+
+def _is_object(text):
+    return text.startswith('{"class_name"')
 
 
 def spread(values):
@@ -133,8 +149,8 @@ def table(rows):
     return _markdown(lines)
 
 
-def methods_table(rows, seconds=False, transpose=False):
-    """Makes the Markdown table of final accuracies, methods against budgets.
+def methods_table(rows, shown="final", transpose=False):
+    """Makes the Markdown table of accuracies or times, methods against budgets.
 
     The last column is a method's mean over all columns; empty where it lacks one.
     Behind it stands its distance from ours, with the standard error over the runs.
@@ -144,7 +160,8 @@ def methods_table(rows, seconds=False, transpose=False):
 
     Args:
         rows: Rows that `benchmarks.accuracy` wrote.
-        seconds: Bool, mean seconds of the whole runs instead, the shortest first.
+        shown: String, a key of `SHOWN`: the final accuracy; that of the last epoch's
+            training images; or the seconds of the whole run, the shortest first.
         transpose: Bool, whether methods are columns and budgets lines.
 
     Returns:
@@ -154,6 +171,7 @@ def methods_table(rows, seconds=False, transpose=False):
         ValueError: If runs of a column differ in more than method and seed.
     """
     found = {}
+    seconds = shown == "seconds"
     for settings, members in group_rows(rows, ("seed", "tag")):
         key = settings["method"], (settings["arch"], settings["budget"])
         if key in found:
@@ -161,10 +179,7 @@ def methods_table(rows, seconds=False, transpose=False):
                 "Expected runs that differ in network, budget, method and seed alone; "
                 f"choose some with --where. Received: another setting of {key}"
             )
-        found[key] = [
-            row["seconds"]["total"] if seconds else row["accuracy"]["final"]
-            for row in members
-        ]
+        found[key] = [SHOWN[shown](row) for row in members]
     methods = sorted({method for method, _ in found})
     columns = sorted({column for _, column in found}, reverse=True)
     means = {}
@@ -194,8 +209,22 @@ def methods_table(rows, seconds=False, transpose=False):
                     [found[m, c] for m in (method, OURS) for c in columns], len(columns)
                 )
                 mean += f" ({100 * (means[method] - means[OURS]):+.2f}{error})"
-        lines.append([method, *cells, mean])
+        lines.append([method_name(method), *cells, mean])
     return _markdown(list(zip(*lines)) if transpose else lines)
+
+
+def what_to_show(options):
+    """The key of `SHOWN` that flags or arguments ask for."""
+    return "seconds" if options.seconds else "fit" if options.fit else "final"
+
+
+def method_name(text):
+    """How a method is shown that `benchmarks.accuracy --method` may take as JSON."""
+    if not _is_object(text):
+        return text
+    value = json.loads(text)
+    settings = ", ".join(f"{k}={v}" for k, v in value.get("config", {}).items())
+    return f"{value['class_name']}({settings})"
 
 
 def _markdown(lines):
@@ -229,7 +258,7 @@ def main(argv):
     """Reads the files named on the command line and prints the table."""
     rows = read(argv[1:], FLAGS.where)
     if FLAGS.methods:
-        print(methods_table(rows, FLAGS.seconds, FLAGS.transpose))
+        print(methods_table(rows, what_to_show(FLAGS), FLAGS.transpose))
     else:
         print(table(rows))
 

@@ -30,7 +30,7 @@ def _parser():
     parser = argparse.ArgumentParser(exit_on_error=False)
     parser.add_argument("files", nargs="+")
     parser.add_argument("--where", default="")
-    for name in ("methods", "seconds", "transpose", "ablations", "nearby"):
+    for name in ("methods", "seconds", "fit", "transpose", "ablations", "nearby"):
         parser.add_argument(f"--{name}", action="store_true")
     return parser
 
@@ -52,7 +52,8 @@ def table(options, root="."):
         return (ablations if given.ablations else nearby).table(rows)
     rows = summarize.read(files, [w for w in given.where.split(",") if w])
     if given.methods:
-        return summarize.methods_table(rows, given.seconds, given.transpose)
+        shown = summarize.what_to_show(given)
+        return summarize.methods_table(rows, shown, given.transpose)
     return summarize.table(rows)
 
 

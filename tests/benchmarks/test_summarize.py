@@ -47,6 +47,14 @@ def test_settings_that_differ_are_columns():
     assert len(table.splitlines()) == 4
 
 
+def test_methods_with_settings_are_shown_as_calls():
+    assert summarize.method_name("loss") == "loss"
+    text = '{"class_name": "Settling", "config": {"rate": 0.03, "end": 0.1}}'
+    assert summarize.method_name(text) == "Settling(rate=0.03, end=0.1)"
+    lines = summarize.methods_table([_row(0, 0.9, method=text)]).splitlines()
+    assert lines[2].startswith("| Settling(rate=0.03, end=0.1) | 90.00 |")
+
+
 def test_methods_table():
     rows = [_row(0, 0.92), _row(1, 0.94), _row(0, 0.9, method="uniform")]
     tight = _row(0, 0.9)
@@ -72,15 +80,28 @@ def test_methods_table():
     assert both == "| uniform | 91.33 ± 1.15 | 91.33 (-1.67 ± 1.20) |"
     slow = _row(0, 0.9, method="amc")
     slow["seconds"]["total"] = 150.0
-    times = summarize.methods_table([slow, *rows], seconds=True).splitlines()
+    times = summarize.methods_table([slow, *rows], "seconds").splitlines()
     assert times[2:] == [
         "| loss | 100 | 100 |",
         "| uniform | 100 [1] | 100 (x 1.00) |",
         "| amc | 150 [1] | 150 (x 1.50) |",
     ]
+    for row in rows:
+        row["history"] = {"fine_tune": {"accuracy": [0.5, 0.75]}}
+    fit = summarize.methods_table(rows, "fit").splitlines()
+    assert fit[2] == "| loss | 75.00 ± 0.00 | 75.00 |"
     tight["cell"].update(budget="macs=0.25", epochs=10)
     with pytest.raises(ValueError, match="--where.*Received: "):
         summarize.methods_table([*rows, tight])
+
+
+def test_methods_with_settings_are_chosen_by_class(tmp_path):
+    path = tmp_path / "runs.jsonl"
+    text = '{"class_name": "Settling", "config": {"rate": 0.03, "end": 0.1}}'
+    for method in ("loss", text):
+        common.append_line(path, _row(0, 0.9, method=method))
+    (row,) = summarize.read([path], ["method=Settling|uniform"])
+    assert row["cell"]["method"] == text
 
 
 def test_rows_are_chosen(tmp_path):
