@@ -65,8 +65,8 @@ def read(paths, where):
     wanted = dict(condition.split("=", 1) for condition in where)
     rows = [row for path in paths for row in common.read_lines(path)]
     for name, value in wanted.items():
-        values = value.split("|")
-        rows = [row for row in rows if _texts(row["cell"].get(name)) & set(values)]
+        values = set(value.split("|"))
+        rows = [row for row in rows if _texts(row["cell"].get(name)) & values]
     if not rows:
         raise app.UsageError(f"There are no such runs in the files. Received: {where}")
     return rows
@@ -74,13 +74,15 @@ def read(paths, where):
 
 def _texts(value):
     """What a setting is called in a condition: an object also by its class."""
-    if not isinstance(value, str):
-        return {json.dumps(value)}
-    return {value, json.loads(value)["class_name"]} if _is_object(value) else {value}
+    text = value if isinstance(value, str) else json.dumps(value)
+    found = _object(text)
+    return {text, found["class_name"]} if found else {text}
 
 
-def _is_object(text):
-    return text.startswith('{"class_name"')
+def _object(text):
+    """The dict of class and settings that a text in JSON stands for, or None."""
+    found = json.loads(text) if text.startswith("{") else {}
+    return found if "class_name" in found else None
 
 
 def spread(values):
@@ -220,11 +222,11 @@ def what_to_show(options):
 
 def method_name(text):
     """How a method is shown that `benchmarks.accuracy --method` may take as JSON."""
-    if not _is_object(text):
+    found = _object(text)
+    if not found:
         return text
-    value = json.loads(text)
-    settings = ", ".join(f"{k}={v}" for k, v in value.get("config", {}).items())
-    return f"{value['class_name']}({settings})"
+    settings = ", ".join(f"{k}={v}" for k, v in found.get("config", {}).items())
+    return f"{found['class_name']}({settings})"
 
 
 def _markdown(lines):
