@@ -7,8 +7,8 @@ Each cell is a run of `benchmarks.accuracy` that differs from the default run in
 setting, with the same seeds. They are judged on held-out training images; the test
 images are not read. A cell whose line is in `--out` is not run again. `--table`
 prints what the file has as Markdown: for each setting the mean over networks, budgets
-and seeds, and its mean difference to the default over the runs that both have, with
-the standard error.
+and seeds, and its mean difference to the default (or to `--base`) over the runs that
+both have, with the standard error.
 """
 
 import json
@@ -65,6 +65,8 @@ ABLATIONS = {
         "L1 of the kernels": _options(importance=_object("Importance", kind="l1")),
         "BN scale": _options(importance=_object("Importance", kind="bn_scale")),
         "gradient x weight": _options(importance=_object("Importance", kind="taylor")),
+        "kernels that read": _variant("Reads"),
+        "kernels that read x BN scale": _variant("Reads", scales=True),
         "BN scale, gradient let through": {
             **_options(importance=_object("Importance", kind="bn_scale")),
             **_variant("LetThrough"),
@@ -73,6 +75,10 @@ ABLATIONS = {
     "members of a residual group": {
         "first": _options(importance=_object("Importance", members="first")),
         "last": _options(importance=_object("Importance", members="last")),
+    },
+    "widths": {
+        "a quarter of the way to uniform": _variant("Shrunk", share=0.25),
+        "half of the way to uniform": _variant("Shrunk", share=0.5),
     },
     "budget": {
         "augmented Lagrangian": _options(constraint=_object("AugmentedLagrangian")),
@@ -135,6 +141,7 @@ def define_flags():
     flags.DEFINE_integer("workers", 1, "Processes.")
     flags.DEFINE_bool("list", False, "Print the cells and end.")
     flags.DEFINE_bool("table", False, "Print the table of the results and end.")
+    flags.DEFINE_string("base", DEFAULT, "What --table compares with: a tag.")
     flags.DEFINE_string("out", "benchmarks/results/ablations.jsonl", "Results.")
 
 
@@ -179,11 +186,12 @@ def cells():
     return found
 
 
-def table(rows):
+def table(rows, base=DEFAULT):
     """Makes the Markdown table of the results.
 
     Args:
         rows: Rows that `benchmarks.accuracy` wrote for cells of this script.
+        base: Tag of the runs that the others are compared with.
 
     Returns:
         The table as a string.
@@ -193,11 +201,11 @@ def table(rows):
         cell = row["cell"]
         run = (cell["arch"], cell["width"], cell["budget"], cell["seed"])
         found.setdefault(cell["tag"], {})[run] = 100.0 * row["accuracy"]["final"]
-    default = found.pop(DEFAULT)
+    default = found.pop(base)
     lines = [
         "| what | setting | runs | final % | difference |",
         "| --- | --- | --- | --- | --- |",
-        f"| | default | {len(default)} | {statistics.fmean(default.values()):.2f} | |",
+        f"| | {base} | {len(default)} | {statistics.fmean(default.values()):.2f} | |",
     ]
     for topic, variants in ABLATIONS.items():
         shown = topic
@@ -220,7 +228,7 @@ def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
     if FLAGS.table:
-        print(table(common.read_lines(FLAGS.out)))
+        print(table(common.read_lines(FLAGS.out), FLAGS.base))
         return
     chosen = list(enumerate(cells()))
     if FLAGS.list:

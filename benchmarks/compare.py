@@ -112,6 +112,11 @@ def run_cell(cell, end):
         flags.FLAGS(["benchmarks.accuracy", *cell])
         accuracy.main([])
     keras.utils.clear_session()
+    if keras.backend.backend() == "jax":
+        import jax
+
+        # What XLA has compiled for one network is of no use to the next, and stays.
+        jax.clear_caches()
     return True
 
 

@@ -5,8 +5,8 @@ A table stands between two comments, the first of which says what it is made fro
     <!-- TABLE benchmarks/results/compare.jsonl --methods --where=budget=macs=0.5 -->
     <!-- /TABLE -->
 
-The options are those of `benchmarks.summarize`; with `--ablations` or `--nearby` it is
-the table of that script. A test holds the pages against the lines.
+The options are those of `benchmarks.summarize`; with `--ablations` (and `--base`) or
+`--nearby` it is the table of that script. A test holds the pages against the lines.
 
     python -m benchmarks.tables docs/methods.md
 """
@@ -30,6 +30,7 @@ def _parser():
     parser = argparse.ArgumentParser(exit_on_error=False)
     parser.add_argument("files", nargs="+")
     parser.add_argument("--where", default="")
+    parser.add_argument("--base", default=ablations.DEFAULT)
     for name in ("methods", "seconds", "fit", "transpose", "ablations", "nearby"):
         parser.add_argument(f"--{name}", action="store_true")
     return parser
@@ -49,7 +50,9 @@ def table(options, root="."):
     files = [pathlib.Path(root) / name for name in given.files]
     if given.ablations or given.nearby:
         rows = [row for path in files for row in common.read_lines(path)]
-        return (ablations if given.ablations else nearby).table(rows)
+        if given.ablations:
+            return ablations.table(rows, given.base)
+        return nearby.table(rows)
     rows = summarize.read(files, [w for w in given.where.split(",") if w])
     if given.methods:
         shown = summarize.what_to_show(given)

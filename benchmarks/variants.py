@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tf_lossprune.gates.importance import weight_slices
+from tf_lossprune.gates.importance import normalize, weight_slices
 from tf_lossprune.methods import Loss, Method
 from tf_lossprune.methods.loss import LossSearch
 
@@ -66,6 +66,71 @@ class Settling(Loss):
     def get_config(self):
         """Settings, for saving."""
         return {"rate": self.learning_rate, "end": self.end}
+
+
+@keras.saving.register_keras_serializable(package="benchmarks")
+class Shrunk(Loss):
+    """Goes part of the way from the found widths to uniform ones, in logarithms.
+
+    Where the loss is flat, what the search finds is partly noise; the mean of the
+    groups is not.
+
+    Args:
+        share: How much of the way; 0 is the method itself, 1 is uniform.
+    """
+
+    def __init__(self, share=0.25):
+        self.share = share
+
+    def ratios(self, search, importance, limits):
+        """As `Method.ratios`; a common factor fits them to the budget later."""
+        return super().ratios(search, importance, limits) ** (1.0 - self.share)
+
+    def get_config(self):
+        """Settings, for saving."""
+        return {"share": self.share}
+
+
+class ReadsSearch(LossSearch):
+    """Channels in the order of what the layers that read them receive."""
+
+    def make_variables(self, groups, total):
+        """As `LossSearch`; finds the kernels that read the groups."""
+        super().make_variables(groups, total)
+        slices = [s for s in weight_slices(self.channels) if s.units.any()]
+        self._reads = [s for s in slices if s.role == "consumer"]
+        self._scales = [s for s in slices if s.role == "scale"]
+
+    def current_importance(self):
+        """Norms of the kernels that read each unit, and of the scales before them."""
+        total = self.layout.num_units + 1
+        scores = sum(piece.score(2, total) for piece in self._reads)
+        if self.method.scales and self._scales:
+            energy = sum(s.by_unit(s.sums(2), total) for s in self._scales)
+            # Units without a normalisation count as if theirs did not scale.
+            scores = scores * ops.where(energy > 0, energy, 1.0)
+        return normalize(ops.sqrt(ops.stop_gradient(scores)), self.channels)
+
+
+@keras.saving.register_keras_serializable(package="benchmarks")
+class Reads(Loss):
+    """Leaves the kernels that write a channel out of its importance.
+
+    A batch normalisation takes the norm of the kernel before it away, so that it says
+    little; what a channel gives is its scale times the kernels that read it.
+
+    Args:
+        scales: Whether the scales count.
+    """
+
+    search_class = ReadsSearch
+
+    def __init__(self, scales=False):
+        self.scales = scales
+
+    def get_config(self):
+        """Settings, for saving."""
+        return {"scales": self.scales}
 
 
 class LetThroughSearch(LossSearch):

@@ -1,7 +1,7 @@
 r"""Torch-Pruning on the task of `benchmarks.accuracy`: same network, weights, epochs.
 
 One run, one JSON line that `benchmarks.summarize` reads beside ours. The dense Keras
-ResNet is carried over to PyTorch (the outputs are compared), pruned step by step until
+network is carried over to PyTorch (the outputs are compared), pruned step by step until
 its MACs are within the budget, as Torch-Pruning's own examples do (it takes a ratio of
 channels, not a budget), and trained for the rest of `--epochs` with the same optimizer,
 augmentation and teacher. `group_norm` and `bn_scale` train with their penalty for
@@ -29,7 +29,7 @@ from torch import nn
 from torch.nn import functional
 
 from benchmarks import common
-from benchmarks.peers.torch_resnet import from_keras
+from benchmarks.peers.torch_port import from_keras
 from examples import data as example_data
 
 FLAGS = flags.FLAGS
@@ -51,7 +51,8 @@ GRADIENT_BATCHES, GRADIENT_STEPS = 8, 20
 
 def define_flags():
     """Defines the flags of this script."""
-    flags.DEFINE_string("checkpoint", None, "Dense Keras ResNet (.keras).")
+    flags.DEFINE_string("arch", "resnet20", "Name of the network in the results.")
+    flags.DEFINE_string("checkpoint", None, "Dense Keras network (.keras).")
     flags.DEFINE_enum("method", "magnitude", sorted(METHODS), "What is cut.")
     flags.DEFINE_float("macs", 0.25, "Share of the dense MACs.")
     flags.DEFINE_integer("epochs", 5, "Epochs in all.")
@@ -173,7 +174,7 @@ def make_pruner(network, shape):
         global_pruning=whole,
         pruning_ratio=1.0,
         iterative_steps=STEPS,
-        ignored_layers=[network.head],
+        ignored_layers=[network.parts["head"]],
         **options,
     )
 
@@ -256,7 +257,7 @@ def cell():
     if FLAGS.method in SPARSE:
         found.update(search_epochs=FLAGS.search_epochs, reg=FLAGS.reg)
     return {
-        "arch": "resnet20",
+        "arch": FLAGS.arch,
         "method": f"torch_pruning {FLAGS.method}",
         "budget": f"macs={FLAGS.macs:g}",
         **found,

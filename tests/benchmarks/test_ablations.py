@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 def test_quick_cells(tmp_path):
     """Those whose code nothing else runs."""
     out = tmp_path / "a.jsonl"
-    topics = "batch for the ratios,annealing,importance"
+    topics = "batch for the ratios,annealing,importance,widths"
     command = [
         *(sys.executable, "-m", "benchmarks.ablations", "--networks=digits_resnet:4"),
         *("--macs=0.5", "--seeds=0", "--epochs=2", "--dense_epochs=1", f"--out={out}"),
@@ -53,4 +53,9 @@ def test_table_pairs_seeds():
     lines = ablations.table(rows).splitlines()
     assert lines[2] == "| | default | 3 | 81.00 | |"
     assert lines[3] == "| draw | concrete | 2 | 82.50 | +1.00 ± 0.00 |"
+    assert len(lines) == 4
+    rows.append(row("draw: deterministic", 2, 0.81))
+    lines = ablations.table(rows, "draw: concrete").splitlines()
+    assert lines[2] == "| | draw: concrete | 2 | 82.50 | |"
+    assert lines[3] == "| draw | deterministic | 1 | 81.00 | -2.00 |"
     assert len(lines) == 4
