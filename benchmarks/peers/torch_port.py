@@ -47,8 +47,7 @@ class Port(nn.Module):
         """Maps images `(n, channels, height, width)` to the model's output."""
         values = {self._input: x}
         for name, function, sources in self._steps:
-            part = self.parts[name] if name in self.parts else function
-            values[name] = part(*(values[source] for source in sources))
+            values[name] = function(*(values[source] for source in sources))
         return values[self._output]
 
 
