@@ -19,7 +19,7 @@ import time
 
 from absl import app, flags
 
-from benchmarks import common, compare
+from benchmarks import compare, summarize
 
 FLAGS = flags.FLAGS
 
@@ -75,10 +75,19 @@ ABLATIONS = {
     "members of a residual group": {
         "first": _options(importance=_object("Importance", members="first")),
         "last": _options(importance=_object("Importance", members="last")),
+        "last, and a rate of 0.03 falling to 0.003": {
+            **_options(importance=_object("Importance", members="last")),
+            **_variant("Settling", rate=0.03, end=0.1),
+        },
     },
     "widths": {
         "a quarter of the way to uniform": _variant("Shrunk", share=0.25),
         "half of the way to uniform": _variant("Shrunk", share=0.5),
+    },
+    "rounding of all groups": {
+        "down": _variant("Rounded", offset=0.0),
+        "nearest": _variant("Rounded", offset=0.5),
+        "up": _variant("Rounded", offset=0.999),
     },
     "budget": {
         "augmented Lagrangian": _options(constraint=_object("AugmentedLagrangian")),
@@ -142,6 +151,7 @@ def define_flags():
     flags.DEFINE_bool("list", False, "Print the cells and end.")
     flags.DEFINE_bool("table", False, "Print the table of the results and end.")
     flags.DEFINE_string("base", DEFAULT, "What --table compares with: a tag.")
+    flags.DEFINE_list("where", [], "With --table: as in benchmarks.summarize.")
     flags.DEFINE_string("out", "benchmarks/results/ablations.jsonl", "Results.")
 
 
@@ -228,7 +238,7 @@ def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
     if FLAGS.table:
-        print(table(common.read_lines(FLAGS.out), FLAGS.base))
+        print(table(summarize.read([FLAGS.out], FLAGS.where), FLAGS.base))
         return
     chosen = list(enumerate(cells()))
     if FLAGS.list:

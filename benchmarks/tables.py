@@ -48,12 +48,11 @@ def table(options, root="."):
     """
     given = _parser().parse_args(shlex.split(options))
     files = [pathlib.Path(root) / name for name in given.files]
-    if given.ablations or given.nearby:
-        rows = [row for path in files for row in common.read_lines(path)]
-        if given.ablations:
-            return ablations.table(rows, given.base)
-        return nearby.table(rows)
+    if given.nearby:
+        return nearby.table([row for path in files for row in common.read_lines(path)])
     rows = summarize.read(files, [w for w in given.where.split(",") if w])
+    if given.ablations:
+        return ablations.table(rows, given.base)
     if given.methods:
         shown = summarize.what_to_show(given)
         return summarize.methods_table(rows, shown, given.transpose)

@@ -91,6 +91,46 @@ class Shrunk(Loss):
         return {"share": self.share}
 
 
+@keras.saving.register_keras_serializable(package="benchmarks")
+class Rounded(Loss):
+    """Rounds the ratios of all groups to whole widths by one rule.
+
+    A common factor makes the budget hold. Rounding down costs a narrow group more than
+    a wide one; rounding up favours it.
+
+    Args:
+        offset: What is added to a width before it is rounded down: 0, 0.5 for the
+            nearest whole number, close to 1 for rounding up. (Jefferson's, Webster's
+            and Adams's rules where seats are shared out.)
+    """
+
+    def __init__(self, offset=0.5):
+        self.offset = offset
+
+    def ratios(self, search, importance, limits):
+        """As `Method.ratios`, of whole widths."""
+        wanted = super().ratios(search, importance, limits) * search.layout.sizes
+        sizes = search.layout.sizes
+
+        def at(scale):
+            widths = np.floor(np.minimum(wanted * scale, sizes) + self.offset)
+            return np.clip(widths, search.fewest, sizes)
+
+        def fits(widths):
+            shares = [cost.total(widths) / cost.dense for cost in search.costs]
+            return bool(np.all(np.array(shares) <= np.asarray(limits)))
+
+        low, high = 1e-3, float(np.max(sizes / wanted))
+        for _ in range(60):
+            middle = (low * high) ** 0.5
+            low, high = (middle, high) if fits(at(middle)) else (low, middle)
+        return at(low) / sizes
+
+    def get_config(self):
+        """Settings, for saving."""
+        return {"offset": self.offset}
+
+
 class ReadsSearch(LossSearch):
     """Channels in the order of what the layers that read them receive."""
 

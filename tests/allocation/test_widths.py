@@ -11,7 +11,7 @@ from tf_lossprune.allocation import (
     width_steps,
 )
 from tf_lossprune.cost import cost_models
-from tf_lossprune.graph import analyze
+from tf_lossprune.graph import analyze, bottlenecks
 
 ARCHES = ("resnet20", "vgg16_bn", "mobilenet_v2")
 
@@ -61,6 +61,66 @@ class WidthsTest(parameterized.TestCase):
         share = float(costs["macs"].fraction(ratios.astype("float32")))
         widths = fit_widths(ratios, costs, {"macs": share}, ones, ones)
         np.testing.assert_allclose(widths / sizes, ratios, atol=1.5 / sizes.min())
+
+    @parameterized.named_parameters(
+        # Ratios 0.45 are 1.8, 3.6 and 7.2 channels.
+        ("nothing", False, [1, 3, 7]),
+        ("all", True, [2, 4, 7]),
+        ("the first", [True, False, False], [2, 3, 7]),
+    )
+    def test_narrow_bottlenecks_round_up(self, bottlenecks, wanted):
+        sizes, ones = np.array([4, 8, 16]), np.ones(3, int)
+
+        class Cost:
+            """As many as are kept; no more fit than are wanted."""
+
+            dense, monotone = 28.0, True
+
+            def __init__(self):
+                self.sizes = sizes
+
+            def total(self, widths):
+                return float(np.sum(widths))
+
+        costs, share = {"channels": Cost()}, sum(wanted) / 28.0
+        found = fit_widths(
+            np.full(3, 0.45), costs, {"channels": share}, ones, ones, (), bottlenecks
+        )
+        np.testing.assert_array_equal(found, wanted)
+
+    def test_narrow_bottlenecks_keep_the_budget(self):
+        channels = analyze(models.build("mobilenet_v2", width=8))
+        costs = cost_models(channels)
+        held = bottlenecks(channels)
+        sizes = np.array([g.size for g in channels.groups])
+        ones = np.ones(len(sizes), int)
+        for share in (0.25, 0.125, 0.0625):
+            ratios = np.full(len(sizes), share**0.5)
+            up = fit_widths(ratios, costs, {"macs": share}, ones, ones, (), held)
+            down = fit_widths(ratios, costs, {"macs": share}, ones, ones)
+            self.assertLessEqual(costs["macs"].total(up), share * costs["macs"].dense)
+            narrow = held & (ratios * sizes < 3.5)
+            self.assertTrue(narrow.any())
+            self.assertTrue((up[narrow] >= ratios[narrow] * sizes[narrow]).all())
+            self.assertTrue((down[narrow] < ratios[narrow] * sizes[narrow]).any())
+
+    def test_widths_that_fit_stay(self):
+        """What a method gives as whole widths is not rounded."""
+        channels = analyze(models.build("mobilenet_v2", width=8))
+        costs = cost_models(channels)
+        sizes = np.array([g.size for g in channels.groups])
+        ones = np.ones(len(sizes), int)
+        widths = np.random.default_rng(0).integers(1, sizes + 1)
+        share = costs["macs"].total(widths) / costs["macs"].dense + 1e-9
+        found = fit_widths(
+            widths / sizes,
+            costs,
+            {"macs": share},
+            ones,
+            ones,
+            bottlenecks=bottlenecks(channels),
+        )
+        np.testing.assert_array_equal(found, widths)
 
     def test_steps(self):
         found = width_steps([8, 16, 32, 64, 512], "auto")

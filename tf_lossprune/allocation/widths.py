@@ -9,6 +9,8 @@ import numpy as np
 AUTO_STEPS = 8
 #: Channels by which a group is widened at once where more may cost less.
 FARTHEST = 16
+#: Bottlenecks of fewer channels round up.
+NARROW = 4
 
 
 def width_steps(sizes, channel_multiple, producers=None):
@@ -95,8 +97,13 @@ def minimum_widths(sizes, steps, min_channels, blocks=()):
     return smallest
 
 
-def fit_widths(ratios, costs, limits, steps, smallest, blocks=()):
+def fit_widths(ratios, costs, limits, steps, smallest, blocks=(), bottlenecks=False):
     """Rounds ratios to whole widths that keep all budgets and use them up.
+
+    Widths round down, but those of narrow bottlenecks up. What a layer drops that
+    everything passes through is gone, while a narrow layer beside a skip path costs
+    little; and a search, short as it is, does not see the difference: it shows after
+    long training only.
 
     Args:
         ratios: float `[groups]`, what the loss asks for.
@@ -106,6 +113,7 @@ def fit_widths(ratios, costs, limits, steps, smallest, blocks=()):
         smallest: int `[groups]`; must be feasible.
         blocks: list of int arrays, groups that can only lose all their channels
             together.
+        bottlenecks: bool `[groups]`, or one bool for all.
 
     Returns:
         int `[groups]`: widths in proportion to the ratios as far as the budget
@@ -121,7 +129,9 @@ def fit_widths(ratios, costs, limits, steps, smallest, blocks=()):
 
     def at(scale):
         wanted = np.minimum(ratios * scale, 1.0) * sizes
-        widths = (wanted + 1e-6) // steps * steps
+        up = np.ceil((wanted - 1e-6) / steps)
+        narrow = np.logical_and(bottlenecks, wanted < NARROW)
+        widths = np.where(narrow, up, (wanted + 1e-6) // steps) * steps
         widths = np.where(wanted > sizes - 1e-6, sizes, widths)
         widths = np.clip(widths, smallest, sizes).astype(int)
         for block in blocks:
@@ -129,7 +139,7 @@ def fit_widths(ratios, costs, limits, steps, smallest, blocks=()):
                 widths[block] = 0
         return widths
 
-    # The largest common scale whose rounded-down widths keep the budgets.
+    # The largest common scale whose widths keep the budgets.
     low, high = 1e-6, 1.0 / ratios.min()
     for _ in range(60):
         middle = math.sqrt(low * high)

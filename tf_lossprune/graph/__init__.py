@@ -1,6 +1,7 @@
 """The channel graph: which channels of a model can only be removed together."""
 
 from tf_lossprune.graph.blocks import removable_blocks
+from tf_lossprune.graph.bottlenecks import bottlenecks
 from tf_lossprune.graph.groups import ChannelGraph, Group, analyze
 from tf_lossprune.graph.replay import replay
 from tf_lossprune.graph.rules import register_rule
@@ -13,6 +14,7 @@ __all__ = [
     "Group",
     "Tensor",
     "analyze",
+    "bottlenecks",
     "register_rule",
     "removable_blocks",
     "replay",

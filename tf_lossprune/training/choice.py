@@ -9,7 +9,7 @@ from tf_lossprune.allocation import (
     width_steps,
 )
 from tf_lossprune.errors import InfeasibleBudgetError
-from tf_lossprune.graph import removable_blocks
+from tf_lossprune.graph import bottlenecks, removable_blocks
 from tf_lossprune.surgery import cut
 
 #: Cuts after which a measured budget is given up, and how much more each takes.
@@ -41,6 +41,7 @@ class WidthChoice:
         sizes = [group.size for group in channels.groups]
         producers = [group.producers for group in channels.groups]
         self.steps = width_steps(sizes, options.channel_multiple, producers)
+        self._bottlenecks = bottlenecks(channels)
         self._blocks = removable_blocks(channels) if options.remove_blocks else []
         self.smallest = minimum_widths(
             sizes, self.steps, options.min_channels, self._blocks
@@ -55,7 +56,13 @@ class WidthChoice:
             shares: dict, resource -> share of the dense cost that is allowed.
         """
         return fit_widths(
-            ratios, self._costs, shares, self.steps, self.smallest, self._blocks
+            ratios,
+            self._costs,
+            shares,
+            self.steps,
+            self.smallest,
+            self._blocks,
+            self._bottlenecks,
         )
 
     def units(self, importance, ratios, budget):
