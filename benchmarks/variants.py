@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tf_lossprune.allocation import largest_scale
 from tf_lossprune.gates.importance import normalize, weight_slices
 from tf_lossprune.methods import Loss, Method
 from tf_lossprune.methods.loss import LossSearch
@@ -109,22 +110,19 @@ class Rounded(Loss):
 
     def ratios(self, search, importance, limits):
         """As `Method.ratios`, of whole widths."""
-        wanted = super().ratios(search, importance, limits) * search.layout.sizes
         sizes = search.layout.sizes
+        wanted = super().ratios(search, importance, limits) * sizes
 
         def at(scale):
             widths = np.floor(np.minimum(wanted * scale, sizes) + self.offset)
             return np.clip(widths, search.fewest, sizes)
 
-        def fits(widths):
+        def fits(scale):
+            widths = at(scale)
             shares = [cost.total(widths) / cost.dense for cost in search.costs]
             return bool(np.all(np.array(shares) <= np.asarray(limits)))
 
-        low, high = 1e-3, float(np.max(sizes / wanted))
-        for _ in range(60):
-            middle = (low * high) ** 0.5
-            low, high = (middle, high) if fits(at(middle)) else (low, middle)
-        return at(low) / sizes
+        return at(largest_scale(fits, 1e-3, np.max(sizes / wanted))) / sizes
 
     def get_config(self):
         """Settings, for saving."""

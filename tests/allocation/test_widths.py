@@ -68,7 +68,7 @@ class WidthsTest(parameterized.TestCase):
         ("all", True, [2, 4, 7]),
         ("the first", [True, False, False], [2, 3, 7]),
     )
-    def test_narrow_bottlenecks_round_up(self, bottlenecks, wanted):
+    def test_narrow_bottlenecks_round_up(self, held, wanted):
         sizes, ones = np.array([4, 8, 16]), np.ones(3, int)
 
         class Cost:
@@ -84,7 +84,7 @@ class WidthsTest(parameterized.TestCase):
 
         costs, share = {"channels": Cost()}, sum(wanted) / 28.0
         found = fit_widths(
-            np.full(3, 0.45), costs, {"channels": share}, ones, ones, (), bottlenecks
+            np.full(3, 0.45), costs, {"channels": share}, ones, ones, (), held
         )
         np.testing.assert_array_equal(found, wanted)
 

@@ -9,6 +9,7 @@ from tf_lossprune.allocation.schedule import Schedule
 from tf_lossprune.allocation.widths import (
     choose_units,
     fit_widths,
+    largest_scale,
     minimum_widths,
     width_steps,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "Schedule",
     "choose_units",
     "fit_widths",
+    "largest_scale",
     "minimum_widths",
     "width_steps",
 ]

@@ -139,14 +139,23 @@ def fit_widths(ratios, costs, limits, steps, smallest, blocks=(), bottlenecks=Fa
                 widths[block] = 0
         return widths
 
-    # The largest common scale whose widths keep the budgets.
-    low, high = 1e-6, 1.0 / ratios.min()
-    for _ in range(60):
-        middle = math.sqrt(low * high)
-        low, high = (middle, high) if fits(at(middle)) else (low, middle)
+    scale = largest_scale(lambda scale: fits(at(scale)), 1e-6, 1.0 / ratios.min())
     monotone = all(costs[name].monotone for name in limits)
     reach = np.ones_like(steps) if monotone else -(-FARTHEST // steps)
-    return _grow(at(low), ratios, sizes, steps, fits, blocks, reach)
+    return _grow(at(scale), ratios, sizes, steps, fits, blocks, reach)
+
+
+def largest_scale(fits, low, high):
+    """The largest common factor of all ratios whose widths keep the budgets.
+
+    Args:
+        fits: function of a factor that says whether they do.
+        low, high: floats above 0; `low` must fit.
+    """
+    for _ in range(60):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
 
 
 def _grow(widths, ratios, sizes, steps, fits, blocks, reach):

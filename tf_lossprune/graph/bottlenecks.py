@@ -16,19 +16,22 @@ def bottlenecks(channels):
     Returns:
         Bool `[groups]`.
     """
-    return np.array(
-        [
-            len(group.producers) == 1 and _blocks(channels.graph, group.producers[0])
-            for group in channels.groups
-        ],
-        bool,
-    )
+    passed = _always_passed(channels.graph)
+    makers = [group.producers for group in channels.groups]
+    return np.array([len(m) == 1 and m[0] in passed for m in makers], bool)
 
 
-def _blocks(graph, name):
-    """Whether no output can be reached without the layer of that name."""
-    reached = {id(tensor) for tensor in tree.flatten(graph.inputs)}
+def _always_passed(graph):
+    """Names of the layers and operations on every way from inputs to outputs."""
+    passed = {id(tensor): set() for tensor in tree.flatten(graph.inputs)}
+
+    def common(tensors):
+        found = [passed[id(t)] for t in tensors if id(t) in passed]
+        return set.intersection(*found) if found else None
+
     for call in graph.calls:
-        if call.operation.name != name and any(id(t) in reached for t in call.inputs):
-            reached.update(id(tensor) for tensor in call.outputs)
-    return not any(id(t) in reached for t in tree.flatten(graph.outputs))
+        before = common(call.inputs)
+        if before is not None:
+            names = before | {call.operation.name}
+            passed.update((id(tensor), names) for tensor in call.outputs)
+    return common(tree.flatten(graph.outputs)) or set()
