@@ -51,6 +51,11 @@ ABLATIONS = {
         "concrete": _options(draw=_object("ConcreteDraw")),
         "deterministic": _options(draw=_object("DeterministicDraw")),
     },
+    "gradient by the ratios": {
+        "squares of the gates' gradients": _variant("Fisher"),
+        "squares with half the learning rate": _variant("Fisher", rate=0.005),
+        "sizes of the gates' gradients": _variant("Fisher", power=1.0),
+    },
     "annealing": {
         "variance 0.15 to 0.01": _options(
             schedule=_object("Schedule", start_variance=0.15, end_variance=0.01)

@@ -171,6 +171,73 @@ class Reads(Loss):
         return {"scales": self.scales}
 
 
+class FisherSearch(LossSearch):
+    """A group's worth is that of its marginal channels, by their gradients' size."""
+
+    def make_variables(self, groups, total):
+        """Adds the running mean of the size of each gate's gradient."""
+        super().make_variables(groups, total)
+        self.fisher = self.variable((total,), 0.0, "fisher")
+
+    def learn(self, draw, gate_gradient, optimizer):
+        """As `LossSearch.learn`, with the means in the gradient's place."""
+        layout = self.layout
+        # A gate that is off has no weights to be judged by: its last value stays.
+        rate = ops.cast(draw.searching, "float32") * draw.gates
+        rate = rate * (1.0 - self.method.decay)
+        size = ops.abs(gate_gradient) ** self.method.power
+        change = size - self.fisher.value
+        self.fisher.assign_add(rate * change)
+        x = self.log_rows(self.importance.value)
+        steepness = self.steepness.value[:, None]
+        _, threshold = self._probabilities(
+            x, self._soft(draw.ratios), self.steepness.value
+        )
+        share = self._options.family.pdf(steepness * (x - threshold[:, None]))
+        share = share * layout.valid
+        share = share / (layout.mean(share)[:, None] + 1e-12)
+        by_ratio = -ops.sum(layout.rows(self.fisher.value) * share, axis=1)
+        by_ratio = 0.5 * self.method.images * by_ratio
+        gradient = self._options.constraint.gradient(
+            draw.ratios, by_ratio, self.costs, draw.limits, self.multipliers.value
+        )
+        self.move(draw, optimizer, [gradient])
+
+
+@keras.saving.register_keras_serializable(package="benchmarks")
+class Fisher(Loss):
+    """Moves the ratios by the size of the gates' gradients, not by their sum.
+
+    Where the weights are at rest, so are the gates: the loss's first derivative by
+    them is mostly noise. What a channel's removal costs is then of second order, and
+    half its mean squared gradient over images (Fisher pruning: Theis et al., 2018,
+    arXiv 1801.05787), or `images` times as much of that over batches.
+
+    For `Projection`, where the scale of the gradient does not matter.
+
+    Args:
+        power: 2 for squares; with 1, ratios go less far from each other.
+        rate: Learning rate of the ratios.
+        decay: Of the running mean.
+        images: Images in a batch.
+    """
+
+    search_class = FisherSearch
+
+    def __init__(self, power=2.0, rate=0.01, decay=0.95, images=64):
+        self.power, self.decay, self.images = power, decay, images
+        self.learning_rate = rate
+
+    def get_config(self):
+        """Settings, for saving."""
+        return {
+            "power": self.power,
+            "rate": self.learning_rate,
+            "decay": self.decay,
+            "images": self.images,
+        }
+
+
 class LetThroughSearch(LossSearch):
     """The loss moves the importance, too: `dp_i/db_j` goes on to the weights.
 

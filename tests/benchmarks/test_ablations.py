@@ -16,7 +16,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 def test_quick_cells(tmp_path):
     """Those whose code nothing else runs."""
     out = tmp_path / "a.jsonl"
-    topics = "batch for the ratios,annealing,importance,widths,rounding of all groups"
+    topics = "batch for the ratios,gradient by the ratios,annealing,importance,widths,"
+    topics += "rounding of all groups"
     command = [
         *(sys.executable, "-m", "benchmarks.ablations", "--networks=digits_resnet:4"),
         *("--macs=0.5", "--seeds=0", "--epochs=2", "--dense_epochs=1", f"--out={out}"),
