@@ -179,29 +179,20 @@ class FisherSearch(LossSearch):
         super().make_variables(groups, total)
         self.fisher = self.variable((total,), 0.0, "fisher")
 
+    def draw_gates(self, probabilities):
+        """As `LossSearch.draw_gates`; a mean does not depend on what is drawn now."""
+        gates, slope = super().draw_gates(probabilities)
+        return gates, ops.ones_like(slope)
+
     def learn(self, draw, gate_gradient, optimizer):
         """As `LossSearch.learn`, with the means in the gradient's place."""
-        layout = self.layout
         # A gate that is off has no weights to be judged by: its last value stays.
         rate = ops.cast(draw.searching, "float32") * draw.gates
         rate = rate * (1.0 - self.method.decay)
         size = ops.abs(gate_gradient) ** self.method.power
-        change = size - self.fisher.value
-        self.fisher.assign_add(rate * change)
-        x = self.log_rows(self.importance.value)
-        steepness = self.steepness.value[:, None]
-        _, threshold = self._probabilities(
-            x, self._soft(draw.ratios), self.steepness.value
-        )
-        share = self._options.family.pdf(steepness * (x - threshold[:, None]))
-        share = share * layout.valid
-        share = share / (layout.mean(share)[:, None] + 1e-12)
-        by_ratio = -ops.sum(layout.rows(self.fisher.value) * share, axis=1)
-        by_ratio = 0.5 * self.method.images * by_ratio
-        gradient = self._options.constraint.gradient(
-            draw.ratios, by_ratio, self.costs, draw.limits, self.multipliers.value
-        )
-        self.move(draw, optimizer, [gradient])
+        self.fisher.assign_add(rate * (size - self.fisher.value))
+        worth = 0.5 * self.method.images * self.fisher.value
+        super().learn(draw, -worth, optimizer)
 
 
 @keras.saving.register_keras_serializable(package="benchmarks")
@@ -216,7 +207,7 @@ class Fisher(Loss):
     For `Projection`, where the scale of the gradient does not matter.
 
     Args:
-        power: 2 for squares; with 1, ratios go less far from each other.
+        power: 2 for squares; 1 for sizes, with which many weak channels count for more.
         rate: Learning rate of the ratios.
         decay: Of the running mean.
         images: Images in a batch.

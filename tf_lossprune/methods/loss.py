@@ -56,13 +56,21 @@ class LossSearch(Search):
         x = self.log_rows(importance)
         family, layout = self._options.family, self.layout
         p, threshold = self._probabilities(x, soft, steepness)
-        noise = keras.random.uniform((layout.num_units + 1,), seed=self.seed_generator)
-        gates, slope = self._options.draw(layout.flat(p), noise)
+        gates, slope = self.draw_gates(layout.flat(p))
         # dp_i/dalpha = C f'_i / sum_j f'_j
         density = family.pdf(steepness[:, None] * (x - threshold[:, None]))
         density = density * layout.valid
         share = density / (layout.mean(density)[:, None] + 1e-12)
         return gates, layout.flat(share, first=0.0) * slope, ratios
+
+    def draw_gates(self, probabilities):
+        """Gates `[num_units + 1]`, and what carries their gradient to `probabilities`.
+
+        Args:
+            probabilities: tensor `[num_units + 1]`, in [0, 1].
+        """
+        noise = keras.random.uniform(probabilities.shape, seed=self.seed_generator)
+        return self._options.draw(probabilities, noise)
 
     def learn(self, draw, gate_gradient, optimizer):
         layout, constraint = self.layout, self._options.constraint
