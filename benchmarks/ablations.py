@@ -52,6 +52,8 @@ ABLATIONS = {
         "deterministic": _options(draw=_object("DeterministicDraw")),
     },
     "gradient by the ratios": {
+        "first order": _variant("Loss", order=1),
+        "relative squares with half the learning rate": _variant("Loss", order=2),
         "squares of the gates' gradients": _variant("Fisher"),
         "squares with half the learning rate": _variant("Fisher", rate=0.005),
         "sizes of the gates' gradients": _variant("Fisher", power=1.0),

@@ -12,7 +12,7 @@ import statistics
 
 from absl import app, flags
 
-from benchmarks.summarize import OURS, group_rows, read
+from benchmarks.summarize import OURS, group_rows, method_name, read
 from tf_lossprune.report.plot import agg_figure
 
 FLAGS = flags.FLAGS
@@ -82,7 +82,7 @@ def draw(rows, path, timed=None):
                 [1.0 / share for share in shares],
                 [statistics.fmean(v) for v in values],
                 yerr=[statistics.stdev(v) if len(v) > 1 else 0.0 for v in values],
-                label=method,
+                label=method_name(method),
                 color=COLORS.get(method),
                 linewidth=2.4 if method == OURS else 1.1,
                 zorder=3 if method == OURS else 2,
@@ -98,7 +98,7 @@ def draw(rows, path, timed=None):
             axes.legend(frameon=False, fontsize=7)
     axes = figure.add_subplot(1, len(networks) + 1, len(networks) + 1)
     spent = sorted(times(timed or rows).items(), key=lambda item: item[1][1])
-    names = [name for name, _ in spent]
+    names = [method_name(name) for name, _ in spent]
     axes.barh(names, [total / 60 for _, (_, total) in spent], color="#a9c1dc")
     axes.barh(names, [search / 60 for _, (search, _) in spent], color="#3b6ea5")
     axes.set_title("minutes a run (dark: search)", loc="left")

@@ -21,7 +21,7 @@ from benchmarks import common
 
 FLAGS = flags.FLAGS
 
-#: Beside this method's mean stands how far behind it the others' are.
+#: Beside this method's mean stands how far behind it the others' are, by default.
 OURS = "loss"
 
 # Always shown; other settings only where they differ between lines.
@@ -43,6 +43,7 @@ def define_flags():
     flags.DEFINE_bool("methods", False, "A line for each method.")
     flags.DEFINE_bool("seconds", False, "With --methods: times, not accuracies.")
     flags.DEFINE_bool("fit", False, "With --methods: accuracies on training images.")
+    flags.DEFINE_string("ours", OURS, "With --methods: what others are compared with.")
     flags.DEFINE_bool("transpose", False, "With --methods: a column for each method.")
 
 
@@ -151,7 +152,7 @@ def table(rows):
     return _markdown(lines)
 
 
-def methods_table(rows, shown="final", transpose=False):
+def methods_table(rows, shown="final", transpose=False, ours=OURS):
     """Makes the Markdown table of accuracies or times, methods against budgets.
 
     The last column is a method's mean over all columns; empty where it lacks one.
@@ -165,6 +166,7 @@ def methods_table(rows, shown="final", transpose=False):
         shown: String, a key of `SHOWN`: the final accuracy; that of the last epoch's
             training images; or the seconds of the whole run, the shortest first.
         transpose: Bool, whether methods are columns and budgets lines.
+        ours: String, what the others' means are compared with, as it is shown.
 
     Returns:
         The table as a string.
@@ -189,6 +191,7 @@ def methods_table(rows, shown="final", transpose=False):
         own = [found.get((method, column)) for column in columns]
         if all(own):
             means[method] = statistics.fmean(statistics.fmean(v) for v in own)
+    ours = next((m for m in methods if method_name(m) == ours), ours)
     lines = [["method", *(" ".join(column) for column in columns), "mean"]]
     most = max(len(values) for values in found.values())
 
@@ -203,14 +206,14 @@ def methods_table(rows, shown="final", transpose=False):
         mean = ""
         if method in means:
             mean = (_mean_seconds if seconds else spread)([means[method]])
-        if mean and method != OURS and OURS in means:
+        if mean and method != ours and ours in means:
             if seconds:
-                mean += f" (x {means[method] / means[OURS]:.2f})"
+                mean += f" (x {means[method] / means[ours]:.2f})"
             else:
                 error = _standard_error(
-                    [found[m, c] for m in (method, OURS) for c in columns], len(columns)
+                    [found[m, c] for m in (method, ours) for c in columns], len(columns)
                 )
-                mean += f" ({100 * (means[method] - means[OURS]):+.2f}{error})"
+                mean += f" ({100 * (means[method] - means[ours]):+.2f}{error})"
         lines.append([method_name(method), *cells, mean])
     return _markdown(list(zip(*lines)) if transpose else lines)
 
@@ -260,7 +263,8 @@ def main(argv):
     """Reads the files named on the command line and prints the table."""
     rows = read(argv[1:], FLAGS.where)
     if FLAGS.methods:
-        print(methods_table(rows, what_to_show(FLAGS), FLAGS.transpose))
+        shown = what_to_show(FLAGS)
+        print(methods_table(rows, shown, FLAGS.transpose, FLAGS.ours))
     else:
         print(table(rows))
 

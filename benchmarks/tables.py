@@ -31,6 +31,7 @@ def _parser():
     parser.add_argument("files", nargs="+")
     parser.add_argument("--where", default="")
     parser.add_argument("--base", default=ablations.DEFAULT)
+    parser.add_argument("--ours", default=summarize.OURS)
     for name in ("methods", "seconds", "fit", "transpose", "ablations", "nearby"):
         parser.add_argument(f"--{name}", action="store_true")
     return parser
@@ -55,7 +56,7 @@ def table(options, root="."):
         return ablations.table(rows, given.base)
     if given.methods:
         shown = summarize.what_to_show(given)
-        return summarize.methods_table(rows, shown, given.transpose)
+        return summarize.methods_table(rows, shown, given.transpose, given.ours)
     return summarize.table(rows)
 
 

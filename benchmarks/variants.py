@@ -10,6 +10,20 @@ from tf_lossprune.methods import Loss, Method
 from tf_lossprune.methods.loss import LossSearch
 
 
+class FirstOrder(Loss):
+    """`Loss(order=1)`, without settings: what most variants were measured against."""
+
+    order = 1
+    learning_rate = 0.01
+
+    def __init__(self):
+        super().__init__(order=1)
+
+    def get_config(self):
+        """No settings."""
+        return {}
+
+
 class SteepnessSearch(LossSearch):
     """One steepness for all groups, which grows geometrically."""
 
@@ -21,7 +35,7 @@ class SteepnessSearch(LossSearch):
 
 
 @keras.saving.register_keras_serializable(package="benchmarks")
-class SteepnessSchedule(Loss):
+class SteepnessSchedule(FirstOrder):
     """Schedules the thresholds' steepness instead of the gates' variance.
 
     Args:
@@ -51,7 +65,7 @@ class SettlingSearch(LossSearch):
 
 
 @keras.saving.register_keras_serializable(package="benchmarks")
-class Settling(Loss):
+class Settling(FirstOrder):
     """Lets the ratios' learning rate fall geometrically.
 
     Args:
@@ -70,7 +84,7 @@ class Settling(Loss):
 
 
 @keras.saving.register_keras_serializable(package="benchmarks")
-class Shrunk(Loss):
+class Shrunk(FirstOrder):
     """Goes part of the way from the found widths to uniform ones, in logarithms.
 
     Where the loss is flat, what the search finds is partly noise; the mean of the
@@ -93,7 +107,7 @@ class Shrunk(Loss):
 
 
 @keras.saving.register_keras_serializable(package="benchmarks")
-class Rounded(Loss):
+class Rounded(FirstOrder):
     """Rounds the ratios of all groups to whole widths by one rule.
 
     A common factor makes the budget hold. Rounding down costs a narrow group more than
@@ -151,7 +165,7 @@ class ReadsSearch(LossSearch):
 
 
 @keras.saving.register_keras_serializable(package="benchmarks")
-class Reads(Loss):
+class Reads(FirstOrder):
     """Leaves the kernels that write a channel out of its importance.
 
     A batch normalisation takes the norm of the kernel before it away, so that it says
@@ -172,37 +186,20 @@ class Reads(Loss):
 
 
 class FisherSearch(LossSearch):
-    """A group's worth is that of its marginal channels, by their gradients' size."""
+    """A running mean of the squares themselves."""
 
-    def make_variables(self, groups, total):
-        """Adds the running mean of the size of each gate's gradient."""
-        super().make_variables(groups, total)
-        self.fisher = self.variable((total,), 0.0, "fisher")
-
-    def draw_gates(self, probabilities):
-        """As `LossSearch.draw_gates`; a mean does not depend on what is drawn now."""
-        gates, slope = super().draw_gates(probabilities)
-        return gates, ops.ones_like(slope)
-
-    def learn(self, draw, gate_gradient, optimizer):
-        """As `LossSearch.learn`, with the means in the gradient's place."""
-        # A gate that is off has no weights to be judged by: its last value stays.
+    def worth(self, draw, gate_gradient):
+        """As `LossSearch.worth`; batches with large gradients count for more."""
         rate = ops.cast(draw.searching, "float32") * draw.gates
         rate = rate * (1.0 - self.method.decay)
         size = ops.abs(gate_gradient) ** self.method.power
-        self.fisher.assign_add(rate * (size - self.fisher.value))
-        worth = 0.5 * self.method.images * self.fisher.value
-        super().learn(draw, -worth, optimizer)
+        self.saliency.assign_add(rate * (size - self.saliency.value))
+        return 0.5 * self.method.images * self.saliency.value
 
 
 @keras.saving.register_keras_serializable(package="benchmarks")
 class Fisher(Loss):
-    """Moves the ratios by the size of the gates' gradients, not by their sum.
-
-    Where the weights are at rest, so are the gates: the loss's first derivative by
-    them is mostly noise. What a channel's removal costs is then of second order, and
-    half its mean squared gradient over images (Fisher pruning: Theis et al., 2018,
-    arXiv 1801.05787), or `images` times as much of that over batches.
+    """Moves the ratios by the gates' squared gradients, averaged as they are.
 
     For `Projection`, where the scale of the gradient does not matter.
 
@@ -271,7 +268,7 @@ class LetThroughSearch(LossSearch):
 
 
 @keras.saving.register_keras_serializable(package="benchmarks")
-class LetThrough(Loss):
+class LetThrough(FirstOrder):
     """Lets the loss's gradient through to the scales of batch normalisations.
 
     For `Importance("bn_scale")`, of which `learn` has the derivative in closed form.
@@ -290,7 +287,7 @@ class AlternatingSearch(LossSearch):
 
 
 @keras.saving.register_keras_serializable(package="benchmarks")
-class Alternating(Loss):
+class Alternating(FirstOrder):
     """The bi-level form: odd steps move the ratios, the others the weights.
 
     The weights' part is up to the optimizer (`AlternatingDecay`) and the data

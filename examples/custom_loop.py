@@ -41,7 +41,8 @@ def train_step(pruned, loss_fn, optimizer):
         by_gates, *by_weights = tape.gradient(loss, [draw.gates, *weights])
         optimizer.apply(by_weights, weights)
         by_gates = tf.convert_to_tensor(by_gates)
-        pruned.gates.end_step(draw, by_gates, pruned.ratio_optimizer)
+        batch = tf.shape(x)[0]
+        pruned.gates.end_step(draw, by_gates, pruned.ratio_optimizer, batch)
         return loss
 
     return step

@@ -37,11 +37,17 @@ class AgreementTest(parameterized.TestCase):
         self.assertGreater(np.abs(a[-1]).max(), 0.05)  # they have moved
         np.testing.assert_allclose(np.exp(a), np.exp(b), atol=1e-3)
 
-    def test_same_ratios_after_200_steps(self):
-        """Gates that stay soft, and weights that move slowly, forget errors."""
-        options = ("--steps=200", "--variance=0.15", "--rate=0.0001")
+    @parameterized.parameters((1, 200, 0.5), (2, 60, 0.2))
+    def test_same_ratios_after_many_steps(self, order, steps, moved):
+        """Gates that stay soft, and weights that move slowly, forget errors.
+
+        The second order forgets fewer: after 200 steps the ratios differ by up to
+        0.01, though the same channels are kept.
+        """
+        options = ("--variance=0.15", "--rate=0.0001", f"--order={order}")
+        options += (f"--steps={steps}",)
         (a, kept), (b, other) = (trace(k, *options) for k in ("tensorflow", "jax"))
-        self.assertEqual(a.shape, (200, 6))
-        self.assertGreater(np.abs(a[-1]).max(), 0.5)
+        self.assertEqual(a.shape, (steps, 6))
+        self.assertGreater(np.abs(a[-1]).max(), moved)
         np.testing.assert_allclose(np.exp(a), np.exp(b), rtol=0, atol=1e-3)
         np.testing.assert_array_equal(kept, other)

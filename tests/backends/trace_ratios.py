@@ -37,7 +37,7 @@ class Trace(keras.callbacks.Callback):
         self.rows.append(keras.ops.convert_to_numpy(value).copy())
 
 
-def run(steps, variance=None, rate=0.003, draw=None):
+def run(steps, variance=None, rate=0.003, draw=None, order=2):
     """Searches for `steps` steps.
 
     Args:
@@ -45,6 +45,7 @@ def run(steps, variance=None, rate=0.003, draw=None):
         variance: float or None, of the gates all the time; None: as by default.
         rate: float, of the weights.
         draw: `Draw` or None (gates equal their probabilities).
+        order: int, of the method.
 
     Returns:
         Ratios' logarithms `[steps, groups]` and the kept channels.
@@ -58,6 +59,7 @@ def run(steps, variance=None, rate=0.003, draw=None):
     pruned = tf_lossprune.prune_model(
         model,
         {"macs": 0.5},
+        method=tf_lossprune.methods.Loss(order=order),
         draw=draw or tf_lossprune.DeterministicDraw(),
         schedule=tf_lossprune.Schedule(search=1.0, total_steps=steps, **fixed),
         channel_multiple=1,
@@ -89,9 +91,11 @@ def main():
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--variance", type=float)
     parser.add_argument("--rate", type=float, default=0.003)
-    options = parser.parse_args()
-    rows, kept = run(options.steps, options.variance, options.rate)
-    np.savez(options.path, rows=rows, kept=kept)
+    parser.add_argument("--order", type=int, default=2)
+    given = vars(parser.parse_args())
+    path = given.pop("path")
+    rows, kept = run(**given)
+    np.savez(path, rows=rows, kept=kept)
 
 
 if __name__ == "__main__":

@@ -67,6 +67,11 @@ def test_methods_table():
     ]
     both = summarize.methods_table(rows).splitlines()[3]
     assert both == "| uniform | 90.00 [1] | 90.00 (-3.00) |"
+    other = summarize.methods_table(rows, ours="uniform").splitlines()
+    assert other[2:] == [
+        "| loss | 93.00 ± 1.41 | 93.00 (+3.00) |",
+        "| uniform | 90.00 [1] | 90.00 |",
+    ]
     turned = summarize.methods_table([*rows, tight], transpose=True).splitlines()
     assert turned[:3] == [
         "| method | loss | uniform |",

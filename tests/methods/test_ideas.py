@@ -10,6 +10,7 @@ from tests.methods.small import cross_entropy, images, small_net
 from tf_lossprune import methods
 from tf_lossprune.methods.ddpg import Ddpg
 from tf_lossprune.methods.threshold import threshold_gates
+from tf_lossprune.training.program import as_program
 
 layers = keras.layers
 
@@ -178,6 +179,141 @@ class RatioTest(parameterized.TestCase):
             found.append(ops.convert_to_numpy(gates.log_ratio.value))
         np.testing.assert_array_equal(*found)
         self.assertLess(found[0].max(), 0.0)
+
+
+def moved(method, gradients, batch_size=16, **options):
+    """The search after steps with these gradients, of a network with two groups.
+
+    Args:
+        gradients: float array `[steps, num_units + 1]`.
+    """
+    optimizer = keras.optimizers.Adam(0.01)
+    pruned = pruned_by(method, ratio_optimizer=optimizer, **options)
+    gates = pruned.gates
+    gates.search_steps.assign(2 * len(gradients))
+
+    def step(gradient):
+        draw = gates.begin_step()
+        gates.end_step(draw, gradient, pruned.ratio_optimizer, batch_size)
+        return draw.gates
+
+    step = as_program(step, pruned, often=True)
+    for gradient in gradients:
+        step(ops.convert_to_tensor(gradient))
+    return gates
+
+
+class LossOrderTest(parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        gates = pruned_by("loss").gates
+        self.total = gates.layout.num_units + 1
+        self.first, self.second = (g.units for g in gates.channels.groups[:2])
+
+    def noise(self, steps=60, seed=0):
+        """Gradients whose mean is 0, five times as large in the first group."""
+        signs = np.random.default_rng(seed).choice([-1.0, 1.0], (steps, self.total))
+        signs[:, self.first] *= 5.0
+        return (1e-2 * signs).astype("float32")
+
+    @parameterized.parameters(0, 1, 2)
+    def test_second_order_finds_the_worth_in_noise(self, seed):
+        found = {}
+        for order in (1, 2):
+            gates = moved(methods.Loss(order=order), self.noise(seed=seed))
+            log_ratio = ops.convert_to_numpy(gates.log_ratio.value)
+            found[order] = log_ratio[0] - log_ratio[1]
+        self.assertGreater(found[2], 0.5)
+        self.assertGreater(found[2], 3 * abs(found[1]))
+
+    @parameterized.parameters(0, 5)
+    def test_second_order_is_the_fisher_information(self, steps):
+        """Half the mean of images times squares, which are averaged over their mean."""
+        gradients = self.noise(max(steps, 1))[:steps]
+        lagrangian = tf_lossprune.AugmentedLagrangian()
+        gates = moved(methods.Loss(decay=0.5), gradients, constraint=lagrangian)
+        gates.search_steps.assign(20)
+        before = ops.convert_to_numpy(gates.saliency.value)
+        level = float(gates.level.value)
+        draw = gates.begin_step()
+        on = ops.convert_to_numpy(draw.gates)[1:] > 0
+        self.assertTrue(on.any())
+        if steps:
+            self.assertFalse(on.all())
+        gradient = np.linspace(-0.1, 0.3, self.total).astype("float32")
+        gates.end_step(draw, gradient, keras.optimizers.SGD(0.0), 24)
+        squares = gradient[1:] ** 2
+        mean = squares[on].mean()
+        # What is off has no weights to be judged by: its last value stays.
+        wanted = np.where(on, 0.5 * before[1:] + 0.5 * squares / mean, before[1:])
+        found = ops.convert_to_numpy(gates.saliency.value)
+        np.testing.assert_allclose(found[1:], wanted, rtol=1e-5, atol=1e-9)
+        self.assertEqual(found[0], 0.0)
+        # The first step sets the level.
+        share = 0.5 if steps else 1.0
+        level += share * (np.log(0.5 * 24 * mean) - level)
+        self.assertAlmostEqual(float(gates.level.value), level, places=4)
+
+    def test_one_batch_does_not_outvote_the_others(self):
+        calm = self.noise()
+        wild = calm.copy()
+        wild[10, self.second] *= 1000.0
+        found = []
+        for gradients in (calm, wild):
+            log_ratio = ops.convert_to_numpy(moved("loss", gradients).log_ratio.value)
+            found.append(log_ratio[0] - log_ratio[1])
+        self.assertGreater(found[0], 0.5)
+        self.assertGreater(found[1], 0.5 * found[0])
+
+    def test_no_gradient_says_nothing(self):
+        gates = moved("loss", np.zeros((5, self.total), "float32"))
+        for variable in (gates.log_ratio, gates.saliency, gates.level):
+            self.assertEqual(np.abs(ops.convert_to_numpy(variable.value)).max(), 0.0)
+
+    def test_first_order_keeps_no_mean(self):
+        gates = moved(methods.Loss(order=1), self.noise(5))
+        self.assertEqual(np.abs(ops.convert_to_numpy(gates.saliency.value)).max(), 0.0)
+
+    def test_more_images_weigh_more_against_the_budget(self):
+        """Twice the images with gradients 1/sqrt(2) as large say the same."""
+        lagrangian = tf_lossprune.AugmentedLagrangian()
+        found = [
+            moved("loss", scale * self.noise(), batch_size, constraint=lagrangian)
+            for scale, batch_size in ((1.0, 16), (0.5**0.5, 32), (1.0, 32))
+        ]
+        one, two, more = (ops.convert_to_numpy(g.log_ratio.value) for g in found)
+        np.testing.assert_allclose(one, two, atol=1e-4)
+        self.assertGreater(np.abs(one - more).max(), 1e-3)
+
+    def test_fit_tells_the_batch_size(self):
+        x, y = images(40)
+        pruned = pruned_by("loss")
+        pruned.compile("sgd", cross_entropy(), run_eagerly=True)
+        seen, end_step = [], pruned.gates.end_step
+
+        def watched(draw, gate_gradient, optimizer, batch_size=None):
+            seen.append(int(batch_size))
+            end_step(draw, gate_gradient, optimizer, batch_size)
+
+        pruned.gates.end_step = watched
+        pruned.fit(x, y, batch_size=16, epochs=1, verbose=0)
+        self.assertEqual(seen[:3], [16, 16, 8])
+
+    @parameterized.parameters(0, 3, "2", None, 1.5)
+    def test_other_orders(self, order):
+        with self.assertRaisesRegex(ValueError, "1 or 2.*Received"):
+            methods.Loss(order=order)
+
+    def test_decay_is_a_share(self):
+        with self.assertRaisesRegex(ValueError, "decay.*Received"):
+            methods.Loss(decay=1.0)
+
+    @parameterized.parameters(1, 2)
+    def test_default_rate(self, order):
+        method = methods.Loss(order=order)
+        again = methods.Loss(**method.get_config())
+        self.assertEqual(again.get_config(), method.get_config())
+        self.assertEqual(again.learning_rate, {1: 0.01, 2: 0.005}[order])
 
 
 class StubEvaluation:

@@ -389,7 +389,8 @@ class KerasFeaturesTest(parameterized.TestCase):
                 weights = self.trainable_weights
                 by_gates, *by_weights = tape.gradient(loss, [draw.gates, *weights])
                 self.optimizer.apply(by_weights, weights)
-                self.gates.end_step(draw, by_gates, self.ratio_optimizer)
+                batch = tf.shape(x)[0]
+                self.gates.end_step(draw, by_gates, self.ratio_optimizer, batch)
                 logs = self.compute_metrics(x, y, y_pred)
                 return {**logs, **self.search_logs(draw)}
 

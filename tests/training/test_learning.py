@@ -91,6 +91,7 @@ class LearningTest(parameterized.TestCase):
         pruned = tf_lossprune.prune_model(
             model,
             {"macs": 0.6},
+            method=tf_lossprune.methods.Loss(order=1),
             channel_multiple=1,
             schedule=tf_lossprune.Schedule(
                 search=1.0, start_variance=0.1, end_variance=0.1

@@ -19,7 +19,13 @@ class Constraint(Configurable):
 
     A constraint is used with `costs`, a list of `CostModel`s, and `limits`, a
     tensor `[len(costs)]` with the shares allowed at this step.
+
+    Attributes:
+        weighs: bool, whether it weighs the loss against the budget, so that the scale
+            of the loss's gradient matters.
     """
+
+    weighs = True
 
     def ratios(self, log_ratio, costs, limits, smallest):
         """Keep ratios `[groups]` from the learned numbers `[groups]`."""
@@ -51,6 +57,8 @@ class Projection(Constraint):
     every moment. The gradient is projected accordingly: a group gains only what
     the loss pays for it above the price of its cost.
     """
+
+    weighs = False
 
     def ratios(self, log_ratio, costs, limits, smallest):
         relative = log_ratio - ops.max(log_ratio)

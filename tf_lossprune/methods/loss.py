@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tf_lossprune.config import check_share
 from tf_lossprune.gates import solve_steepness, solve_threshold
 from tf_lossprune.gates.importance import normalize
 from tf_lossprune.methods.base import Method, register_method
@@ -18,6 +19,8 @@ class LossSearch(Search):
     """Ratios by the task loss's gradient through stochastic gates."""
 
     def make_variables(self, groups, total):
+        self.saliency = self.variable((total,), 0.0, "saliency")
+        self.level = self.variable((), 0.0, "level")
         self.log_ratio = self.variable((groups,), 0.0, "log_ratio")
         self.steepness = self.variable((groups,), 1.0, "steepness")
         self.taylor = self.variable((total,), 0.0, "taylor")
@@ -56,28 +59,25 @@ class LossSearch(Search):
         x = self.log_rows(importance)
         family, layout = self._options.family, self.layout
         p, threshold = self._probabilities(x, soft, steepness)
-        gates, slope = self.draw_gates(layout.flat(p))
+        p_flat = layout.flat(p)
+        noise = keras.random.uniform(p_flat.shape, seed=self.seed_generator)
+        gates, slope = self._options.draw(p_flat, noise)
+        if self.method.order == 2:
+            # A running mean does not depend on what is drawn now.
+            slope = ops.ones_like(slope)
         # dp_i/dalpha = C f'_i / sum_j f'_j
         density = family.pdf(steepness[:, None] * (x - threshold[:, None]))
         density = density * layout.valid
         share = density / (layout.mean(density)[:, None] + 1e-12)
         return gates, layout.flat(share, first=0.0) * slope, ratios
 
-    def draw_gates(self, probabilities):
-        """Gates `[num_units + 1]`, and what carries their gradient to `probabilities`.
-
-        Args:
-            probabilities: tensor `[num_units + 1]`, in [0, 1].
-        """
-        noise = keras.random.uniform(probabilities.shape, seed=self.seed_generator)
-        return self._options.draw(probabilities, noise)
-
     def learn(self, draw, gate_gradient, optimizer):
         layout, constraint = self.layout, self._options.constraint
         running = ops.cast(draw.searching, "float32")
-        by_ratio = ops.sum(
-            layout.rows(gate_gradient * draw.weight) * layout.valid, axis=1
-        )
+        by_gate = gate_gradient
+        if self.method.order == 2:
+            by_gate = -self.worth(draw, gate_gradient)
+        by_ratio = ops.sum(layout.rows(by_gate * draw.weight) * layout.valid, axis=1)
         gradient = constraint.gradient(
             draw.ratios, by_ratio, self.costs, draw.limits, self.multipliers.value
         )
@@ -92,6 +92,34 @@ class LossSearch(Search):
             rate = (1.0 - TAYLOR_DECAY) * running * draw.gates
             change = rate * (ops.abs(gate_gradient) - self.taylor.value)
             self.taylor.assign_add(change)
+
+    def worth(self, draw, gate_gradient):
+        """What the loss would rise by, for each gate `[num_units + 1]` turned off.
+
+        Half the diagonal of the empirical Fisher matrix: the mean over images of the
+        squared gradient, which is about as many times that over batches. Gradients of
+        some batches are many times those of others, and all grow as the network
+        shrinks; so each batch's squares count in relation to their own mean, and that
+        mean again only where the constraint weighs the loss against the budget.
+
+        Args:
+            draw: the `StepDraw` of this step.
+            gate_gradient: tensor `[num_units + 1]`.
+        """
+        # A gate that is off has no weights to be judged by: its last value stays.
+        on = draw.gates * self.layout.flat(self.layout.valid, first=0.0)
+        size = ops.square(gate_gradient)
+        mean = ops.sum(on * size) / ops.maximum(ops.sum(on), 1.0)
+        seen = ops.cast(ops.logical_and(draw.searching, mean > 0), "float32")
+        mean = ops.where(seen > 0, mean, 1.0)
+        first = ops.sum(self.saliency.value) == 0
+        rate = (1.0 - self.method.decay) * seen
+        self.saliency.assign_add(rate * on * (size / mean - self.saliency.value))
+        if not self._options.constraint.weighs:
+            return self.saliency.value
+        level = ops.log(0.5 * draw.images * mean) - self.level.value
+        self.level.assign_add(ops.where(first, seen, rate) * level)
+        return ops.exp(self.level.value) * self.saliency.value
 
     def current_importance(self):
         scores = self._score()
@@ -138,13 +166,50 @@ class Loss(Method):
     """Ratios by gradient under a kept budget, learned in `fit`.
 
     After differentiable sparsity allocation (Ning et al., ECCV 2020, arXiv
-    2004.02164). Its settings are those of `prune_model`: schedule, importance,
-    family, draw, constraint, ratio optimizer.
+    2004.02164), which moves the ratios by the loss's first derivative (`order=1`).
+    Where the weights are at rest, so are the gates, and that derivative is mostly
+    noise of the batch and the draw. What a channel's removal costs is then of second
+    order: half its mean squared gradient over images (Fisher pruning: Theis et al.,
+    2018, arXiv 1801.05787), which `order=2` takes in its place.
+
+    Its other settings are those of `prune_model`: schedule, importance, family, draw,
+    constraint, ratio optimizer.
+
+    Args:
+        order: int, 1 or 2.
+        decay: float in (0, 1), of the squared gradients' running mean; for order 2.
+
+    Raises:
+        ValueError: if `order` is neither 1 nor 2, or `decay` is not in (0, 1).
+        TypeError: if `decay` is no number.
+
+    Example:
+
+    ```python
+    pruned = tf_lossprune.prune_model(
+        model, {"macs": 0.5}, method=tf_lossprune.methods.Loss(order=1)
+    )
+    ```
     """
 
     name = "loss"
     trains = True
     search_class = LossSearch
+    # For subclasses that have settings of their own.
+    order = 2
+    decay = 0.95
+    learning_rate = 0.005
+
+    def __init__(self, order: int = 2, decay: float = 0.95) -> None:
+        if order not in (1, 2):
+            raise ValueError(f"Expected an order of 1 or 2. Received: {order!r}")
+        self.order = order
+        self.decay = check_share("decay", decay)
+        # The mean says the same in every step, and thus moves the ratios faster.
+        self.learning_rate = 0.005 if order == 2 else 0.01
+
+    def get_config(self):
+        return {"order": self.order, "decay": self.decay}
 
 
 register_method(Loss)

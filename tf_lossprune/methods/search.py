@@ -9,11 +9,15 @@ from keras import ops
 from tf_lossprune.gates import GroupLayout
 
 #: What one step draws: the gates `[num_units + 1]`; for each unit the factor
-#: which carries a gradient by its gate to what the method learns; and the ratios,
-#: limits (tensors) and whether the search runs (bool tensor).
+#: which carries a gradient by its gate to what the method learns; the ratios, limits
+#: (tensors) and whether the search runs (bool tensor); and how many images the step
+#: has, known at its end.
 StepDraw = collections.namedtuple(
-    "StepDraw", ["gates", "weight", "ratios", "limits", "searching"]
+    "StepDraw", ["gates", "weight", "ratios", "limits", "searching", "images"]
 )
+
+#: What `fit` puts into a batch if nobody says otherwise.
+DEFAULT_BATCH_SIZE = 32
 
 #: A gradient beyond this says nothing, and its square would overflow in an optimizer.
 LARGEST_GRADIENT = 1e15
@@ -223,7 +227,8 @@ class Search(keras.layers.Layer):
         limits = self.limits()
         gates, weight, ratios = self.draw(searching, limits)
         gates = ops.where(searching, gates, self.kept.value)
-        return StepDraw(ops.stop_gradient(gates), weight, ratios, limits, searching)
+        gates = ops.stop_gradient(gates)
+        return StepDraw(gates, weight, ratios, limits, searching, None)
 
     def step_penalty(self):
         """`penalty` where the search runs, else 0; or None."""
@@ -232,7 +237,7 @@ class Search(keras.layers.Layer):
             return None
         return ops.where(self.searching(), value, 0.0)
 
-    def end_step(self, draw, gate_gradient, optimizer):
+    def end_step(self, draw, gate_gradient, optimizer, batch_size=None):
         """Moves the search's state and counters after a training step.
 
         Args:
@@ -240,7 +245,12 @@ class Search(keras.layers.Layer):
             gate_gradient: tensor `[num_units + 1]`, the task loss's gradient by
                 the gates.
             optimizer: Keras optimizer for `learned`.
+            batch_size: int or scalar tensor, over how many images the loss is a mean,
+                on all devices together. None counts as 32. Of the project's own
+                method's constraints, only `AugmentedLagrangian` takes a notice of it.
         """
+        images = DEFAULT_BATCH_SIZE if batch_size is None else batch_size
+        draw = draw._replace(images=ops.cast(images, "float32"))
         # A step whose gradient overflowed says nothing about the channels. (No
         # comparison holds for NaN.)
         sound = ops.all(ops.abs(gate_gradient) < LARGEST_GRADIENT)

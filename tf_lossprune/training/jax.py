@@ -67,7 +67,8 @@ class JaxStep:
             optimizer, by_weights, trainable
         )
         with self._scope(trainable, non_trainable) as scope:
-            self.gates.end_step(draw, by_gates / factor, self.ratio_optimizer)
+            batch = tree.flatten(x)[0].shape[0]
+            self.gates.end_step(draw, by_gates / factor, self.ratio_optimizer, batch)
             shown = self.search_logs(draw)
         non_trainable = _current(scope, self.non_trainable_variables, non_trainable)
         logs, metrics = self._update_metrics_variables(

@@ -112,8 +112,8 @@ class TensorFlowStep:
         by_gates = tf.convert_to_tensor(by_gates) / factor
         if replicas > 1:
             by_gates = tf.distribute.get_replica_context().all_reduce("sum", by_gates)
-        self.gates.end_step(draw, by_gates, self.ratio_optimizer)
         batch = tf.shape(tf.nest.flatten(x)[0])[0]
+        self.gates.end_step(draw, by_gates, self.ratio_optimizer, batch * replicas)
         for metric in self.metrics:
             if metric.name == "loss":
                 metric.update_state(loss * replicas, sample_weight=batch)
