@@ -13,9 +13,6 @@ from tf_lossprune.methods.loss import LossSearch
 class FirstOrder(Loss):
     """`Loss(order=1)`, without settings: what most variants were measured against."""
 
-    order = 1
-    learning_rate = 0.01
-
     def __init__(self):
         super().__init__(order=1)
 
@@ -46,6 +43,7 @@ class SteepnessSchedule(FirstOrder):
     search_class = SteepnessSearch
 
     def __init__(self, start=4.0, end=64.0):
+        super().__init__()
         self.start, self.end = start, end
 
     def get_config(self):
@@ -76,6 +74,7 @@ class Settling(FirstOrder):
     search_class = SettlingSearch
 
     def __init__(self, rate=0.03, end=0.1):
+        super().__init__()
         self.learning_rate, self.end = rate, end
 
     def get_config(self):
@@ -95,6 +94,7 @@ class Shrunk(FirstOrder):
     """
 
     def __init__(self, share=0.25):
+        super().__init__()
         self.share = share
 
     def ratios(self, search, importance, limits):
@@ -120,6 +120,7 @@ class Rounded(FirstOrder):
     """
 
     def __init__(self, offset=0.5):
+        super().__init__()
         self.offset = offset
 
     def ratios(self, search, importance, limits):
@@ -178,6 +179,7 @@ class Reads(FirstOrder):
     search_class = ReadsSearch
 
     def __init__(self, scales=False):
+        super().__init__()
         self.scales = scales
 
     def get_config(self):
@@ -213,7 +215,8 @@ class Fisher(Loss):
     search_class = FisherSearch
 
     def __init__(self, power=2.0, rate=0.01, decay=0.95, images=64):
-        self.power, self.decay, self.images = power, decay, images
+        super().__init__(decay=decay)
+        self.power, self.images = power, images
         self.learning_rate = rate
 
     def get_config(self):

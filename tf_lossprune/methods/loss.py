@@ -195,10 +195,6 @@ class Loss(Method):
     name = "loss"
     trains = True
     search_class = LossSearch
-    # For subclasses that have settings of their own.
-    order = 2
-    decay = 0.95
-    learning_rate = 0.005
 
     def __init__(self, order: int = 2, decay: float = 0.95) -> None:
         if order not in (1, 2):

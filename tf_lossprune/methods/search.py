@@ -13,7 +13,9 @@ from tf_lossprune.gates import GroupLayout
 #: (tensors) and whether the search runs (bool tensor); and how many images the step
 #: has, known at its end.
 StepDraw = collections.namedtuple(
-    "StepDraw", ["gates", "weight", "ratios", "limits", "searching", "images"]
+    "StepDraw",
+    ["gates", "weight", "ratios", "limits", "searching", "images"],
+    defaults=[None],
 )
 
 #: What `fit` puts into a batch if nobody says otherwise.
@@ -227,8 +229,7 @@ class Search(keras.layers.Layer):
         limits = self.limits()
         gates, weight, ratios = self.draw(searching, limits)
         gates = ops.where(searching, gates, self.kept.value)
-        gates = ops.stop_gradient(gates)
-        return StepDraw(gates, weight, ratios, limits, searching, None)
+        return StepDraw(ops.stop_gradient(gates), weight, ratios, limits, searching)
 
     def step_penalty(self):
         """`penalty` where the search runs, else 0; or None."""
@@ -247,7 +248,7 @@ class Search(keras.layers.Layer):
             optimizer: Keras optimizer for `learned`.
             batch_size: int or scalar tensor, over how many images the loss is a mean,
                 on all devices together. None counts as 32. Of the project's own
-                method's constraints, only `AugmentedLagrangian` takes a notice of it.
+                method's constraints, only `AugmentedLagrangian` takes notice of it.
         """
         images = DEFAULT_BATCH_SIZE if batch_size is None else batch_size
         draw = draw._replace(images=ops.cast(images, "float32"))
