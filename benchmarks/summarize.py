@@ -3,8 +3,8 @@ r"""Prints a Markdown table of accuracy runs: mean and spread over the seeds.
 Runs that differ in nothing but the seed make one line. Settings that all runs
 have in common are not shown as columns. With `--methods`, each method has one line and
 each budget of a network a column (with `--transpose` the other way round), with the
-final accuracies or, with `--seconds`, the times or, with `--fit`, the accuracies on the
-(augmented) training images in the last epoch.
+final accuracies or, with `--shown=seconds`, the times or, with `--shown=fit`, the
+accuracies on the (augmented) training images in the last epoch.
 
 Example:
 
@@ -41,8 +41,12 @@ def define_flags():
         "where", [], "Only runs with these settings: limit=20000,method=loss|uniform."
     )
     flags.DEFINE_bool("methods", False, "A line for each method.")
-    flags.DEFINE_bool("seconds", False, "With --methods: times, not accuracies.")
-    flags.DEFINE_bool("fit", False, "With --methods: accuracies on training images.")
+    flags.DEFINE_enum(
+        "shown",
+        "final",
+        list(SHOWN),
+        "With --methods: test accuracies, those on training images, or times.",
+    )
     flags.DEFINE_string("ours", OURS, "With --methods: what others are compared with.")
     flags.DEFINE_bool("transpose", False, "With --methods: a column for each method.")
 
@@ -218,11 +222,6 @@ def methods_table(rows, shown="final", transpose=False, ours=OURS):
     return _markdown(list(zip(*lines)) if transpose else lines)
 
 
-def what_to_show(options):
-    """The key of `SHOWN` that flags or arguments ask for."""
-    return "seconds" if options.seconds else "fit" if options.fit else "final"
-
-
 def method_name(text):
     """How a method is shown that `benchmarks.accuracy --method` may take as JSON."""
     found = _object(text)
@@ -263,8 +262,7 @@ def main(argv):
     """Reads the files named on the command line and prints the table."""
     rows = read(argv[1:], FLAGS.where)
     if FLAGS.methods:
-        shown = what_to_show(FLAGS)
-        print(methods_table(rows, shown, FLAGS.transpose, FLAGS.ours))
+        print(methods_table(rows, FLAGS.shown, FLAGS.transpose, FLAGS.ours))
     else:
         print(table(rows))
 

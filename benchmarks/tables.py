@@ -32,7 +32,8 @@ def _parser():
     parser.add_argument("--where", default="")
     parser.add_argument("--base", default=ablations.DEFAULT)
     parser.add_argument("--ours", default=summarize.OURS)
-    for name in ("methods", "seconds", "fit", "transpose", "ablations", "nearby"):
+    parser.add_argument("--shown", choices=summarize.SHOWN, default="final")
+    for name in ("methods", "transpose", "ablations", "nearby"):
         parser.add_argument(f"--{name}", action="store_true")
     return parser
 
@@ -55,8 +56,7 @@ def table(options, root="."):
     if given.ablations:
         return ablations.table(rows, given.base)
     if given.methods:
-        shown = summarize.what_to_show(given)
-        return summarize.methods_table(rows, shown, given.transpose, given.ours)
+        return summarize.methods_table(rows, given.shown, given.transpose, given.ours)
     return summarize.table(rows)
 
 

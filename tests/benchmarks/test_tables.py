@@ -50,5 +50,7 @@ def test_tables_are_made_anew(tmp_path):
     assert "| m | 91.00 ± 1.41 | 91.00 |" in new
     assert new.startswith("Before.\n") and new.endswith("\nAfter.\n")
     assert tables.renewed(new, tmp_path) == new
-    timed = tables.renewed(page.replace("--methods", "--methods --seconds"), tmp_path)
+    timed = tables.renewed(
+        page.replace("--methods", "--methods --shown=seconds"), tmp_path
+    )
     assert "| m | 60 | 60 |" in timed
