@@ -7,6 +7,7 @@ with the spread over the seeds; the last panel shows the time of a run, the part
 before the widths were fixed in a darker shade.
 """
 
+import math
 import pathlib
 import statistics
 
@@ -18,7 +19,7 @@ from tf_lossprune.report.plot import agg_figure
 FLAGS = flags.FLAGS
 
 #: Ours is drawn on top, in a colour of its own.
-COLORS = {OURS: "#d1495b"}
+COLORS = {OURS: "#222222"}
 
 
 def define_flags():
@@ -73,9 +74,12 @@ def draw(rows, path, timed=None):
         timed: Rows for the times; None: all of them.
     """
     networks = curves(rows)
-    figure = agg_figure((4.6 * (len(networks) + 1), 4.0))
+    panels = len(networks) + 1
+    lines = math.ceil(panels / 3)
+    columns = math.ceil(panels / lines)
+    figure = agg_figure((4.6 * columns, 4.0 * lines))
     for index, (network, methods) in enumerate(sorted(networks.items())):
-        axes = figure.add_subplot(1, len(networks) + 1, index + 1)
+        axes = figure.add_subplot(lines, columns, index + 1)
         for method, points in sorted(methods.items()):
             shares, values = zip(*sorted(points))
             axes.errorbar(
@@ -96,13 +100,12 @@ def draw(rows, path, timed=None):
         axes.grid(alpha=0.25)
         if index == 0:
             axes.legend(frameon=False, fontsize=7)
-    axes = figure.add_subplot(1, len(networks) + 1, len(networks) + 1)
+    axes = figure.add_subplot(lines, columns, panels)
     spent = sorted(times(timed or rows).items(), key=lambda item: item[1][1])
     names = [method_name(name) for name, _ in spent]
     axes.barh(names, [total / 60 for _, (_, total) in spent], color="#a9c1dc")
     axes.barh(names, [search / 60 for _, (search, _) in spent], color="#3b6ea5")
     axes.set_title("minutes a run (dark: search)", loc="left")
-    figure.tight_layout()
     pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 
