@@ -57,6 +57,12 @@ ABLATIONS = {
         "squares of the gates' gradients": _variant("Fisher"),
         "squares with half the learning rate": _variant("Fisher", rate=0.005),
         "sizes of the gates' gradients": _variant("Fisher", power=1.0),
+        "less what the group makes up for": _variant("Compensated", damping=1.0),
+        "the same with less damping": _variant("Compensated", damping=0.3),
+    },
+    "memory of the squares": {
+        "50 steps": _variant("Loss", decay=0.98),
+        "100 steps": _variant("Loss", decay=0.99),
     },
     "annealing": {
         "variance 0.15 to 0.01": _options(

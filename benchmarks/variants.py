@@ -229,6 +229,63 @@ class Fisher(Loss):
         }
 
 
+class CompensatedSearch(LossSearch):
+    """A running mean of the products of all gates' gradients in a group."""
+
+    def make_variables(self, groups, total):
+        """As `LossSearch`; adds the products."""
+        super().make_variables(groups, total)
+        widest = self.layout.valid.shape[1]
+        self.products = self.variable((groups, widest, widest), 0.0, "products")
+
+    def worth(self, draw, gate_gradient):
+        """As `LossSearch.worth`, less what the rest of a group makes up for."""
+        super().worth(draw, gate_gradient)
+        layout, valid = self.layout, self.layout.valid
+        on = layout.rows(draw.gates) * valid
+        rows = layout.rows(gate_gradient) * on
+        mean = ops.sum(ops.square(rows)) / ops.maximum(ops.sum(on), 1.0)
+        both = on[:, :, None] * on[:, None, :]
+        rate = (1.0 - self.method.memory) * ops.cast(
+            ops.logical_and(draw.searching, mean > 0), "float32"
+        )
+        new = rows[:, :, None] * rows[:, None, :] / ops.where(mean > 0, mean, 1.0)
+        self.products.assign_add(rate * both * (new - self.products.value))
+        products = self.products.value + 0.0
+        level = layout.mean(ops.diagonal(products, axis1=1, axis2=2)) + 1e-8
+        # In units of the group's mean square; padding stands for itself.
+        scaled = products / level[:, None, None]
+        damping = self.method.damping
+        scaled = scaled + ops.eye(valid.shape[1]) * (damping + 1.0 - valid)[:, :, None]
+        alone = 1.0 / ops.diagonal(ops.inv(scaled), axis1=1, axis2=2) - damping
+        alone = ops.maximum(alone, 0.0) * level[:, None]
+        return layout.flat(alone * valid, first=0.0)
+
+
+@keras.saving.register_keras_serializable(package="benchmarks")
+class Compensated(Loss):
+    """Counts of a channel's squared gradient what its group cannot make up for.
+
+    With the group's Fisher matrix in place of its diagonal, a channel's worth is the
+    inverse of the inverse's diagonal (Hassibi and Stork, 1992): what is left of its
+    gradient beyond those of the other channels. For `Projection` only.
+
+    Args:
+        damping: Of the matrix, in units of its mean diagonal; large: the diagonal.
+        memory: Decay of the products' running mean.
+    """
+
+    search_class = CompensatedSearch
+
+    def __init__(self, damping=1.0, memory=0.99):
+        super().__init__()
+        self.damping, self.memory = damping, memory
+
+    def get_config(self):
+        """Settings, for saving."""
+        return {"damping": self.damping, "memory": self.memory}
+
+
 class LetThroughSearch(LossSearch):
     """The loss moves the importance, too: `dp_i/db_j` goes on to the weights.
 
