@@ -240,7 +240,6 @@ class CompensatedSearch(LossSearch):
 
     def worth(self, draw, gate_gradient):
         """As `LossSearch.worth`, less what the rest of a group makes up for."""
-        super().worth(draw, gate_gradient)
         layout, valid = self.layout, self.layout.valid
         on = layout.rows(draw.gates) * valid
         rows = layout.rows(gate_gradient) * on
