@@ -8,7 +8,7 @@ from keras import ops
 import tf_lossprune
 from tests.methods.small import cross_entropy, images, small_net
 from tf_lossprune import methods
-from tf_lossprune.methods.ddpg import Ddpg
+from tf_lossprune.methods.baselines.ddpg import Ddpg
 from tf_lossprune.methods.threshold import threshold_gates
 from tf_lossprune.training.program import as_program
 
@@ -349,7 +349,7 @@ class PlanTest(parameterized.TestCase):
         self.assertEqual(stub.trained, method.plan_steps())
 
     def test_walk_always_can_meet_the_budget(self):
-        from tf_lossprune.methods.amc import _Walk
+        from tf_lossprune.methods.baselines.amc import _Walk
 
         gates = pruned_by("amc", budget=0.2).gates
         for greedy in (1.0, 0.7):

@@ -7,7 +7,7 @@ import numpy as np
 
 from tf_lossprune.config import check_count
 from tf_lossprune.methods.base import Method, register_method
-from tf_lossprune.methods.ddpg import Ddpg
+from tf_lossprune.methods.baselines.ddpg import Ddpg
 
 #: Spread of the exploration, and its factor after each episode past the warm-up.
 NOISE, DECAY = 0.5, 0.97

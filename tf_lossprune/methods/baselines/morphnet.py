@@ -7,7 +7,7 @@ from keras import ops
 from tf_lossprune.allocation import Projection
 from tf_lossprune.config import check_positive
 from tf_lossprune.methods.base import register_method
-from tf_lossprune.methods.bn_scale import ScaleSearch
+from tf_lossprune.methods.baselines.bn_scale import ScaleSearch
 from tf_lossprune.methods.threshold import PenaltyMethod
 
 
