@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from tests.cli.networks import lossprune, write_images
-from tf_lossprune.cli.convert import inputs_of
 
 
 def found(capsys, *arguments):
@@ -84,18 +83,3 @@ def test_compare(capsys, folder, tmp_path):
     assert lossprune(*command) == 0
     text = capsys.readouterr().out
     assert "accuracy" in text and "time per sample" not in text
-
-
-class Batches(keras.utils.PyDataset):
-    def __len__(self):
-        return 3
-
-    def __getitem__(self, index):
-        return np.full((100, 2), float(index)), np.zeros(100)
-
-
-def test_samples_can_be_read_twice():
-    x = np.arange(600.0).reshape(300, 2)
-    np.testing.assert_array_equal(inputs_of((x, x)), x[:256])
-    samples = inputs_of(Batches())
-    assert samples.shape == (256, 2) and samples[-1, 0] == 2.0

@@ -111,21 +111,6 @@ def test_mixed_precision_is_converted_in_float32(policy, tmp_path):
     assert inner.get_layer("conv").compute_dtype == policy.split("_")[1]
 
 
-def test_several_inputs_and_outputs(tmp_path):
-    from ai_edge_litert.interpreter import Interpreter
-
-    a, b = keras.Input((4,), name="a"), keras.Input((3,), name="b")
-    model = keras.Model(
-        {"b": b, "a": a}, {"s": layers.Dense(4)(b) + a, "t": layers.Dense(2)(a)}
-    )
-    path = to_litert(model, tmp_path / "model.tflite")
-    interpreter = Interpreter(model_path=path)
-    sizes = [tuple(d["shape"]) for d in interpreter.get_input_details()]
-    assert sorted(sizes) == [(1, 3), (1, 4)]
-    with pytest.raises(ValueError, match="one input. Received: 2"):
-        run_litert(path, np.zeros((1, 3)))
-
-
 def test_missing_operations_are_named(tmp_path):
     inputs = keras.Input((4,))
     model = keras.Model(inputs, keras.ops.erfinv(layers.Dense(3)(inputs)))

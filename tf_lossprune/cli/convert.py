@@ -94,32 +94,7 @@ def _samples(values, model):
                 f"Expected --data as a .npy file of inputs ({error}). "
                 f"Received: {values.data!r}"
             ) from error
-    return inputs_of(read_source(values.data, values, model).train)
-
-
-def inputs_of(train):
-    """Typical inputs for the ranges of int8, from training data.
-
-    Args:
-        train: data as `fit` takes it.
-
-    Returns:
-        An array `(samples, ...)`.
-    """
-    from tf_lossprune.deploy.litert import CALIBRATION_SAMPLES
-    from tf_lossprune.training.data import batches
-
-    if isinstance(train, (tuple, list)):
-        return np.asarray(train[0][:CALIBRATION_SAMPLES])
-    found, count = [], 0
-    for batch in batches(train):
-        found.append(
-            np.asarray(batch[0] if isinstance(batch, (tuple, list)) else batch)
-        )
-        count += len(found[-1])
-        if count >= CALIBRATION_SAMPLES:
-            break
-    return np.concatenate(found)[:CALIBRATION_SAMPLES]
+    return read_source(values.data, values, model).train
 
 
 def _check_out(out, source, suffix):

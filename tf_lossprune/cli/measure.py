@@ -8,7 +8,6 @@ import tempfile
 from absl import flags
 
 from tf_lossprune.cli.command import Command, Result, define_data, define_precision
-from tf_lossprune.cli.convert import inputs_of
 from tf_lossprune.cli.inputs import load_model, read_source
 from tf_lossprune.inspection import inspect_model
 from tf_lossprune.report.table import aligned, comparison_table
@@ -73,7 +72,7 @@ def _compare(values, arguments):
     figures = [_evaluated(model, models[0], source, values) for model in models]
     if values.litert:
         int8 = values.precision.startswith("int8")
-        samples = inputs_of(source.train) if source and int8 else None
+        samples = source.train if source and int8 else None
         measure_files(figures, models, values.precision, samples, values.threads)
     dense, compact = figures
     text = comparison_table(dense, compact)

@@ -20,7 +20,6 @@ from tf_lossprune.cli.command import (
     define_data,
     define_precision,
 )
-from tf_lossprune.cli.convert import inputs_of
 from tf_lossprune.cli.inputs import load_model, read_source
 from tf_lossprune.cli.measure import costs_of, measure_files
 from tf_lossprune.compress import compress
@@ -199,7 +198,7 @@ def _compress(*arguments, backup, **options):
 
 def _deploy(values, out, source, compact, result):
     """Converts and times; returns the error, as the compact model is good anyway."""
-    samples = inputs_of(source.train) if values.precision.startswith("int8") else None
+    samples = source.train if values.precision.startswith("int8") else None
     figures = result.dense, result.compact
     models = source.model, compact
     try:

@@ -7,6 +7,7 @@ from tf_lossprune.deploy.benchmark import (
     times_in_turns,
 )
 from tf_lossprune.deploy.calibrate import calibrate_latency, export_probes, this_device
+from tf_lossprune.deploy.check import litert_error
 from tf_lossprune.deploy.compare import Comparison, compare
 from tf_lossprune.deploy.crossing import from_tf_keras
 from tf_lossprune.deploy.litert import convert_to_measure, to_litert
@@ -25,6 +26,7 @@ __all__ = [
     "convert_to_measure",
     "export_probes",
     "from_tf_keras",
+    "litert_error",
     "quantize_aware",
     "quantized_to_litert",
     "run_litert",

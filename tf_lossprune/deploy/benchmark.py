@@ -162,6 +162,8 @@ def arena_bytes(path: Path) -> int:
             view = interpreter.tensor(tensor["index"])()
         except ValueError:  # merged away: it has no memory
             continue
+        if not isinstance(view, np.ndarray):  # a single number: it is no view
+            continue
         address = view.ctypes.data
         if not start <= address < start + len(content):  # else a constant
             found.append((address, address + view.nbytes))

@@ -9,8 +9,10 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import tree
 
 from tf_lossprune.deploy.benchmark import arena_bytes, check_count, times_in_turns
+from tf_lossprune.deploy.check import litert_error
 from tf_lossprune.deploy.litert import convert_to_measure, to_litert
 from tf_lossprune.deploy.runtime import run_litert
 from tf_lossprune.inspection import cost
@@ -18,8 +20,7 @@ from tf_lossprune.precision import check_precision
 from tf_lossprune.report.table import comparison_table
 from tf_lossprune.types import Data, Path
 
-#: Largest difference of an fp32 file from its model, relative to the largest output.
-TOLERANCE = 1e-3
+#: Samples on which a file's error is measured.
 _CHECKED = 32
 
 
@@ -30,7 +31,8 @@ class Comparison:
     Attributes:
         dense, compact: Dicts with `macs`, `params`, `tflite_bytes`, `arena_bytes`,
             `latency_ms` (milliseconds of one sample) and, if there were labelled
-            data, `accuracy` (0 to 1).
+            data, `accuracy` (0 to 1) and `file_error` (the file's outputs against
+            its own model's, see `litert_error`).
         precision: Precision of the files.
         threads: Number of threads that they ran on.
     """
@@ -70,16 +72,17 @@ def compare(
     Args:
         dense: Built functional or Sequential `keras.Model`; not changed.
         compact: The same after the compression, with equal inputs.
-        data: Labelled test data for the accuracy, or None: a pair of arrays
-            `(x, y)`, or a dataset of batches `(x, y)`.
+        data: Labelled test data for the accuracy, or None: a pair `(x, y)` of arrays
+            or of structures of them, or a dataset of batches `(x, y)`.
         precision: string, as in `to_litert`.
         representative_data: As in `to_litert`, for both files. May be left out for
             int8 if there is no `data`: sizes and times do not depend on it.
         threads: int >= 1, threads of the runtime for the times.
         rounds: int >= 1, turns; each file's median over them counts.
-        accuracy: Function `(labels, outputs) -> float` in [0, 1] over arrays of all
-            samples; None: the share of samples whose largest output is that of the
-            label (an integer, or one-hot).
+        accuracy: Function `(labels, outputs) -> float` in [0, 1] over all samples,
+            both with the structure that the model's outputs have; None: the share of
+            samples whose largest output is that of the label (an integer, or
+            one-hot).
         folder: Folder in which `dense.tflite` and `compact.tflite` are kept; None:
             they are deleted.
         verbose: Whether to print the table.
@@ -91,9 +94,9 @@ def compare(
         ImportError: If ai-edge-litert is missing.
         TypeError: If an argument is of the wrong kind.
         ValueError: As `to_litert`; if `data` have no labels, or there are data for
-            an int8 file but no `representative_data`; for outputs of a single value
-            without `accuracy`.
-        RuntimeError: If an fp32 file computes something else than its model.
+            an int8 file but no `representative_data`; for several outputs, or outputs
+            of a single value, without `accuracy`.
+        RuntimeError: As `to_litert`.
 
     Example:
 
@@ -125,15 +128,18 @@ def compare(
             if precision.startswith("int8") and representative_data is None:
                 convert_to_measure(model, path, precision)
             else:
-                to_litert(model, path, precision, representative_data)
+                typical = representative_data
+                if typical is None and labelled is not None:
+                    typical = _first(labelled[0], 1)
+                to_litert(model, path, precision, typical)
             paths.append(path)
             figures.append(_figures(model, path))
             if labelled is not None:
                 x, y = labelled
                 outputs = run_litert(path, x)
-                if precision == "fp32":
-                    _check_file(model, x[:_CHECKED], outputs[:_CHECKED])
                 figures[-1]["accuracy"] = float((accuracy or _accuracy)(y, outputs))
+                error = litert_error(model, path, _first(x, _CHECKED))
+                figures[-1]["file_error"] = error
         for entry, time in zip(figures, times_in_turns(paths, threads, rounds)):
             entry["latency_ms"] = time
     result = Comparison(figures[0], figures[1], precision, int(threads))
@@ -171,15 +177,35 @@ def _labelled(data):
                 "`data` must hold inputs and labels, `(x, y)`. "
                 f"Received: {type(batch).__name__} without labels"
             )
-        xs.append(np.asarray(batch[0]))
-        ys.append(np.asarray(batch[1]))
-    if not sum(map(len, xs)):
+        xs.append(_arrays(batch[0]))
+        ys.append(_arrays(batch[1]))
+    if not sum(len(tree.flatten(x)[0]) for x in xs):
         raise ValueError("`data` must hold at least one sample. Received: none")
-    return np.concatenate(xs), np.concatenate(ys)
+    return tuple(
+        tree.map_structure(lambda *parts: np.concatenate(parts), *found)
+        for found in (xs, ys)
+    )
+
+
+def _arrays(structure):
+    """A structure of arrays; a list of nothing but numbers is one array."""
+    if isinstance(structure, (list, tuple)):
+        if all(np.ndim(x) == 0 for x in tree.flatten(structure)):
+            return np.asarray(structure)
+    return tree.map_structure(np.asarray, structure)
+
+
+def _first(structure, count):
+    return tree.map_structure(lambda array: array[:count], structure)
 
 
 def _accuracy(labels, outputs):
     """Share of the samples (or of their places) whose class is right."""
+    if not hasattr(outputs, "shape"):
+        raise ValueError(
+            "Several outputs need `accuracy`, a function (labels, outputs) -> float. "
+            f"Received: {len(tree.flatten(outputs))} outputs"
+        )
     classes = outputs.shape[-1]
     if classes < 2:
         raise ValueError(
@@ -189,14 +215,3 @@ def _accuracy(labels, outputs):
     if labels.shape == outputs.shape:
         labels = labels.argmax(-1)
     return np.mean(outputs.argmax(-1) == labels.reshape(outputs.shape[:-1]))
-
-
-def _check_file(model, x, outputs):
-    """Raises a `RuntimeError` unless an fp32 file computes what its model does."""
-    expected = keras.ops.convert_to_numpy(model(x, training=False)).astype("float32")
-    error = np.abs(outputs - expected).max()
-    if not error <= TOLERANCE * np.abs(expected).max():
-        raise RuntimeError(
-            "The .tflite file must compute what the model does. Please report the "
-            f"model. Received: {model.name!r}, difference {error:.1e}"
-        )

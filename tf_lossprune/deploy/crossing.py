@@ -12,9 +12,9 @@ import keras
 import numpy as np
 from keras import tree
 
+from tf_lossprune.deploy.float32 import in_float32
 from tf_lossprune.deploy.keras2 import carry_layer
 from tf_lossprune.deploy.keras2_graph import read_keras2
-from tf_lossprune.deploy.litert import as_float32
 from tf_lossprune.deploy.operations import carry_operation
 from tf_lossprune.graph import Tensor, replay, trace
 
@@ -37,8 +37,8 @@ def to_keras2(model, tf_keras):
     Raises:
         TypeError, ValueError: As `to_tf_keras`.
     """
-    graph = trace(as_float32(model))
-    return _carry(graph, tf_keras, {})
+    with in_float32(model):
+        return _carry(trace(model), tf_keras, {})
 
 
 def from_tf_keras(

@@ -4,16 +4,25 @@ import contextlib
 import os
 import re
 import tempfile
+import warnings
 from typing import Any
 
 import keras
-import numpy as np
 
+from tf_lossprune.deploy.check import check_file
+from tf_lossprune.deploy.float32 import in_float32
+from tf_lossprune.deploy.samples import calibration_samples, random_samples
+from tf_lossprune.deploy.structure import (
+    input_names,
+    input_tensors,
+    named_outputs,
+    with_structure,
+)
 from tf_lossprune.precision import check_precision
 from tf_lossprune.types import Path
 
-#: Samples with which the ranges of an int8 file are found.
-CALIBRATION_SAMPLES = 256
+#: Random samples for ranges where only size or speed counts.
+_RANDOM_SAMPLES = 4
 
 
 def to_litert(
@@ -26,8 +35,15 @@ def to_litert(
 
     The batch is fixed to 1, which lets the runtime plan its memory and hand the
     whole graph to its fast kernels. Only LiteRT's own operations are allowed: a
-    file that needs more would not run on a device. A model with a mixed-precision
-    policy is converted as if it were float32. The model is not changed.
+    file that needs more would not run on a device. Inputs and outputs are named as in
+    `model.export(format="litert")`. A model with a mixed-precision policy is converted
+    as if it were float32. The model is not changed.
+
+    Before the file is written, it is run and compared with the model in inference
+    mode: one inference each. Floats must agree (within 1e-3, with fp16 weights 1e-2, of
+    the largest output, or within what rounding does to a network that amplifies it);
+    if the error of int8 exceeds 30 % of the output (root mean square), there is a
+    warning. `deploy.litert_error` gives the figure.
 
     Args:
         model: A built functional or sequential `keras.Model`, for example what
@@ -37,9 +53,11 @@ def to_litert(
         precision: string. `"fp32"`; `"fp16"`, weights stored in half the bytes;
             `"int8"`, weights, activations, input and output in 8 bits; or
             `"int8_fp32_io"`, the same with float32 input and output.
-        representative_data: for int8: typical inputs, an array `(samples, ...)` or
-            a `tf.data.Dataset` of batches (of inputs, or of pairs with labels).
-            The ranges of the activations are taken from up to 256 of them.
+        representative_data: for int8: typical inputs, an array `(samples, ...)`, the
+            structure of arrays that `predict` takes, or a `tf.data.Dataset` or
+            `PyDataset` of batches (of inputs, or of pairs with labels). The ranges of
+            the activations are taken from up to 256 of them. For floats, and only for
+            the comparison: None takes random inputs.
 
     Returns:
         The path, a string.
@@ -48,40 +66,89 @@ def to_litert(
         TypeError: If `model` is not a Keras 3 model or `path` is not a path.
         ValueError: If the model is not built or is still being pruned, if `path`
             does not end in `.tflite`, for an unknown precision, for int8 without
-            data or with several inputs, if LiteRT lacks an operation, or on another
-            backend than TensorFlow.
+            data, for inputs that are strings, if LiteRT lacks an operation, or on
+            another backend than TensorFlow.
+        RuntimeError: If the file computes something else than the model; nothing is
+            written then.
 
     Example:
         >>> path = to_litert(strip_pruning(pruned), "compact.tflite")
     """
     path = checked_path(path)
     check_convertible(model)
-    _check_backend()
-    samples = calibration_samples(model, precision, representative_data)
-    model = as_float32(model)
+    check_backend()
+    samples = None
+    if check_precision(precision).startswith("int8") and representative_data is None:
+        raise ValueError(
+            "int8 needs `representative_data`: an array of typical inputs, or a "
+            "dataset. Received: None"
+        )
+    if representative_data is not None:
+        count = {} if precision.startswith("int8") else {"count": 1}
+        samples = calibration_samples(model, representative_data, **count)
+
+    def check(written):
+        check_file(model, written, precision, samples)
+
+    return _convert(model, path, precision, samples, check)
+
+
+def convert_to_measure(model, path, precision):
+    """`to_litert` where only size or speed counts, which int8 ranges do not change.
+
+    Args:
+        model, path, precision: as in `to_litert`.
+    """
+    path = checked_path(path)
+    check_convertible(model)
+    check_backend()
+    return _convert(model, path, precision, _random_samples(model, precision))
+
+
+def _convert(model, path, precision, samples, check=None):
+    """Writes the file of a model; see `write_litert`."""
     # Imported here: nothing before this stage needs TensorFlow.
     import tensorflow as tf
 
-    signature = keras.tree.map_structure(
-        lambda tensor: keras.InputSpec(
-            dtype=tensor.dtype, shape=(1, *tensor.shape[1:])
-        ),
-        model.inputs[0] if isinstance(model, keras.Sequential) else model.input,
-    )
-
     def make_converter():
-        # Through a SavedModel: `export(format="litert")` takes a signature only from
-        # Keras 3.15 on, and without one the batch stays open.
-        model.export(folder, verbose=False, input_signature=[signature])
+        _export(model, folder)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        # As in Keras' own export: for layers that assign to their variables.
+        converter.experimental_enable_resource_variables = True
         _set_precision(converter, precision, samples)
         return converter
 
-    with tempfile.TemporaryDirectory() as folder:
-        return write_litert(make_converter, path, model.name)
+    def finish(content):
+        return with_structure(content, model)
+
+    with in_float32(model), tempfile.TemporaryDirectory() as folder:
+        return write_litert(make_converter, path, model.name, finish, check)
 
 
-def _check_backend():
+def _export(model, folder):
+    """Writes a SavedModel of the inference of one sample.
+
+    As `model.export(folder)` does it, but with `training=False`: some layers train
+    where nothing is said.
+    """
+
+    def serve(inputs):
+        return named_outputs(model(inputs, training=False))
+
+    signature = keras.tree.map_structure(
+        lambda tensor, name: keras.InputSpec(
+            dtype=tensor.dtype, shape=(1, *tensor.shape[1:]), name=name
+        ),
+        input_tensors(model),
+        input_names(model),
+    )
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint("serve", serve, input_signature=[signature])
+    archive.write_out(folder, verbose=False)
+
+
+def check_backend():
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
             "Converting to LiteRT takes Keras' TensorFlow backend: save the model as a "
@@ -90,7 +157,7 @@ def _check_backend():
         )
 
 
-def write_litert(make_converter, path, name):
+def write_litert(make_converter, path, name, finish=None, check=None):
     """Converts and writes a file; names the operations that LiteRT lacks.
 
     Args:
@@ -98,6 +165,9 @@ def write_litert(make_converter, path, name):
             `tf.lite.TFLiteConverter`.
         path: Path of the file; its folder is made where it is missing.
         name: Name of the model for messages.
+        finish: Function from the file's bytes to those to write, or None.
+        check: Function of a path that raises for a wrong file, or None: then there
+            will be none at `path`.
 
     Returns:
         The path.
@@ -105,8 +175,11 @@ def write_litert(make_converter, path, name):
     Raises:
         ValueError: If LiteRT lacks an operation.
     """
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    with _captured_stderr() as read_log:
+    folder = os.path.dirname(os.path.abspath(path))
+    os.makedirs(folder, exist_ok=True)
+    with _captured_stderr() as read_log, warnings.catch_warnings():
+        # The converter finds the ranges of int8 with it.
+        warnings.filterwarnings("ignore", ".*tf.lite.Interpreter is deprecated")
         try:
             content = make_converter().convert()
         except Exception as error:
@@ -119,18 +192,16 @@ def write_litert(make_converter, path, name):
                 "The model must consist of operations that LiteRT has. "
                 f"Received: {operations} (model {name!r})"
             ) from error
-    with open(path, "wb") as file:
-        file.write(content)
+    if finish is not None:
+        content = finish(content)
+    with tempfile.TemporaryDirectory(dir=folder) as beside:
+        unchecked = os.path.join(beside, os.path.basename(path))
+        with open(unchecked, "wb") as file:
+            file.write(content)
+        if check is not None:
+            check(unchecked)
+        os.replace(unchecked, path)
     return path
-
-
-def convert_to_measure(model, path, precision):
-    """`to_litert` where only size or speed counts, which int8 ranges do not change.
-
-    Args:
-        model, path, precision: as in `to_litert`.
-    """
-    return to_litert(model, path, precision, _random_samples(model, precision))
 
 
 def convert_operation(model, path, precision):
@@ -144,7 +215,7 @@ def convert_operation(model, path, precision):
     Raises:
         ValueError: on another backend than TensorFlow.
     """
-    _check_backend()
+    check_backend()
     import tensorflow as tf
 
     @tf.function
@@ -152,7 +223,8 @@ def convert_operation(model, path, precision):
         return model(inputs[0] if len(inputs) == 1 else list(inputs), training=False)
 
     specs = [tf.TensorSpec((1, *t.shape[1:]), t.dtype) for t in model.inputs]
-    samples = calibration_samples(model, precision, _random_samples(model, precision))
+    found = _random_samples(model, precision)
+    samples = None if found is None else [list(sample.values()) for sample in found]
     with _captured_stderr():
         converter = tf.lite.TFLiteConverter.from_concrete_functions(
             [function.get_concrete_function(*specs)], model
@@ -164,50 +236,10 @@ def convert_operation(model, path, precision):
 
 
 def _random_samples(model, precision):
-    """Inputs for int8 ranges, where only speed or size counts; None for floats.
-
-    Args:
-        model: `keras.Model` with one input.
-        precision: string.
-    """
-    if not precision.startswith("int8"):
-        return None
-    shape = [d or 1 for d in model.inputs[0].shape[1:]]
-    return np.random.default_rng(0).normal(size=(4, *shape)).astype("float32")
-
-
-def calibration_samples(model, precision, data):
-    """Batches of one sample each for the ranges of int8; None for floats."""
+    """Inputs for int8 ranges where only size or speed counts; None for floats."""
     if not check_precision(precision).startswith("int8"):
         return None
-    if data is None:
-        raise ValueError(
-            "int8 needs `representative_data`: an array of typical inputs, or a "
-            "dataset. Received: None"
-        )
-    if len(model.inputs) != 1:
-        raise ValueError(
-            "int8 conversion takes models with one input. Received: "
-            f"{len(model.inputs)} inputs (model {model.name!r})"
-        )
-    batches = [data] if hasattr(data, "shape") else data
-    samples, shape = [], model.inputs[0].shape[1:]
-    for batch in batches:
-        x = batch[0] if isinstance(batch, (tuple, list)) else batch
-        x = np.asarray(x, model.inputs[0].dtype)
-        if x.shape[1:] != tuple(s or d for s, d in zip(shape, x.shape[1:])):
-            raise ValueError(
-                f"`representative_data` must hold samples of shape {shape}. "
-                f"Received: {x.shape[1:]}"
-            )
-        samples += [x[i : i + 1] for i in range(len(x))]
-        if len(samples) >= CALIBRATION_SAMPLES:
-            break
-    if not samples:
-        raise ValueError(
-            "`representative_data` must hold at least one sample. Received: none"
-        )
-    return samples[:CALIBRATION_SAMPLES]
+    return random_samples(model, _RANDOM_SAMPLES)
 
 
 def _set_precision(converter, precision, samples):
@@ -221,7 +253,7 @@ def _set_precision(converter, precision, samples):
         converter.target_spec.supported_types = [tf.float16]
         return
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.representative_dataset = lambda: ([sample] for sample in samples)
+    converter.representative_dataset = lambda: iter(samples)
     if precision == "int8":
         converter.inference_input_type = converter.inference_output_type = tf.int8
 
@@ -253,30 +285,14 @@ def check_convertible(model):
             "`model` must be a built functional or sequential model. "
             f"Received: {type(model).__name__} {model.name!r}"
         )
-
-
-def as_float32(model):
-    """The model itself, or a float32 copy if a layer computes in another type."""
-    if all(layer.compute_dtype == "float32" for layer in _leaves(model)):
-        return model
-
-    def in_float32(layer):
-        config = layer.get_config()
-        if not isinstance(layer, keras.layers.InputLayer):
-            config["dtype"] = "float32"
-        return type(layer).from_config(config)
-
-    copy = keras.models.clone_model(model, clone_function=in_float32, recursive=True)
-    copy.set_weights(model.get_weights())
-    return copy
-
-
-def _leaves(model):
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            yield from _leaves(layer)
-        elif not isinstance(layer, keras.layers.InputLayer):
-            yield layer
+    for tensor in model.inputs:
+        if tensor.dtype == "string":
+            raise ValueError(
+                "LiteRT files take numbers: convert the model behind its text layers, "
+                "`keras.Model(layer.output, model.outputs)` with the last of them as "
+                "`layer`, and run those before it. "
+                f"Received: input {tensor.name!r} of strings (model {model.name!r})"
+            )
 
 
 @contextlib.contextmanager

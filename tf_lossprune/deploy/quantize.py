@@ -6,11 +6,11 @@ import keras
 import numpy as np
 
 from tf_lossprune.deploy.litert import (
-    calibration_samples,
     check_convertible,
     checked_path,
     write_litert,
 )
+from tf_lossprune.deploy.samples import calibration_samples
 from tf_lossprune.deploy.standalone import as_convolutions
 from tf_lossprune.deploy.tfmot import (
     import_quantization,
@@ -73,7 +73,13 @@ def quantize_aware(model: keras.Model, representative_data: Any) -> Any:
         https://www.tensorflow.org/model_optimization/guide/quantization/training
     """
     check_convertible(model)
-    samples = calibration_samples(model, "int8", representative_data)
+    if len(model.inputs) != 1:
+        raise ValueError(
+            "Training for int8 takes models with one input. Received: "
+            f"{len(model.inputs)} inputs (model {model.name!r})"
+        )
+    found = calibration_samples(model, representative_data)
+    samples = [x for sample in found for x in sample.values()]
     quantization, output_range = import_quantization()
     plain = to_tf_keras(as_convolutions(model))
     registry = quantization.default_8bit.Default8BitQuantizeRegistry()

@@ -3,8 +3,10 @@
 import os
 from typing import Any
 
+import keras
 import numpy as np
 
+from tf_lossprune.deploy.structure import by_name, read_structure
 from tf_lossprune.types import Path
 
 
@@ -12,56 +14,141 @@ def run_litert(path: Path, x: Any) -> Any:
     """Predicts with a LiteRT file, one call per batch of the file's size.
 
     Args:
-        path: Path of a `.tflite` file with one input and one output.
+        path: Path of a `.tflite` file.
         x: Array `(samples, ...)`; converted to the input's dtype. Where the input is
-            quantised (int8), floats are quantised with the file's own scale.
+            quantised (int8), all but int8 is quantised with the file's own scale. For
+            several inputs, what the model's `predict` takes, or a dict by their names
+            in the file; lists are in the file's order where `to_litert` did not make
+            it.
 
     Returns:
-        Array `(samples, ...)` of outputs; floats, also where they are quantised.
+        Array `(samples, ...)` of outputs; floats, also where they are quantised. Of a
+        file with several outputs, what the model's `predict` returns (a dict by their
+        names where `to_litert` did not make the file).
 
     Raises:
         ImportError: If ai-edge-litert is missing.
         TypeError: If `path` is not a path.
-        ValueError: If there is no such file, if it has several inputs or outputs,
-            or if `x` does not fit its input.
+        ValueError: If there is no such file, or if `x` does not fit its inputs.
 
     Example:
         >>> logits = run_litert("compact.tflite", x_test)
     """
     interpreter = open_interpreter(path)
-    source = _only(interpreter.get_input_details(), "input", path)
-    target = _only(interpreter.get_output_details(), "output", path)
-    x = _quantized(np.asarray(x), source)
-    batch, *sample = source["shape_signature"]
-    fits = x.ndim == len(sample) + 1 and all(
-        wanted in (-1, size) for wanted, size in zip(sample, x.shape[1:], strict=True)
-    )
-    if not fits:
-        expected = ("samples", *(int(size) for size in sample))
-        raise ValueError(f"`x` must have shape {expected}. Received: {x.shape}")
-    if not len(x):
-        raise ValueError(f"`x` must hold at least one sample. Received: {x.shape}")
-    batch = len(x) if batch < 0 else int(batch)
-    if len(x) % batch:
+    sources, targets = _details(interpreter)
+    with open(path, "rb") as file:
+        structure = read_structure(file.read()) or _plain_structure(sources, targets)
+    arrays = by_name(structure["inputs"], x)
+    if arrays is None:
+        raise ValueError(
+            f"`x` must have the structure of the file's inputs, {structure['inputs']}. "
+            f"Received: {_described(x)}"
+        )
+    outputs = _run(interpreter, sources, targets, arrays)
+    return keras.tree.map_structure(lambda name: outputs[name], structure["outputs"])
+
+
+def run_named(path, arrays):
+    """As `run_litert`, from arrays by name to arrays by name."""
+    interpreter = open_interpreter(path)
+    sources, targets = _details(interpreter)
+    return _run(interpreter, sources, targets, arrays)
+
+
+def _details(interpreter):
+    """Details of a file's inputs and outputs, by name."""
+    signatures = interpreter.get_signature_list()
+    if len(signatures) == 1:
+        runner = interpreter.get_signature_runner()
+        return runner.get_input_details(), runner.get_output_details()
+    sources, targets = interpreter.get_input_details(), interpreter.get_output_details()
+    return {d["name"]: d for d in sources}, {d["name"]: d for d in targets}
+
+
+def _plain_structure(sources, targets):
+    """The structures of a file that does not say them."""
+    by_position = sorted(targets, key=lambda name: (len(name), name))
+    outputs: Any = {name: name for name in targets}
+    if all(name.startswith("output_") for name in targets):
+        outputs = by_position
+    inputs = list(sources)
+    return {
+        "inputs": inputs[0] if len(inputs) == 1 else inputs,
+        "outputs": by_position[0] if len(targets) == 1 else outputs,
+    }
+
+
+def _described(x):
+    return keras.tree.map_structure(lambda v: getattr(v, "shape", type(v)), x)
+
+
+def _run(interpreter, sources, targets, arrays):
+    """Runs an interpreter over all samples, in batches of the file's size."""
+    arrays = {n: _quantized(np.asarray(arrays[n]), s) for n, s in sources.items()}
+    batch, count = _batch_size(sources, arrays)
+    resized = False
+    for name, source in sources.items():
+        shape = (batch, *arrays[name].shape[1:])
+        if tuple(source["shape"]) != shape:
+            interpreter.resize_tensor_input(source["index"], shape)
+            resized = True
+    if resized:
+        interpreter.allocate_tensors()
+    found: dict = {name: [] for name in targets}
+    for start in range(0, count, batch):
+        for name, source in sources.items():
+            part = arrays[name][start : start + batch]
+            interpreter.set_tensor(source["index"], part)
+        interpreter.invoke()
+        for name, target in targets.items():
+            found[name].append(interpreter.get_tensor(target["index"]))
+    return {name: _joined(found[name], target) for name, target in targets.items()}
+
+
+def _joined(parts, target):
+    join = np.concatenate if np.ndim(parts[0]) else np.stack
+    return _real(join(parts), target)
+
+
+def _batch_size(sources, arrays):
+    """How many samples are run at a time, and how many there are."""
+    batches = set()
+    for name, source in sources.items():
+        x, (batch, *sample) = arrays[name], source["shape_signature"]
+        fits = x.ndim == len(sample) + 1 and all(
+            wanted in (-1, size) for wanted, size in zip(sample, x.shape[1:])
+        )
+        if not fits:
+            expected = ("samples", *(int(size) for size in sample))
+            which = "" if len(sources) == 1 else f" for input {name!r}"
+            raise ValueError(
+                f"`x` must have shape {expected}{which}. Received: {x.shape}"
+            )
+        if not len(x):
+            raise ValueError(f"`x` must hold at least one sample. Received: {x.shape}")
+        batches.add(int(batch))
+    counts = {len(x) for x in arrays.values()}
+    if len(counts) > 1:
+        raise ValueError(
+            "`x` must hold equally many samples for every input. "
+            f"Received: {sorted(counts)}"
+        )
+    count = counts.pop()
+    fixed = {batch for batch in batches if batch > 0}
+    batch = max(fixed) if fixed else count
+    if count % batch:
+        shapes = [x.shape for x in arrays.values()]
         raise ValueError(
             f"The file takes {batch} samples at a time, so the number of samples "
-            f"must be a multiple of that. Received: {x.shape}"
+            f"must be a multiple of that. Received: {shapes[0]}"
         )
-    if tuple(source["shape"]) != (batch, *x.shape[1:]):
-        interpreter.resize_tensor_input(source["index"], (batch, *x.shape[1:]))
-        interpreter.allocate_tensors()
-    outputs = []
-    for start in range(0, len(x), batch):
-        interpreter.set_tensor(source["index"], x[start : start + batch])
-        interpreter.invoke()
-        outputs.append(interpreter.get_tensor(target["index"]))
-    return _real(np.concatenate(outputs), target)
+    return batch, count
 
 
 def _quantized(x, source):
-    """An array in the dtype of an input; floats with its scale and zero point."""
+    """An array in the dtype of an input; other dtypes with its scale and zero point."""
     dtype, (scale, zero) = source["dtype"], source["quantization"]
-    if scale and np.issubdtype(x.dtype, np.floating):
+    if scale and x.dtype != dtype:
         limits = np.iinfo(dtype)
         x = np.clip(np.rint(x / scale) + zero, limits.min, limits.max)
     return x.astype(dtype)
@@ -130,11 +217,3 @@ def checked_file(path):
     if not os.path.isfile(path):
         raise ValueError(f"`path` must be an existing file. Received: {path!r}")
     return path
-
-
-def _only(details, kind, path):
-    if len(details) != 1:
-        raise ValueError(
-            f"The file must have one {kind}. Received: {len(details)} in {path!r}"
-        )
-    return details[0]
