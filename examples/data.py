@@ -1,6 +1,6 @@
-"""The data of the examples: scikit-learn's digits and Fashion-MNIST.
+"""The data of the examples: scikit-learn's digits, Fashion-MNIST and CIFAR-10.
 
-Both are small enough to live in memory. A validation split is held out of the
+All are small enough to live in memory. A validation split is held out of the
 training images so that every choice can be made without the test images.
 """
 
@@ -12,9 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from examples.image_files import read_npz
+
 # Where the Debian package dataset-fashion-mnist puts its files.
 FASHION_MNIST_DIR = pathlib.Path("/usr/share/datasets/fashion-mnist")
 _SPLIT_SEED = 20
+#: Mean and deviation of CIFAR-10's pixels in [0, 1], for each colour.
+_CIFAR10_MEAN = np.array([0.4914, 0.4822, 0.4465], "float32")
+_CIFAR10_DEVIATION = np.array([0.2470, 0.2435, 0.2616], "float32")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +27,7 @@ class Data:
     """Images and labels in three splits.
 
     Attributes:
-        name: "digits" or "fashion_mnist".
+        name: "digits", "fashion_mnist" or "cifar10".
         source: Where the data came from.
         x_train: float32 images `(n, height, width, channels)`, normalised.
         y_train: int32 labels `(n,)`; the other splits likewise.
@@ -151,6 +156,86 @@ def load_fashion_mnist(validation=5000):
         y_test.astype("int32"),
         shift=2,
         flip=True,
+    )
+
+
+def load_cifar10(path=None, validation=5000):
+    """CIFAR-10: 45,000 / 5,000 / 10,000 colour images of 32x32 pixels, ten classes.
+
+    Args:
+        path: An `.npz` file to read in place of `keras.datasets.cifar10`, as in
+            `examples.image_files.read_npz`.
+        validation: Number of training images, the last ones, held out for validation.
+
+    Returns:
+        `Data`; pixels scaled to [0, 1], then each colour to mean 0 and deviation 1.
+
+    Raises:
+        ValueError: If the file is another one, or has too few images.
+
+    Reference:
+        Krizhevsky, Learning multiple layers of features from tiny images, 2009.
+    """
+    if path is None:
+        import keras
+
+        (x, y), (x_test, y_test) = keras.datasets.cifar10.load_data()
+        source = "keras.datasets"
+    else:
+        x, y, x_test, y_test = read_npz(path)
+        source = str(path)
+    if len(x) <= validation:
+        raise ValueError(
+            f"Expected more than the {validation} training images that are held out. "
+            f"Received: {len(x)} in {source}"
+        )
+
+    def images(pixels):
+        return (pixels.astype("float32") / 255.0 - _CIFAR10_MEAN) / _CIFAR10_DEVIATION
+
+    def classes(labels):
+        return labels.reshape(-1).astype("int32")
+
+    x, y = images(x), classes(y)
+    rest, held_out = slice(len(x) - validation), slice(len(x) - validation, None)
+    return Data(
+        "cifar10",
+        source,
+        *(a[part] for part in (rest, held_out) for a in (x, y)),
+        images(x_test),
+        classes(y_test),
+        shift=4,
+        flip=True,
+    )
+
+
+def load(name, path=None, validation=5000):
+    """Loads a data set by its name.
+
+    Args:
+        name: "digits", "fashion_mnist" or "cifar10".
+        path: As in `load_cifar10`; the others have no files.
+        validation: Number of validation images; the digits have a split of their own.
+
+    Returns:
+        `Data`.
+
+    Raises:
+        ValueError: If there is no such data set, or a path for one that takes none.
+    """
+    if path is not None and name != "cifar10":
+        raise ValueError(
+            f"Only cifar10 is read from a file. Received: {name!r}, {path!r}"
+        )
+    if name == "digits":
+        return load_digits()
+    if name == "fashion_mnist":
+        return load_fashion_mnist(validation)
+    if name == "cifar10":
+        return load_cifar10(path, validation)
+    raise ValueError(
+        "The data set must be 'digits', 'fashion_mnist' or 'cifar10'. "
+        f"Received: {name!r}"
     )
 
 

@@ -1,10 +1,29 @@
-"""Parsing of the flags that the examples and the benchmarks share."""
+"""Flags that the examples and the benchmarks share, and how they are parsed."""
 
+import importlib
 import json
+
+from absl import flags
 
 from tf_lossprune.budget import format_budget, parse_budget
 
-__all__ = ["format_budget", "parse_budget", "parse_options"]
+__all__ = [
+    "define_data_flags",
+    "format_budget",
+    "parse_budget",
+    "parse_method",
+    "parse_options",
+]
+
+
+def define_data_flags(default="fashion_mnist"):
+    """Defines `--data` and `--data_file`, for `examples.data.load`."""
+    flags.DEFINE_string("data", default, "fashion_mnist, cifar10 or digits.")
+    flags.DEFINE_string(
+        "data_file",
+        None,
+        "An .npz file with the images of cifar10; unset: keras.datasets.",
+    )
 
 
 def parse_options(text):
@@ -12,7 +31,8 @@ def parse_options(text):
 
     A value `{"class_name": ..., "config": {...}}` becomes an object of that class
     of `tf_lossprune` or `keras.optimizers`, so that schedules, importances and the
-    like can be given on the command line.
+    like can be given on the command line; of any other module with its name before
+    the class, as in `my_package.my_methods.MyMethod`.
 
     Args:
         text: A JSON object, or an empty string for no options.
@@ -60,11 +80,20 @@ def _build(value):
 
     import tf_lossprune
 
-    name = value["class_name"]
-    for home in (tf_lossprune, tf_lossprune.methods, keras.optimizers):
+    module, _, name = value["class_name"].rpartition(".")
+    homes = (tf_lossprune, tf_lossprune.methods, keras.optimizers)
+    if module:
+        try:
+            homes = (importlib.import_module(module),)
+        except ImportError as error:
+            raise ValueError(
+                f"Expected a class of a module that can be imported ({error}). "
+                f"Received: {value['class_name']!r}"
+            ) from None
+    for home in homes:
         if isinstance(getattr(home, name, None), type):
             return getattr(home, name)(**value.get("config", {}))
     raise ValueError(
-        "Expected the name of a class of tf_lossprune or keras.optimizers. "
-        f"Received: {name!r}"
+        "Expected the name of a class of tf_lossprune or keras.optimizers, or one "
+        f"with its module. Received: {value['class_name']!r}"
     )

@@ -1,6 +1,8 @@
 """The examples' data and its pipelines."""
 
 import gzip
+import io
+import sys
 
 import numpy as np
 import pytest
@@ -73,6 +75,91 @@ def test_files_of_another_kind_are_refused(tmp_path):
         file.write(b"not an IDX file")
     with pytest.raises(ValueError, match="IDX file of bytes. Received"):
         example_data._read_idx(path)
+
+
+def cifar10_file(path, as_jpeg):
+    """Writes twelve and three images; returns what they are, decoded."""
+    rng = np.random.default_rng(0)
+    arrays = {}
+    pixels = {
+        "train": np.repeat(rng.integers(0, 256, (12, 1, 1, 3)), 32, 1).repeat(32, 2),
+        "test": np.repeat(rng.integers(0, 256, (3, 1, 1, 3)), 32, 1).repeat(32, 2),
+    }
+    for split, images in pixels.items():
+        images = pixels[split] = images.astype("uint8")
+        labels = np.arange(len(images), dtype="uint8")[:, None] % 10
+        if not as_jpeg:
+            arrays |= {f"x_{split}": images, f"y_{split}": labels}
+            continue
+        image_module = pytest.importorskip("PIL.Image")
+        files = [io.BytesIO() for _ in images]
+        for image, file in zip(images, files, strict=True):
+            image_module.fromarray(image).save(file, "JPEG", quality=100)
+        files = [file.getvalue() for file in files]
+        arrays |= {
+            f"{split}_bytes": np.frombuffer(b"".join(files), np.uint8),
+            f"{split}_ends": np.cumsum([len(file) for file in files]),
+            f"{split}_labels": labels[:, 0],
+        }
+    np.savez(path, **arrays)
+    return pixels
+
+
+@pytest.mark.parametrize("as_jpeg", [False, True])
+def test_cifar10_from_a_file(tmp_path, as_jpeg):
+    pixels = cifar10_file(tmp_path / "images.npz", as_jpeg)
+    data = example_data.load("cifar10", tmp_path / "images.npz", validation=4)
+    assert [len(x) for x in (data.x_train, data.x_val, data.x_test)] == [8, 4, 3]
+    assert data.input_shape == (32, 32, 3)
+    # The last training images are for validation.
+    assert [*data.y_train, *data.y_val] == [*range(10), 0, 1]
+    assert [*data.y_test] == [0, 1, 2]
+    found = np.concatenate([data.x_train, data.x_val, data.x_test])
+    found = found * [0.2470, 0.2435, 0.2616] + [0.4914, 0.4822, 0.4465]
+    expected = np.concatenate([pixels["train"], pixels["test"]]) / 255.0
+    np.testing.assert_allclose(found, expected, atol=4 / 255 if as_jpeg else 1e-6)
+    assert found.dtype != np.uint8 and data.x_train.dtype == np.float32
+
+
+def test_cifar10_through_keras(monkeypatch, tmp_path):
+    import keras
+
+    pixels = cifar10_file(tmp_path / "images.npz", as_jpeg=False)
+    splits = [(x, np.zeros((len(x), 1), "uint8")) for x in pixels.values()]
+    monkeypatch.setattr(keras.datasets.cifar10, "load_data", lambda: splits)
+    data = example_data.load("cifar10", validation=5)
+    assert [len(x) for x in (data.x_train, data.x_val, data.x_test)] == [7, 5, 3]
+
+
+def test_other_files_than_those_of_images_are_refused(tmp_path):
+    path = tmp_path / "other.npz"
+    np.savez(path, x=np.zeros(3))
+    with pytest.raises(ValueError, match="x_train.*train_bytes.*Received: .*'x'"):
+        example_data.load("cifar10", path)
+    x, y = np.zeros((6, 32, 32, 3), "uint8"), np.zeros(6, "uint8")
+    np.savez(path, x_train=x, y_train=y[:5], x_test=x, y_test=y)
+    with pytest.raises(ValueError, match=r"n labels. Received: .*\(5,\)"):
+        example_data.load("cifar10", path)
+    np.savez(path, x_train=x / 255.0, y_train=y, x_test=x, y_test=y)
+    with pytest.raises(ValueError, match="images of bytes.*Received: float64"):
+        example_data.load("cifar10", path)
+    np.savez(path, x_train=x, y_train=y, x_test=x, y_test=y)
+    with pytest.raises(ValueError, match="more than the 5000.*Received: 6"):
+        example_data.load("cifar10", path)
+    with pytest.raises(FileNotFoundError, match="Received: .*none.npz"):
+        example_data.load("cifar10", tmp_path / "none.npz")
+    with pytest.raises(ValueError, match="Only cifar10.*Received: 'digits'"):
+        example_data.load("digits", path)
+    with pytest.raises(ValueError, match="Received: 'cifar100'"):
+        example_data.load("cifar100")
+
+
+def test_jpeg_images_without_pillow(tmp_path, monkeypatch):
+    cifar10_file(tmp_path / "images.npz", as_jpeg=True)
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    with pytest.raises(ImportError, match="pip install pillow"):
+        example_data.load("cifar10", tmp_path / "images.npz")
 
 
 def shifted(image, down, right, fill):

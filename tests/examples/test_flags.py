@@ -48,7 +48,23 @@ def test_options_build_objects():
     assert isinstance(options["ratio_optimizer"], keras.optimizers.SGD)
 
 
-@pytest.mark.parametrize("text", ["[1]", "{", '{"schedule": {"class_name": "No"}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[1]",
+        "{",
+        '{"schedule": {"class_name": "No"}}',
+        '{"schedule": {"class_name": "no_such_module.No"}}',
+        '{"schedule": {"class_name": "json.No"}}',
+    ],
+)
 def test_bad_options(text):
     with pytest.raises(ValueError, match="Received: "):
         flags.parse_options(text)
+
+
+def test_methods_of_other_modules():
+    text = '{"class_name": "benchmarks.lab.variants.Fisher", "config": {"rate": 0.005}}'
+    method = flags.parse_method(text)
+    assert method.get_config()["rate"] == 0.005
+    assert flags.parse_method("loss") == "loss"
