@@ -25,19 +25,22 @@ Example:
     python -m benchmarks.summarize out/accuracy.jsonl
 """
 
-import dataclasses
-import json
 import pathlib
 import time
 
 import keras
-import numpy as np
 from absl import app, flags
 
 import tf_lossprune
-from benchmarks import common, kernels, variants
+from benchmarks import common
 from examples import data as example_data
-from examples.flags import format_budget, parse_budget, parse_method, parse_options
+from examples.flags import (
+    define_data_flags,
+    format_budget,
+    parse_budget,
+    parse_method,
+    parse_options,
+)
 from examples.optimizers import cosine_sgd
 
 FLAGS = flags.FLAGS
@@ -47,7 +50,7 @@ _DENSE_ACCURACIES = {}
 
 flags.DEFINE_string("arch", "resnet20", "Network of examples/models.py.")
 flags.DEFINE_integer("width", None, "Width of the first convolution.")
-flags.DEFINE_string("data", "fashion_mnist", "fashion_mnist or digits.")
+define_data_flags()
 flags.DEFINE_string("checkpoint", None, "Dense .keras model; trained if missing.")
 flags.DEFINE_integer("dense_epochs", 15, "Epochs of the dense training.")
 flags.DEFINE_integer("dense_seed", 0, "Seed of the dense training.")
@@ -55,7 +58,7 @@ flags.DEFINE_string("cache", "out/dense", "Folder of the trained dense models.")
 flags.DEFINE_string(
     "method",
     "loss",
-    "Name, or {class_name: ..., config: {...}} as JSON, also from variants.py.",
+    "Name, or {class_name: ..., config: {...}} as JSON; see examples/flags.py.",
 )
 flags.DEFINE_string("budget", "macs=0.25", "Such as macs=0.5,params=0.4.")
 flags.DEFINE_integer("epochs", 5, "Epochs in all, search included.")
@@ -71,14 +74,14 @@ flags.DEFINE_integer("batch_size", 128, "Images in a batch.")
 flags.DEFINE_integer("channel_multiple", 1, "Widths are multiples of this.")
 flags.DEFINE_string("options", "", "JSON object of further options of prune_model.")
 flags.DEFINE_string("tag", "", "Free text; runs with another tag run again.")
-flags.DEFINE_float(
-    "held_out", 0.0, "Share of the training images that only move the ratios."
-)
 flags.DEFINE_integer("limit", None, "Images in each split, for quick tries.")
 flags.DEFINE_bool("jit_compile", None, "Compile steps with XLA; unset: Keras decides.")
 flags.DEFINE_string("save", None, "Where the compact model goes (.keras).")
 flags.DEFINE_string("out", "out/accuracy.jsonl", "File the JSON line goes to.")
 flags.DEFINE_integer("verbose", 2, "As in Model.fit.")
+flags.DEFINE_bool(
+    "fast_kernels", False, "On CPUs: the arithmetic of benchmarks/lab/kernels.py."
+)
 
 
 class KeepCut(keras.callbacks.Callback):
@@ -117,7 +120,9 @@ def cell():
     """Everything that decides the result of the run, as a dict (its key)."""
     dense = FLAGS.checkpoint and pathlib.Path(FLAGS.checkpoint).name
     # Newer settings have no key where they are off: lines from before still count.
-    newer = {"held_out": FLAGS.held_out} if FLAGS.held_out else {}
+    newer = {}
+    if FLAGS.data_file:
+        newer["data_file"] = pathlib.Path(FLAGS.data_file).name
     return {
         "arch": FLAGS.arch,
         "width": FLAGS.width,
@@ -141,64 +146,6 @@ def cell():
     }
 
 
-def find_method(text):
-    """The method of a name, or of a JSON object, here or in `benchmarks.variants`."""
-    value = json.loads(text) if text.startswith("{") else {}
-    variant = getattr(variants, value.get("class_name", ""), None)
-    if variant is None:
-        return parse_method(text)
-    return variant(**value.get("config", {}))
-
-
-def alternating(data, train, steps):
-    """Data and optimizer of the bi-level form (`variants.Alternating`).
-
-    Args:
-        data: An `examples.data.Data`.
-        train: Dataset of all training images.
-        steps: Number of training steps in all.
-
-    Returns:
-        The training data, the optimizer, and a callback that ends the taking of turns
-        with the search.
-    """
-    x, y = data.x_train, data.y_train
-    if FLAGS.split != "validation":
-        x = np.concatenate([x, data.x_val])
-        y = np.concatenate([y, data.y_val])
-    count = round(FLAGS.held_out * len(x))
-    parts = [
-        example_data.datasets(
-            dataclasses.replace(data, x_train=x[part], y_train=y[part]),
-            batch_size=FLAGS.batch_size,
-            seed=FLAGS.seed,
-        )[0]
-        for part in (slice(count, None), slice(count))
-    ]
-    batches = variants.AlternatingBatches(*parts, train)
-    search_steps = round(FLAGS.search_epochs * len(train))
-    optimizer = cosine_sgd(steps, FLAGS.lr, weight_decay=FLAGS.weight_decay)
-    optimizer = type(optimizer).from_config(
-        {
-            **optimizer.get_config(),
-            "learning_rate": variants.AlternatingDecay(FLAGS.lr, steps, search_steps),
-        }
-    )
-    return batches, optimizer, EndTurns(batches)
-
-
-class EndTurns(keras.callbacks.Callback):
-    """Tells `AlternatingBatches` when the search is over."""
-
-    def __init__(self, batches):
-        super().__init__()
-        self._batches = batches
-
-    def on_train_begin(self, logs=None):
-        """Looks whether it is still the pruned model that trains."""
-        self._batches.searching = isinstance(self.model, tf_lossprune.PrunedModel)
-
-
 def load_dense(data, jit_compile):
     """The dense network: the checkpoint, or one trained (or cached) here."""
     if FLAGS.checkpoint:
@@ -206,8 +153,9 @@ def load_dense(data, jit_compile):
     # Test images and those held out are evaluated after the same training.
     split = "validation" if FLAGS.split == "validation" else "test"
     name = (
-        f"{FLAGS.data}-{FLAGS.arch}-w{FLAGS.width or 0}-e{FLAGS.dense_epochs}"
-        f"-s{FLAGS.dense_seed}-{split}-n{FLAGS.limit or 0}.keras"
+        f"{common.data_name(FLAGS.data, FLAGS.data_file)}-{FLAGS.arch}"
+        f"-w{FLAGS.width or 0}-e{FLAGS.dense_epochs}-s{FLAGS.dense_seed}-{split}"
+        f"-n{FLAGS.limit or 0}.keras"
     )
     train, _, _ = example_data.datasets(
         data,
@@ -228,27 +176,27 @@ def load_dense(data, jit_compile):
     )
 
 
-def left_out(name, limit, batch_size):
-    """Batches of up to 20,000 training images that `limit` leaves out.
+def left_out():
+    """Batches of up to 20,000 training images that `--limit` leaves out.
 
     Raises:
         absl.app.UsageError: If it leaves out none.
     """
-    data = common.load_data(name)
-    part = slice(limit or len(data.x_train), None)
+    data = common.load_data(FLAGS.data, path=FLAGS.data_file)
+    part = slice(FLAGS.limit or len(data.x_train), None)
     x, y = (a[part][:HELD_OUT_IMAGES] for a in (data.x_train, data.y_train))
     if not len(x):
         raise app.UsageError(
             "`--split=held_out` needs a `--limit` that leaves training images out. "
-            f"Received: --limit={limit} of {len(data.x_train)} images"
+            f"Received: --limit={FLAGS.limit} of {len(data.x_train)} images"
         )
-    return example_data.evaluation(x, y, batch_size)
+    return example_data.evaluation(x, y, FLAGS.batch_size)
 
 
 def dense_accuracy(dense, images, settings):
     """The dense network's accuracy, which all cells of a process share."""
-    names = ("arch", "width", "data", "dense", "split", "limit")
-    key = tuple(settings[name] for name in names)
+    names = ("arch", "width", "data", "data_file", "dense", "split", "limit")
+    key = tuple(settings.get(name) for name in names)
     if key not in _DENSE_ACCURACIES:
         _DENSE_ACCURACIES[key] = common.accuracy(dense, images)
     return _DENSE_ACCURACIES[key]
@@ -257,7 +205,7 @@ def dense_accuracy(dense, images, settings):
 def run(settings):
     """Compresses and evaluates; returns the row without its key."""
     jit_compile = "auto" if FLAGS.jit_compile is None else FLAGS.jit_compile
-    data = common.load_data(FLAGS.data, FLAGS.limit)
+    data = common.load_data(FLAGS.data, FLAGS.limit, FLAGS.data_file)
     validating = FLAGS.split == "validation"
     train, validation, test = example_data.datasets(
         data,
@@ -268,11 +216,8 @@ def run(settings):
     dense = load_dense(data, jit_compile)
     keras.utils.set_random_seed(FLAGS.seed)
     steps = FLAGS.epochs * len(train)
-    callbacks = [keep_cut := KeepCut()]
+    keep_cut = KeepCut()
     optimizer = cosine_sgd(steps, FLAGS.lr, weight_decay=FLAGS.weight_decay)
-    if FLAGS.held_out:
-        train, optimizer, end_turns = alternating(data, train, steps)
-        callbacks.append(end_turns)
     began = time.perf_counter()
     compact, result = tf_lossprune.compress(
         dense,
@@ -283,9 +228,9 @@ def run(settings):
         optimizer=optimizer,
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
-        method=find_method(FLAGS.method),
+        method=parse_method(FLAGS.method),
         distill=settings["distill"],
-        callbacks=callbacks,
+        callbacks=[keep_cut],
         jit_compile=jit_compile,
         verbose=FLAGS.verbose,
         channel_multiple=FLAGS.channel_multiple,
@@ -298,7 +243,7 @@ def run(settings):
 
     # The only look at these images, after everything has been decided.
     if FLAGS.split == "held_out":
-        images = left_out(FLAGS.data, FLAGS.limit, FLAGS.batch_size)
+        images = left_out()
     else:
         images = validation if validating else test
     accuracies = {"dense": dense_accuracy(dense, images, settings)}
@@ -322,12 +267,20 @@ def run(settings):
     }
 
 
+def install_kernels():
+    """Changes Keras' layers for this process if `--fast_kernels` is set."""
+    if FLAGS.fast_kernels:
+        from benchmarks.lab import kernels
+
+        kernels.install()
+
+
 def main(argv):
     """Runs the cell of the flags unless `--out` has it."""
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
     settings = cell()
-    kernels.install()
+    install_kernels()
     common.run_once(FLAGS.out, settings, lambda: run(settings))
 
 

@@ -16,12 +16,13 @@ from examples.optimizers import cosine_sgd
 VALIDATION_IMAGES = 5000
 
 
-def load_data(name, limit=None):
-    """Loads "digits" or "fashion_mnist", with 5000 validation images in the latter.
+def load_data(name, limit=None, path=None):
+    """Loads a data set, with 5000 validation images in all but the digits.
 
     Args:
-        name: Name of the data set.
+        name: As in `examples.data.load`.
         limit: Largest number of images in each of the splits; None: all.
+        path: As in `examples.data.load`.
 
     Returns:
         A `examples.data.Data`.
@@ -29,18 +30,16 @@ def load_data(name, limit=None):
     Raises:
         ValueError: If there is no data set of that name.
     """
-    if name == "digits":
-        data = example_data.load_digits()
-    elif name == "fashion_mnist":
-        data = example_data.load_fashion_mnist(validation=VALIDATION_IMAGES)
-    else:
-        raise ValueError(
-            f"The data set must be 'digits' or 'fashion_mnist'. Received: {name!r}"
-        )
+    data = example_data.load(name, path, VALIDATION_IMAGES)
     if limit is None:
         return data
     arrays = ("x_train", "y_train", "x_val", "y_val", "x_test", "y_test")
     return dataclasses.replace(data, **{a: getattr(data, a)[:limit] for a in arrays})
+
+
+def data_name(name, path=None):
+    """What a data set is called in the names of files: a file's images are others."""
+    return f"{name}-{pathlib.Path(path).stem}" if path else name
 
 
 def build_dense(arch, data, width=None):

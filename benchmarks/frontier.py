@@ -21,11 +21,11 @@ import keras
 from absl import app, flags
 
 import tf_lossprune
-from benchmarks import common, kernels
+from benchmarks import common
 from benchmarks.summarize import spread
 from benchmarks.turns import overlap, take_turns
 from examples import data as example_data
-from examples.flags import parse_options
+from examples.flags import define_data_flags, parse_options
 from examples.optimizers import cosine_sgd
 
 FLAGS = flags.FLAGS
@@ -33,6 +33,9 @@ FLAGS = flags.FLAGS
 #: What decides the result of a run, besides its seed and its budgets.
 SETTINGS = ("arch", "width", "data", "limit", "dense_epochs", "epochs")
 SETTINGS += ("search_epochs", "lr", "distill", "split", "options")
+
+#: What else a run in a process of its own is told.
+UNRECORDED = ("data_file", "jit_compile", "cache")
 
 #: The separate runs together take longer; with longer turns, both ends fall together.
 LONGER = 1.6
@@ -42,7 +45,7 @@ def define_flags():
     """Defines the flags of this script."""
     flags.DEFINE_string("arch", "resnet20", "Network of examples/models.py.")
     flags.DEFINE_integer("width", 8, "Width of the first convolution.")
-    flags.DEFINE_string("data", "fashion_mnist", "fashion_mnist or digits.")
+    define_data_flags()
     flags.DEFINE_integer("limit", None, "Images in each split.")
     flags.DEFINE_integer("dense_epochs", 6, "Epochs of the dense training.")
     flags.DEFINE_string("cache", "out/dense", "Folder of the trained dense models.")
@@ -70,12 +73,13 @@ def prepare(seed):
     Returns:
         Batches for training and for the evaluation, and the dense network.
     """
-    data = common.load_data(FLAGS.data, FLAGS.limit)
+    data = common.load_data(FLAGS.data, FLAGS.limit, FLAGS.data_file)
     validating = FLAGS.split == "validation"
     train, validation, test = example_data.datasets(
         data, batch_size=128, seed=seed, use_validation=validating
     )
-    name = f"{FLAGS.data}-{FLAGS.arch}-w{FLAGS.width}-e{FLAGS.dense_epochs}"
+    name = f"{common.data_name(FLAGS.data, FLAGS.data_file)}-{FLAGS.arch}"
+    name += f"-w{FLAGS.width}-e{FLAGS.dense_epochs}"
     name += f"-n{FLAGS.limit or 0}-{FLAGS.split}-frontier.keras"
     dense = common.dense_model(
         pathlib.Path(FLAGS.cache) / name,
@@ -144,6 +148,8 @@ def run(shares, seed):
 def cell(shares, seed):
     """What identifies a run in `--out`."""
     found = {name: getattr(FLAGS, name) for name in SETTINGS}
+    if FLAGS.data_file:
+        found["data_file"] = pathlib.Path(FLAGS.data_file).name
     return {**found, "seed": seed, "shares": shares}
 
 
@@ -186,7 +192,7 @@ def run_in_turns(missing, out):
 
 def command(shares, seed, out):
     """The command line that does one run."""
-    given = {name: getattr(FLAGS, name) for name in (*SETTINGS, "jit_compile", "cache")}
+    given = {name: getattr(FLAGS, name) for name in (*SETTINGS, *UNRECORDED)}
     options = [f"--{k}={v}" for k, v in given.items() if v is not None]
     macs = ",".join(map(str, shares))
     options += [f"--macs={macs}", f"--seeds={seed}", "--turn=0", f"--out={out}"]
@@ -237,7 +243,6 @@ def main(argv):
     """Runs what is missing in `--out`, then prints the summary."""
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
-    kernels.install()
     shares = [float(share) for share in FLAGS.macs]
     wanted = [shares] if FLAGS.only else [shares, *[[share] for share in shares]]
     run_all = run_in_turns if FLAGS.turn else run_one_after_the_other

@@ -4,7 +4,8 @@ Runs that differ in nothing but the seed make one line. Settings that all runs
 have in common are not shown as columns. With `--methods`, each method has one line and
 each budget of a network a column (with `--transpose` the other way round), with the
 final accuracies or, with `--shown=seconds`, the times or, with `--shown=fit`, the
-accuracies on the (augmented) training images in the last epoch.
+accuracies on the (augmented) training images in the last epoch. With `--paired` it is
+each setting's difference to a base run (`benchmarks.paired`).
 
 Example:
 
@@ -17,7 +18,7 @@ import statistics
 
 from absl import app, flags
 
-from benchmarks import common
+from benchmarks import common, paired
 
 FLAGS = flags.FLAGS
 
@@ -49,6 +50,8 @@ def define_flags():
     )
     flags.DEFINE_string("ours", OURS, "With --methods: what others are compared with.")
     flags.DEFINE_bool("transpose", False, "With --methods: a column for each method.")
+    flags.DEFINE_bool("paired", False, "Settings against a base run.")
+    flags.DEFINE_string("base", paired.DEFAULT, "With --paired: the base run's tag.")
 
 
 def read(paths, where):
@@ -81,13 +84,18 @@ def _texts(value):
     """What a setting is called in a condition: an object also by its class."""
     text = value if isinstance(value, str) else json.dumps(value)
     found = _object(text)
-    return {text, found["class_name"]} if found else {text}
+    return {text, _class_name(found)} if found else {text}
 
 
 def _object(text):
     """The dict of class and settings that a text in JSON stands for, or None."""
     found = json.loads(text) if text.startswith("{") else {}
     return found if "class_name" in found else None
+
+
+def _class_name(found):
+    """Name of the class without its module."""
+    return found["class_name"].rpartition(".")[2]
 
 
 def spread(values):
@@ -228,7 +236,7 @@ def method_name(text):
     if not found:
         return text
     settings = ", ".join(f"{k}={v}" for k, v in found.get("config", {}).items())
-    return f"{found['class_name']}({settings})"
+    return f"{_class_name(found)}({settings})"
 
 
 def _markdown(lines):
@@ -261,7 +269,9 @@ def _order(settings):
 def main(argv):
     """Reads the files named on the command line and prints the table."""
     rows = read(argv[1:], FLAGS.where)
-    if FLAGS.methods:
+    if FLAGS.paired:
+        print(paired.table(rows, FLAGS.base))
+    elif FLAGS.methods:
         print(methods_table(rows, FLAGS.shown, FLAGS.transpose, FLAGS.ours))
     else:
         print(table(rows))

@@ -5,10 +5,10 @@ A table stands between two comments, the first of which says what it is made fro
     <!-- TABLE benchmarks/results/compare.jsonl --methods --where=budget=macs=0.5 -->
     <!-- /TABLE -->
 
-The options are those of `benchmarks.summarize`; with `--ablations` (and `--base`) or
-`--nearby` it is the table of that script. A test holds the pages against the lines.
+The options are those of `benchmarks.summarize`. A test holds the pages against the
+lines.
 
-    python -m benchmarks.tables docs/methods.md
+    python -m benchmarks.tables docs/methods.md benchmarks/lab/README.md
 """
 
 import argparse
@@ -18,7 +18,7 @@ import shlex
 
 from absl import app
 
-from benchmarks import ablations, common, nearby, summarize
+from benchmarks import paired, summarize
 
 _TABLE = re.compile(
     r"(?P<open><!-- TABLE (?P<options>[^\n]*?) -->\n).*?(?P<close><!-- /TABLE -->)",
@@ -30,10 +30,10 @@ def _parser():
     parser = argparse.ArgumentParser(exit_on_error=False)
     parser.add_argument("files", nargs="+")
     parser.add_argument("--where", default="")
-    parser.add_argument("--base", default=ablations.DEFAULT)
+    parser.add_argument("--base", default=paired.DEFAULT)
     parser.add_argument("--ours", default=summarize.OURS)
     parser.add_argument("--shown", choices=summarize.SHOWN, default="final")
-    for name in ("methods", "transpose", "ablations", "nearby"):
+    for name in ("methods", "transpose", "paired"):
         parser.add_argument(f"--{name}", action="store_true")
     return parser
 
@@ -50,11 +50,9 @@ def table(options, root="."):
     """
     given = _parser().parse_args(shlex.split(options))
     files = [pathlib.Path(root) / name for name in given.files]
-    if given.nearby:
-        return nearby.table([row for path in files for row in common.read_lines(path)])
     rows = summarize.read(files, [w for w in given.where.split(",") if w])
-    if given.ablations:
-        return ablations.table(rows, given.base)
+    if given.paired:
+        return paired.table(rows, given.base)
     if given.methods:
         return summarize.methods_table(rows, given.shown, given.transpose, given.ours)
     return summarize.table(rows)

@@ -165,7 +165,11 @@ def test_nothing_points_outside_of_the_checkout():
 
 def test_bazel_names_scripts_that_exist():
     text = (ROOT / "BUILD").read_text()
-    for folder, name in (("examples", "EXAMPLES"), ("benchmarks", "BENCHMARKS")):
+    for folder, name in (
+        ("examples", "EXAMPLES"),
+        ("benchmarks", "BENCHMARKS"),
+        ("benchmarks/lab", "LAB"),
+    ):
         listed = re.search(rf"^{name} = (\[.*?\])", text, re.M | re.S).group(1)
         scripts = {
             path.stem

@@ -1,29 +1,23 @@
 r"""The settings of the project's own method, one changed at a time.
 
-    python -m benchmarks.ablations --networks=vgg16_bn:16 --macs=0.125 --workers=2
-    python -m benchmarks.ablations --table
+    python -m benchmarks.lab.ablations --networks=vgg16_bn:16 --macs=0.125 --workers=2
+    python -m benchmarks.summarize benchmarks/lab/results/ablations.jsonl --paired
 
 Each cell is a run of `benchmarks.accuracy` that differs from the default run in one
 setting, with the same seeds. They are judged on held-out training images; the test
-images are not read. A cell whose line is in `--out` is not run again. `--table`
-prints what the file has as Markdown: for each setting the mean over networks, budgets
-and seeds, and its mean difference to the default (or to `--base`) over the runs that
-both have, with the standard error.
+images are not read. A cell whose line is in `--out` is not run again.
 """
 
 import json
-import math
-import statistics
 import sys
 import time
 
 from absl import app, flags
 
-from benchmarks import compare, summarize
+from benchmarks import compare
+from benchmarks.paired import DEFAULT
 
 FLAGS = flags.FLAGS
-
-DEFAULT = "default"
 
 
 def _object(name, **config):
@@ -34,8 +28,12 @@ def _options(**options):
     return {"options": json.dumps(options)}
 
 
-def _variant(name, **config):
+def _method(name, **config):
     return {"method": json.dumps(_object(name, **config))}
+
+
+def _variant(name, **config):
+    return _method(f"benchmarks.lab.variants.{name}", **config)
 
 
 #: Topic -> name of the setting -> the flags of `benchmarks.accuracy` that it changes.
@@ -52,8 +50,8 @@ ABLATIONS = {
         "deterministic": _options(draw=_object("DeterministicDraw")),
     },
     "gradient by the ratios": {
-        "first order": _variant("Loss", order=1),
-        "relative squares with half the learning rate": _variant("Loss", order=2),
+        "first order": _method("Loss", order=1),
+        "relative squares with half the learning rate": _method("Loss", order=2),
         "squares of the gates' gradients": _variant("Fisher"),
         "squares with half the learning rate": _variant("Fisher", rate=0.005),
         "sizes of the gates' gradients": _variant("Fisher", power=1.0),
@@ -61,8 +59,8 @@ ABLATIONS = {
         "the same with less damping": _variant("Compensated", damping=0.3),
     },
     "memory of the squares": {
-        "50 steps": _variant("Loss", decay=0.98),
-        "100 steps": _variant("Loss", decay=0.99),
+        "50 steps": _method("Loss", decay=0.98),
+        "100 steps": _method("Loss", decay=0.99),
     },
     "annealing": {
         "variance 0.15 to 0.01": _options(
@@ -71,19 +69,11 @@ ABLATIONS = {
         "variance 0.01 to 0.001": _options(
             schedule=_object("Schedule", start_variance=0.01, end_variance=0.001)
         ),
-        "steepness 4 to 64": _variant("SteepnessSchedule", start=4.0, end=64.0),
-        "steepness 16 to 256": _variant("SteepnessSchedule", start=16.0, end=256.0),
     },
     "importance": {
         "L1 of the kernels": _options(importance=_object("Importance", kind="l1")),
         "BN scale": _options(importance=_object("Importance", kind="bn_scale")),
         "gradient x weight": _options(importance=_object("Importance", kind="taylor")),
-        "kernels that read": _variant("Reads"),
-        "kernels that read x BN scale": _variant("Reads", scales=True),
-        "BN scale, gradient let through": {
-            **_options(importance=_object("Importance", kind="bn_scale")),
-            **_variant("LetThrough"),
-        },
     },
     "members of a residual group": {
         "first": _options(importance=_object("Importance", members="first")),
@@ -92,10 +82,6 @@ ABLATIONS = {
             **_options(importance=_object("Importance", members="last")),
             **_variant("Settling", rate=0.03, end=0.1),
         },
-    },
-    "widths": {
-        "a quarter of the way to uniform": _variant("Shrunk", share=0.25),
-        "half of the way to uniform": _variant("Shrunk", share=0.5),
     },
     "rounding of all groups": {
         "down": _variant("Rounded", offset=0.0),
@@ -107,10 +93,6 @@ ABLATIONS = {
         "comes down evenly (power 1)": _options(
             schedule=_object("Schedule", power=1.0)
         ),
-    },
-    "batch for the ratios": {
-        "held out": {**_variant("Alternating"), "held_out": 0.1},
-        "same batch, every other step": _variant("Alternating"),
     },
     "ratio update interval": {
         "4 steps": _options(
@@ -162,10 +144,7 @@ def define_flags():
     flags.DEFINE_float("minutes", None, "Start no new cell after this time.")
     flags.DEFINE_integer("workers", 1, "Processes.")
     flags.DEFINE_bool("list", False, "Print the cells and end.")
-    flags.DEFINE_bool("table", False, "Print the table of the results and end.")
-    flags.DEFINE_string("base", DEFAULT, "What --table compares with: a tag.")
-    flags.DEFINE_list("where", [], "With --table: as in benchmarks.summarize.")
-    flags.DEFINE_string("out", "benchmarks/results/ablations.jsonl", "Results.")
+    flags.DEFINE_string("out", "benchmarks/lab/results/ablations.jsonl", "Results.")
 
 
 def settings():
@@ -209,50 +188,10 @@ def cells():
     return found
 
 
-def table(rows, base=DEFAULT):
-    """Makes the Markdown table of the results.
-
-    Args:
-        rows: Rows that `benchmarks.accuracy` wrote for cells of this script.
-        base: Tag of the runs that the others are compared with.
-
-    Returns:
-        The table as a string.
-    """
-    found = {}
-    for row in rows:
-        cell = row["cell"]
-        run = (cell["arch"], cell["width"], cell["budget"], cell["seed"])
-        found.setdefault(cell["tag"], {})[run] = 100.0 * row["accuracy"]["final"]
-    default = found.pop(base)
-    lines = [
-        "| what | setting | runs | final % | difference |",
-        "| --- | --- | --- | --- | --- |",
-        f"| | {base} | {len(default)} | {statistics.fmean(default.values()):.2f} | |",
-    ]
-    for topic, variants in ABLATIONS.items():
-        shown = topic
-        for name in variants:
-            runs = found.get(f"{topic}: {name}", {})
-            both = [runs[run] - default[run] for run in runs if run in default]
-            if not both:
-                continue
-            text = f"{statistics.fmean(both):+.2f}"
-            if len(both) > 1:
-                text += f" ± {statistics.stdev(both) / math.sqrt(len(both)):.2f}"
-            mean = statistics.fmean(runs.values())
-            lines.append(f"| {shown} | {name} | {len(both)} | {mean:.2f} | {text} |")
-            shown = ""
-    return "\n".join(lines)
-
-
 def main(argv):
-    """Runs the cells, or prints them or their table."""
+    """Runs the cells, or prints them."""
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
-    if FLAGS.table:
-        print(table(summarize.read([FLAGS.out], FLAGS.where), FLAGS.base))
-        return
     chosen = list(enumerate(cells()))
     if FLAGS.list:
         for number, cell in chosen:

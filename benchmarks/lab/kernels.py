@@ -1,8 +1,8 @@
 """The same arithmetic in forms that TensorFlow computes faster, or at all, on CPUs.
 
 Both change layers of Keras for this process, and nothing on other backends. They are
-for benchmarks that train many narrow networks; every run goes through them, whatever
-its method.
+for benchmarks that train many narrow networks (`--fast_kernels`); then every run goes
+through them, whatever its method.
 """
 
 import functools

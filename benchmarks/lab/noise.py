@@ -5,7 +5,7 @@ step to step, and their ratio. A ratio far below 1 in most groups means that a s
 tells little of where the ratios should go, and that a short search hardly leaves the
 uniform widths.
 
-    python -m benchmarks.noise --arch=mobilenet_v2 --width=8 --limit=20000 \
+    python -m benchmarks.lab.noise --arch=mobilenet_v2 --width=8 --limit=20000 \
         --checkpoint=out/dense/DENSE.keras
 """
 
@@ -17,9 +17,9 @@ from absl import app, flags
 from keras import ops
 
 import tf_lossprune
-from benchmarks import common, kernels
+from benchmarks import common
 from examples import data as example_data
-from examples.flags import parse_budget
+from examples.flags import parse_budget, parse_method
 from examples.optimizers import cosine_sgd
 from tf_lossprune import methods
 
@@ -125,8 +125,8 @@ def main(argv):
         raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
     from benchmarks import accuracy
 
-    kernels.install()
-    data = common.load_data(FLAGS.data, FLAGS.limit)
+    accuracy.install_kernels()
+    data = common.load_data(FLAGS.data, FLAGS.limit, FLAGS.data_file)
     train, _, _ = example_data.datasets(
         data, batch_size=FLAGS.batch_size, seed=FLAGS.seed, use_validation=False
     )
@@ -135,7 +135,7 @@ def main(argv):
         accuracy.load_dense(data, False),
         train,
         parse_budget(FLAGS.budget),
-        methods.find_method(accuracy.find_method(FLAGS.method)),
+        methods.find_method(parse_method(FLAGS.method)),
         cosine_sgd(FLAGS.train_steps, FLAGS.lr, weight_decay=FLAGS.weight_decay),
         steps=FLAGS.steps,
         last=FLAGS.last,
@@ -146,7 +146,7 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    # Its flags are those of a run, too.
+    # Its flags are those of a run, too; a module that is only imported has none.
     from benchmarks import accuracy  # noqa: F401
 
     define_flags()

@@ -1,12 +1,11 @@
-"""Variants of the project's method, which only the ablations need."""
+"""Variants of the project's method that one of its defaults was measured against."""
 
 import keras
 import numpy as np
 from keras import ops
 
 from tf_lossprune.allocation import largest_scale
-from tf_lossprune.gates.importance import normalize, weight_slices
-from tf_lossprune.methods import Loss, Method
+from tf_lossprune.methods import Loss
 from tf_lossprune.methods.loss import LossSearch
 
 
@@ -19,36 +18,6 @@ class FirstOrder(Loss):
     def get_config(self):
         """No settings."""
         return {}
-
-
-class SteepnessSearch(LossSearch):
-    """One steepness for all groups, which grows geometrically."""
-
-    def find_steepness(self, log_importance, ratios):
-        """As `LossSearch.find_steepness`, without a look at the variance."""
-        start, end = self.method.start, self.method.end
-        steepness = start * (end / start) ** self.progress()
-        return ops.broadcast_to(steepness, (self.layout.num_groups,))
-
-
-@keras.saving.register_keras_serializable(package="benchmarks")
-class SteepnessSchedule(FirstOrder):
-    """Schedules the thresholds' steepness instead of the gates' variance.
-
-    Args:
-        start: Steepness at the start of the search.
-        end: Steepness at its end.
-    """
-
-    search_class = SteepnessSearch
-
-    def __init__(self, start=4.0, end=64.0):
-        super().__init__()
-        self.start, self.end = start, end
-
-    def get_config(self):
-        """Settings, for saving."""
-        return {"start": self.start, "end": self.end}
 
 
 class SettlingSearch(LossSearch):
@@ -80,30 +49,6 @@ class Settling(FirstOrder):
     def get_config(self):
         """Settings, for saving."""
         return {"rate": self.learning_rate, "end": self.end}
-
-
-@keras.saving.register_keras_serializable(package="benchmarks")
-class Shrunk(FirstOrder):
-    """Goes part of the way from the found widths to uniform ones, in logarithms.
-
-    Where the loss is flat, what the search finds is partly noise; the mean of the
-    groups is not.
-
-    Args:
-        share: How much of the way; 0 is the method itself, 1 is uniform.
-    """
-
-    def __init__(self, share=0.25):
-        super().__init__()
-        self.share = share
-
-    def ratios(self, search, importance, limits):
-        """As `Method.ratios`; a common factor fits them to the budget later."""
-        return super().ratios(search, importance, limits) ** (1.0 - self.share)
-
-    def get_config(self):
-        """Settings, for saving."""
-        return {"share": self.share}
 
 
 @keras.saving.register_keras_serializable(package="benchmarks")
@@ -142,49 +87,6 @@ class Rounded(FirstOrder):
     def get_config(self):
         """Settings, for saving."""
         return {"offset": self.offset}
-
-
-class ReadsSearch(LossSearch):
-    """Channels in the order of what the layers that read them receive."""
-
-    def make_variables(self, groups, total):
-        """As `LossSearch`; finds the kernels that read the groups."""
-        super().make_variables(groups, total)
-        slices = [s for s in weight_slices(self.channels) if s.units.any()]
-        self._reads = [s for s in slices if s.role == "consumer"]
-        self._scales = [s for s in slices if s.role == "scale"]
-
-    def current_importance(self):
-        """Norms of the kernels that read each unit, and of the scales before them."""
-        total = self.layout.num_units + 1
-        scores = sum(piece.score(2, total) for piece in self._reads)
-        if self.method.scales and self._scales:
-            energy = sum(s.by_unit(s.sums(2), total) for s in self._scales)
-            # Units without a normalisation count as if theirs did not scale.
-            scores = scores * ops.where(energy > 0, energy, 1.0)
-        return normalize(ops.sqrt(ops.stop_gradient(scores)), self.channels)
-
-
-@keras.saving.register_keras_serializable(package="benchmarks")
-class Reads(FirstOrder):
-    """Leaves the kernels that write a channel out of its importance.
-
-    A batch normalisation takes the norm of the kernel before it away, so that it says
-    little; what a channel gives is its scale times the kernels that read it.
-
-    Args:
-        scales: Whether the scales count.
-    """
-
-    search_class = ReadsSearch
-
-    def __init__(self, scales=False):
-        super().__init__()
-        self.scales = scales
-
-    def get_config(self):
-        """Settings, for saving."""
-        return {"scales": self.scales}
 
 
 class FisherSearch(LossSearch):
@@ -283,160 +185,3 @@ class Compensated(Loss):
     def get_config(self):
         """Settings, for saving."""
         return {"damping": self.damping, "memory": self.memory}
-
-
-class LetThroughSearch(LossSearch):
-    """The loss moves the importance, too: `dp_i/db_j` goes on to the weights.
-
-    The gates' gradient is known after a step only, so it acts in the next one.
-    """
-
-    def make_variables(self, groups, total):
-        """Adds the last step's gradient by the log-importances."""
-        super().make_variables(groups, total)
-        self.pull = self.variable((total,), 0.0, "pull")
-        self._scales = [s for s in weight_slices(self.channels) if s.role == "scale"]
-
-    def penalty(self):
-        """Scalar whose gradient by the scales is that of the loss through the gates."""
-        total = self.layout.num_units + 1
-        scores = ops.zeros((total,))
-        for piece in self._scales:
-            sums = piece.sums(1)
-            mean = ops.stop_gradient(ops.mean(sums)) + 1e-12
-            scores = scores + piece.by_unit(sums / mean, total)
-        return ops.sum(self.pull.value * ops.log(scores + 1e-6))
-
-    def learn(self, draw, gate_gradient, optimizer):
-        """Moves the ratios and keeps the gradient by the log-importances."""
-        super().learn(draw, gate_gradient, optimizer)
-        layout, steepness = self.layout, self.steepness.value
-        x = self.log_rows(self.importance.value)
-        _, threshold = self._probabilities(x, self._soft(draw.ratios), steepness)
-        scaled = steepness[:, None] * (x - threshold[:, None])
-        density = self._options.family.pdf(scaled) * layout.valid
-        # `draw.weight` is dp_i/dalpha = f'_i / mean_j f'_j times the draw's slope.
-        by_p = layout.rows(gate_gradient * draw.weight) * layout.valid
-        by_p = by_p * layout.mean(density)[:, None]
-        # dp_i/dln b_j = beta2 (delta_ij f'_i - f'_i f'_j / sum_k f'_k)
-        share = density / (ops.sum(density, axis=1)[:, None] + 1e-12)
-        pull = steepness[:, None] * (by_p - share * ops.sum(by_p, axis=1)[:, None])
-        self.pull.assign(
-            ops.where(draw.searching, layout.flat(pull, first=0.0), self.pull.value)
-        )
-
-
-@keras.saving.register_keras_serializable(package="benchmarks")
-class LetThrough(FirstOrder):
-    """Lets the loss's gradient through to the scales of batch normalisations.
-
-    For `Importance("bn_scale")`, of which `learn` has the derivative in closed form.
-    """
-
-    search_class = LetThroughSearch
-
-
-class AlternatingSearch(LossSearch):
-    """Every other step moves the ratios, and only those steps do."""
-
-    def learn(self, draw, gate_gradient, optimizer):
-        """As `LossSearch.learn`, at odd steps."""
-        due = ops.logical_and(draw.searching, self.step % 2 == 1)
-        super().learn(draw._replace(searching=due), gate_gradient, optimizer)
-
-
-@keras.saving.register_keras_serializable(package="benchmarks")
-class Alternating(FirstOrder):
-    """The bi-level form: odd steps move the ratios, the others the weights.
-
-    The weights' part is up to the optimizer (`AlternatingDecay`) and the data
-    (`AlternatingBatches`).
-    """
-
-    search_class = AlternatingSearch
-
-
-@keras.saving.register_keras_serializable(package="benchmarks")
-class AlternatingDecay(keras.optimizers.schedules.CosineDecay):
-    """Learning rate 0 at odd steps of the search, else as `CosineDecay`.
-
-    Args:
-        rate: First learning rate.
-        steps: Number of steps in all.
-        search_steps: Number of steps of the search, at the beginning.
-    """
-
-    def __init__(self, rate, steps, search_steps):
-        super().__init__(rate, steps)
-        self.search_steps = search_steps
-
-    def __call__(self, step):
-        """The learning rate of a step."""
-        step = ops.cast(step, "float32")
-        idle = ops.logical_and(step < self.search_steps, step % 2 == 1)
-        return ops.where(idle, 0.0, super().__call__(step))
-
-    def get_config(self):
-        """Settings, for saving."""
-        config = super().get_config()
-        return {
-            "rate": config["initial_learning_rate"],
-            "steps": config["decay_steps"],
-            "search_steps": self.search_steps,
-        }
-
-
-class AlternatingBatches(keras.utils.PyDataset):
-    """Batches of two data sets in turns during a search, of both together after it.
-
-    Args:
-        train: Dataset whose batches are even steps of the search.
-        held_out: Dataset whose batches are odd steps of the search.
-        both: Dataset of all the steps after it.
-
-    Attributes:
-        searching: Bool, whether the search is still on.
-    """
-
-    def __init__(self, train, held_out, both):
-        super().__init__()
-        self._datasets = {"train": train, "held_out": held_out, "both": both}
-        self._length = len(both)
-        self._iterators = {}
-        self.searching = True
-
-    def __len__(self):
-        """Batches of an epoch."""
-        return self._length
-
-    def __getitem__(self, index):
-        """The next batch of the data set whose turn it is."""
-        name = ("held_out" if index % 2 else "train") if self.searching else "both"
-        try:
-            batch = next(self._iterators[name])
-        except (KeyError, StopIteration):
-            self._iterators[name] = iter(self._datasets[name])
-            batch = next(self._iterators[name])
-        return tuple(np.asarray(part) for part in batch)
-
-
-@keras.saving.register_keras_serializable(package="benchmarks")
-class FixedRatios(Method):
-    """Given ratios, at once.
-
-    Args:
-        ratios: List of floats, one for each group.
-    """
-
-    name = "fixed_ratios"
-
-    def __init__(self, ratios):
-        self.given = [float(ratio) for ratio in ratios]
-
-    def ratios(self, search, importance, limits):
-        """As `Method.ratios`."""
-        return np.array(self.given)
-
-    def get_config(self):
-        """Settings, for saving."""
-        return {"ratios": self.given}

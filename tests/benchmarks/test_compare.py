@@ -5,6 +5,7 @@ import pathlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from benchmarks import common, compare, figures, frontier
@@ -13,15 +14,13 @@ from examples import models
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_quick_cell(tmp_path, workers):
+def _run(tmp_path, *given):
     command = [
         *(sys.executable, "-m", "benchmarks.compare", "--archs=digits_resnet:4"),
         *("--macs=0.5", "--methods=bn_scale,magnitude", "--seeds=0", "--epochs=1"),
-        *("--search_epochs=0.5", "--scratch", "--cells=1", f"--workers={workers}"),
-        f"--out={tmp_path}/a.jsonl",
-        "--extra=data=digits,limit=128,batch_size=64,verbose=0,jit_compile=false,"
-        f"cache={tmp_path}",
+        *("--search_epochs=0.5", "--scratch", "--cells=1", f"--out={tmp_path}/a.jsonl"),
+        f"--extra=limit=128,batch_size=64,verbose=0,jit_compile=false,cache={tmp_path}",
+        *given,
     ]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(
@@ -33,6 +32,26 @@ def test_quick_cell(tmp_path, workers):
     assert row["cell"]["dense"] == "epochs=0,seed=0"
     assert row["cell"]["distill"] is False
     assert row["fraction"]["macs"] <= 0.5
+    return row
+
+
+def test_quick_cell_on_images_from_a_file(tmp_path):
+    """In a worker, as `--workers` starts them."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (common.VALIDATION_IMAGES + 128, 8, 8, 3), "uint8")
+    y = rng.integers(0, 10, len(x))
+    path = tmp_path / "small.npz"
+    np.savez(path, x_train=x, y_train=y, x_test=x[:64], y_test=y[:64])
+    row = _run(tmp_path, "--workers=1", "--data=cifar10", f"--data_file={path}")
+    assert row["cell"]["data"] == "cifar10"
+    assert row["cell"]["data_file"] == "small.npz"
+    (dense,) = tmp_path.glob("*.keras")
+    assert dense.name.startswith("cifar10-small-")
+
+
+@pytest.mark.long
+def test_quick_cell_in_a_process_of_its_own(tmp_path):
+    _run(tmp_path, "--data=digits")
 
 
 def test_networks_of_the_grid_exist():

@@ -10,7 +10,11 @@ from examples.flags import parse_budget
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGES = [
     page
-    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    for page in [
+        ROOT / "README.md",
+        *sorted((ROOT / "docs").rglob("*.md")),
+        *sorted((ROOT / "benchmarks").rglob("*.md")),
+    ]
     if "<!-- TABLE " in page.read_text(encoding="utf-8")
 ]
 
@@ -19,14 +23,14 @@ def test_there_are_tables():
     assert PAGES
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_pages_are_up_to_date(page):
     text = page.read_text(encoding="utf-8")
     assert tables.renewed(text, ROOT) == text, f"python -m benchmarks.tables {page}"
 
 
 def test_every_delivered_network_keeps_its_budget():
-    files = (ROOT / "benchmarks" / "results").glob("*.jsonl")
+    files = (ROOT / "benchmarks").rglob("results/*.jsonl")
     rows = [row for path in files for row in common.read_lines(path)]
     rows = [row for row in rows if isinstance(row.get("cell", {}).get("budget"), str)]
     assert len(rows) > 200

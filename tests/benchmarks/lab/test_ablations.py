@@ -1,4 +1,4 @@
-"""Runs quick cells of the ablations, and makes their table."""
+"""Runs the ablations' cells whose code nothing else runs."""
 
 import os
 import pathlib
@@ -7,23 +7,22 @@ import sys
 
 import pytest
 
-from benchmarks import ablations, common
+from benchmarks import common, paired
+from benchmarks.lab import ablations
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.long
 def test_quick_cells(tmp_path):
-    """Those whose code nothing else runs."""
     out = tmp_path / "a.jsonl"
-    topics = "batch for the ratios,gradient by the ratios,annealing,importance,widths,"
-    topics += "rounding of all groups"
+    topics = "gradient by the ratios,annealing,importance,rounding of all groups"
     command = [
-        *(sys.executable, "-m", "benchmarks.ablations", "--networks=digits_resnet:4"),
-        *("--macs=0.5", "--seeds=0", "--epochs=2", "--dense_epochs=1", f"--out={out}"),
-        f"--topics={topics}",
+        *(sys.executable, "-m", "benchmarks.lab.ablations"),
+        *("--networks=digits_resnet:4", "--macs=0.5", "--seeds=0", "--epochs=2"),
+        *("--dense_epochs=1", f"--out={out}", f"--topics={topics}"),
         "--extra=data=digits,limit=128,batch_size=32,verbose=0,jit_compile=false,"
-        f"cache={tmp_path}",
+        f"fast_kernels=true,cache={tmp_path}",
     ]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(
@@ -38,25 +37,4 @@ def test_quick_cells(tmp_path):
     }
     assert {row["cell"]["tag"] for row in rows} == {"default", *wanted}
     assert all(row["fraction"]["macs"] <= 0.5 for row in rows)
-    held_out = [row for row in rows if row["cell"].get("held_out")]
-    assert len(held_out) == 1
-    text = ablations.table(rows)
-    assert len(text.splitlines()) == 3 + len(wanted)
-
-
-def test_table_pairs_seeds():
-    def row(tag, seed, final):
-        cell = {"arch": "a", "width": 1, "budget": "macs=0.5", "seed": seed, "tag": tag}
-        return {"cell": cell, "accuracy": {"final": final}}
-
-    rows = [row("default", seed, 0.8 + 0.01 * seed) for seed in range(3)]
-    rows += [row("draw: concrete", seed, 0.81 + 0.01 * seed) for seed in (1, 2)]
-    lines = ablations.table(rows).splitlines()
-    assert lines[2] == "| | default | 3 | 81.00 | |"
-    assert lines[3] == "| draw | concrete | 2 | 82.50 | +1.00 ± 0.00 |"
-    assert len(lines) == 4
-    rows.append(row("draw: deterministic", 2, 0.81))
-    lines = ablations.table(rows, "draw: concrete").splitlines()
-    assert lines[2] == "| | draw: concrete | 2 | 82.50 | |"
-    assert lines[3] == "| draw | deterministic | 1 | 81.00 | -2.00 |"
-    assert len(lines) == 4
+    assert len(paired.table(rows).splitlines()) == 3 + len(wanted)

@@ -6,7 +6,7 @@ import sys
 # In a process of its own: Keras' layers stay changed for good.
 SCRIPT = """
 import keras, numpy as np, tensorflow as tf
-from benchmarks import kernels
+from benchmarks.lab import kernels
 
 SHAPE = (5, 6, 7, 3)
 rng = np.random.default_rng(0)

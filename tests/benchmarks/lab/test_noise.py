@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 from keras import ops
 
-from benchmarks import common, noise, variants
+from benchmarks import common
+from benchmarks.lab import noise, variants
 from examples import data as example_data
 from tf_lossprune.methods import Loss
 
 
 @pytest.mark.parametrize(
-    "method", [Loss(), Loss(order=1), variants.Fisher(power=1.0, rate=0.05)]
+    "method", [Loss(order=1), variants.Fisher(power=1.0, rate=0.05)]
 )
 def test_sums_are_those_of_the_last_steps(method):
     data = common.load_data("digits", 128)
