@@ -35,6 +35,7 @@ class GatedLayer(keras.layers.Wrapper):
         # The wrapped layer casts for itself; gates and weights stay in float32.
         kwargs["autocast"] = False
         super().__init__(layer, **kwargs)
+        self.supports_masking = True  # as far as the wrapped layer does
         self.gates = {
             name: (int(axis), tuple(int(u) for u in units))
             for name, (axis, units) in gates.items()
@@ -43,7 +44,18 @@ class GatedLayer(keras.layers.Wrapper):
     def build(self, *shapes, **named_shapes):
         self.built = True  # the wrapped layer is
 
-    def call(self, inputs, gates, *others, **kwargs):
+    def call(self, inputs, gates, *others, mask=None, tensors=None, **kwargs):
+        """Runs the layer with gated weights.
+
+        Args:
+            inputs: tensor, the layer's first argument.
+            gates: float `[num_units + 1]`.
+            *others: its other positional arguments.
+            mask: tensor or None, its `mask`; None: the one that `inputs` carry.
+            tensors: dict of its other keyword arguments that are tensors.
+            **kwargs: its keyword arguments that are none.
+        """
+        kwargs = _unpacked(kwargs, mask, tensors)
         # All of them: a scope inside another one does not see the latter's values.
         values = [(variable, variable.value) for variable in self.layer.variables]
         for name, (axis, units) in self.gates.items():
@@ -63,10 +75,21 @@ class GatedLayer(keras.layers.Wrapper):
             self.add_loss(scope.losses)
         return outputs
 
-    def compute_output_spec(self, inputs, gates, *others, **kwargs):
+    def compute_mask(self, inputs, previous_mask):
+        return None  # `call` returns tensors with the wrapped layer's masks
+
+    def compute_output_spec(
+        self, inputs, gates, *others, mask=None, tensors=None, **kwargs
+    ):
+        kwargs = _unpacked(kwargs, mask, tensors)
         return self.layer.compute_output_spec(inputs, *others, **kwargs)
 
     def get_config(self):
         config = super().get_config()
         config.pop("autocast", None)
         return {**config, "gates": {k: list(v) for k, v in self.gates.items()}}
+
+
+def _unpacked(kwargs, mask, tensors):
+    masks = {} if mask is None else {"mask": mask}
+    return {**kwargs, **(tensors or {}), **masks}

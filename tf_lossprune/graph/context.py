@@ -64,13 +64,14 @@ class Context:
 
     Args:
         call: `Call`.
-        input_labels: list of label arrays, one for each of `call.inputs`.
+        input_labels: list of label arrays, one for each of `call.data`.
         ties: `Ties`.
         record: `LayerRecord` of the layer or operation, shared by its calls.
         freeze_log: list, `(labels, layer name, reason)` entries are added.
+        uniform: set, the ids of tensors in which all channels are the same.
     """
 
-    def __init__(self, call, input_labels, ties, record, freeze_log):
+    def __init__(self, call, input_labels, ties, record, freeze_log, uniform):
         self.call = call
         self.layer = call.operation
         self.input_labels = input_labels
@@ -78,10 +79,26 @@ class Context:
         self._ties = ties
         self._record = record
         self._freeze_log = freeze_log
+        self._uniform = uniform
 
     @property
     def inputs(self):
-        return self.call.inputs
+        """The tensors that the layer computes with; masks are not among them."""
+        return self.call.data
+
+    @property
+    def masks(self):
+        """The tensors that say which steps count. Their own channels stay."""
+        return self.call.masks
+
+    def uniform(self, index=0):
+        """Whether an input holds the same values however many channels it has.
+
+        So does what does not depend on the channels that can be cut, as the masks
+        that Keras spreads over them.
+        """
+        labels = self.input_labels[index]
+        return id(self.inputs[index]) in self._uniform or not labels.any()
 
     def varies(self, axis, index=0):
         """Whether the labels of an input vary along an axis of its sample."""
@@ -185,8 +202,16 @@ class Context:
         """Declares multiplications without a weight: `number` for each label."""
         self._record.products.append((number, np.asarray(labels)))
 
-    def output(self, *labels):
-        """Sets the labels of the outputs; each broadcastable to its shape."""
+    def output(self, *labels, uniform=False):
+        """Sets the labels of the outputs; each broadcastable to its shape.
+
+        Args:
+            *labels: array for each output.
+            uniform: bool, whether they hold the same values in all channels that
+                can be cut.
+        """
+        if uniform:
+            self._uniform.update(id(tensor) for tensor in self.call.outputs)
         outputs = []
         for tensor, value in zip(self.call.outputs, labels, strict=True):
             value = np.asarray(value)

@@ -99,14 +99,16 @@ def analyze(model, exclude=None):
     graph = trace(model)
     ties = lb.Ties()
     log = []
-    records, labels = {}, {}
+    records, labels, uniform = {}, {}, set()
     for tensor in tree.flatten(graph.inputs):
         labels[id(tensor)] = np.zeros((1,) * len(tensor.sample_shape), int)
     for call in graph.calls:
-        inputs = [labels[id(t)] for t in call.inputs]
+        inputs = [labels[id(t)] for t in call.data]
         operation = call.operation
         record = records.setdefault(id(operation), LayerRecord(operation))
-        ctx = Context(call, inputs, ties, record, log)
+        ctx = Context(call, inputs, ties, record, log, uniform)
+        for mask in call.masks:
+            ctx.freeze(labels[id(mask)], "it serves as a mask")
         first = ties.count
         _apply_rule(ctx)
         if exclude is not None and call.is_layer and exclude(operation):

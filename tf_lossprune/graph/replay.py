@@ -119,4 +119,8 @@ def replay(graph, inputs, call_fn):
         outputs = call_fn(call, fill(call.args), fill(call.kwargs))
         for tensor, value in zip(call.outputs, tree.flatten(outputs), strict=True):
             values[id(tensor)] = value
+            if isinstance(value, keras.KerasTensor):
+                # Else Keras would make it an argument of the calls that follow, where
+                # the graph has none and the mask at run time may be another.
+                value._keras_mask = None
     return fill(graph.outputs)

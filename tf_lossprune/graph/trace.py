@@ -11,6 +11,8 @@ import inspect
 import keras
 from keras import tree
 
+from tf_lossprune.graph.masks import given_masks, is_mask, name_masks
+
 
 @dataclasses.dataclass(eq=False)
 class Tensor:
@@ -50,13 +52,27 @@ class Call:
 
     @property
     def inputs(self):
-        """The tensors among the arguments, in order."""
-        flat = tree.flatten((self.args, self.kwargs))
-        return [x for x in flat if isinstance(x, Tensor)]
+        """The tensors among the arguments, masks too, in order."""
+        return _tensors((self.args, self.kwargs))
+
+    @property
+    def data(self):
+        """The tensors among the arguments but for masks, in order."""
+        named = {k: v for k, v in self.kwargs.items() if not is_mask(k)}
+        return _tensors((self.args, named))
+
+    @property
+    def masks(self):
+        """The tensors that serve as masks; always keyword arguments."""
+        return _tensors({k: v for k, v in self.kwargs.items() if is_mask(k)})
 
     @property
     def is_layer(self):
         return isinstance(self.operation, keras.layers.Layer)
+
+
+def _tensors(struct):
+    return [x for x in tree.flatten(struct) if isinstance(x, Tensor)]
 
 
 @dataclasses.dataclass(eq=False)
@@ -154,7 +170,7 @@ def trace(model):
     calls = []
     for tensor in tree.flatten(function._inputs_struct):
         tensors[id(tensor)] = _tensor(tensor)
-    _walk(function, tensors, calls, {})
+    _walk(function, tensors, calls, {}, {})
 
     def lookup(struct):
         return tree.map_structure(lambda t: tensors[id(t)], struct)
@@ -172,7 +188,7 @@ def _tensor(keras_tensor):
     return Tensor(shape, keras_tensor.dtype, keras_tensor.name)
 
 
-def _walk(function, tensors, calls, extra):
+def _walk(function, tensors, calls, extra, masks):
     """Appends the calls of `function`; `tensors` maps Keras tensor ids to `Tensor`s.
 
     Args:
@@ -181,6 +197,8 @@ def _walk(function, tensors, calls, extra):
         calls: list, extended.
         extra: dict of call arguments that a caller of a nested model passed on
             to its layers (`training=False` in transfer learning).
+        masks: dict, id of a `Tensor` -> the mask that the caller of a nested model
+            passed for it.
     """
     known = {id(t) for t in tree.flatten(function._inputs_struct)}
     for depth in sorted(function._nodes_by_depth, reverse=True):
@@ -190,8 +208,9 @@ def _walk(function, tensors, calls, extra):
             args, kwargs = node.arguments.convert(
                 lambda x: tensors[id(x)] if isinstance(x, keras.KerasTensor) else x
             )
-            if not args:
-                args, kwargs = _positional(node.operation, kwargs)
+            args, kwargs = name_masks(node.operation, args, kwargs)
+            args, kwargs = _positional(node.operation, args, kwargs)
+            kwargs = {**kwargs, **given_masks(node.operation, args, kwargs, masks)}
             inner = (
                 functional_of(node.operation)
                 if isinstance(node.operation, keras.Model)
@@ -210,23 +229,29 @@ def _walk(function, tensors, calls, extra):
 def _inline(inner, args, kwargs, calls, extra):
     kwargs = dict(kwargs)
     training = kwargs.pop("training", extra.get("training"))
-    kwargs.pop("mask", None)
-    given = [t for t in tree.flatten((args, kwargs)) if isinstance(t, Tensor)]
+    their_masks = tree.flatten(kwargs.pop("mask", None))
+    given = _tensors((args, kwargs))
     names = tree.flatten(inner._inputs_struct)
     local = {id(k): t for k, t in zip(names, given)}
-    _walk(inner, local, calls, {} if training is None else {"training": training})
+    masks = {id(t): m for t, m in zip(given, their_masks) if isinstance(m, Tensor)}
+    extra = {} if training is None else {"training": training}
+    _walk(inner, local, calls, extra, masks)
     return [local[id(t)] for t in tree.flatten(inner._outputs_struct)]
 
 
-def _positional(operation, kwargs):
-    """The arguments of a call that named all of them: `layer(inputs=x)`."""
-    kwargs, args = dict(kwargs), []
-    for name in inspect.signature(operation.call).parameters:
-        flat = tree.flatten(kwargs.get(name))
-        if not flat or not all(isinstance(x, Tensor) for x in flat):
+def _positional(operation, args, kwargs):
+    """The arguments of a call that named some tensors: `layer(inputs=x)`."""
+    args, kwargs = list(args), dict(kwargs)
+    for name in [*inspect.signature(operation.call).parameters][len(args) :]:
+        if is_mask(name) or not _holds_tensors(kwargs.get(name)):
             break
         args.append(kwargs.pop(name))
     return tuple(args), kwargs
+
+
+def _holds_tensors(struct):
+    flat = tree.flatten(struct)
+    return bool(flat) and all(isinstance(x, Tensor) for x in flat)
 
 
 def _accepted(operation, extra):

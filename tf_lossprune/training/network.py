@@ -37,12 +37,24 @@ def gated_network(name, channels):
         if id(layer) not in wrappers:
             free = _free_name(f"gated_{layer.name}", taken)
             wrappers[id(layer)] = GatedLayer(layer, found, name=free)
-        return wrappers[id(layer)](args[0], gates, *args[1:], **kwargs)
+        return wrappers[id(layer)](args[0], gates, *args[1:], **_packed(kwargs))
 
     outputs = replay(channels.graph, inputs, call_fn)
     network = keras.Model([inputs, gates], outputs, name=name)
     network.autocast = False  # gates and their gradient stay in float32
     return network
+
+
+def _packed(kwargs):
+    """Keyword arguments as `GatedLayer` takes them: tensors in a dict of their own."""
+    tensors = {
+        name: value
+        for name, value in kwargs.items()
+        if name != "mask"
+        and any(isinstance(x, keras.KerasTensor) for x in tree.flatten(value))
+    }
+    others = {name: v for name, v in kwargs.items() if name not in tensors}
+    return {**others, "tensors": tensors} if tensors else others
 
 
 def arranged(inputs, structure):

@@ -23,18 +23,22 @@ def multi_head_attention(ctx, layer):
     if inputs is None:
         return
     heads = ctx.fresh(layer.num_heads)
+    if any(len(m.shape) == 4 and m.shape[1] != 1 for m in ctx.masks):
+        ctx.freeze(heads, "its mask has an entry for each head")
     for name, index in inputs.items():
         _project(ctx, name, index, {1: heads})
         if layer.use_bias:
             ctx.weight(f"{name}.bias", {0: heads})
     ctx.config("num_heads", heads)
     _attend(ctx, heads, layer.key_dim + layer.value_dim)
+    # The second output, if it is asked for.
+    scores = [lb.on_axis(heads, 0, 3)] * (len(ctx.call.outputs) - 1)
     output = layer._output_dense
     positions = ctx.input_positions()
     if len(output.kernel.shape) != 3:
         ctx.weight("_output_dense.kernel", {0: heads}, positions)
         ctx.gate("_output_dense.kernel", 0)
-        ctx.output(np.full((), lb.FROZEN))
+        ctx.output(np.full((), lb.FROZEN), *scores)
         return
     out = ctx.fresh(output.kernel.shape[-1])
     ctx.weight("_output_dense.kernel", {0: heads, 2: out}, positions)
@@ -42,7 +46,7 @@ def multi_head_attention(ctx, layer):
     if layer.use_bias:
         ctx.weight("_output_dense.bias", {0: out})
     ctx.config("output_shape", out)
-    ctx.output(out)
+    ctx.output(out, *scores)
 
 
 @register_rule(layers.GroupQueryAttention, effect="cuts")
@@ -55,21 +59,19 @@ def grouped_query_attention(ctx, layer):
     heads = np.zeros(layer.num_query_heads, int)
     _attend(ctx, heads, 2 * layer.head_dim)
     ctx.weight("_output_dense.kernel", {}, ctx.input_positions())
-    ctx.output(np.full((), lb.FROZEN))
+    ctx.output(*[np.full((), lb.FROZEN) for _ in ctx.call.outputs])
 
 
 def _read(ctx, layer):
     """Which input each projection reads: a dict; None if it cannot be told."""
-    count = len(ctx.call.args)
-    plain = 2 <= count == len(ctx.inputs) <= 3
-    if not plain or len(ctx.call.outputs) != 1 or hasattr(layer, "_gate_dense"):
-        ctx.freeze_all("attention with masks as inputs, gates or scores as outputs")
+    if hasattr(layer, "_gate_dense"):
+        ctx.freeze_all("attention with gates")
         return None
     if any(len(t.shape) != 3 for t in ctx.inputs):
         ctx.freeze_all("attention over several axes")
         return None
     # The call is (query, value, key); without key the value is used.
-    return dict(zip(PROJECTIONS, (0, 2 if count == 3 else 1, 1)))
+    return dict(zip(PROJECTIONS, (0, len(ctx.inputs) - 1, 1)))
 
 
 def _project(ctx, name, index, axes):

@@ -83,10 +83,13 @@ def activation(ctx, layer):
 
 @register_rule(layers.Softmax, remark="frozen along the channel axis")
 def softmax(ctx, layer):
-    if len(ctx.inputs) > 1:
-        ctx.freeze_all("Softmax with a mask")
-    else:
-        across(ctx, axes_of(layer.axis, len(ctx.inputs[0].shape)))
+    rank = len(ctx.inputs[0].sample_shape)
+    for mask in ctx.masks:
+        sizes = (1,) * rank + mask.sample_shape
+        if any(ctx.varies(axis) and sizes[axis - rank] != 1 for axis in range(rank)):
+            ctx.freeze_all("its mask has an entry for each channel")
+            return
+    across(ctx, axes_of(layer.axis, rank + 1))
 
 
 @register_rule(layers.PReLU)
@@ -138,7 +141,8 @@ def _chosen(values):
 )  # fmt: skip
 def unary_operation(ctx, operation):
     if len(ctx.input_labels) == 1:
-        ctx.output(ctx.input_labels[0])
+        constant = type(operation).__name__ in ("OnesLike", "ZerosLike")
+        ctx.output(ctx.input_labels[0], uniform=constant or ctx.uniform())
     else:
         ctx.freeze_all("an operation with tensors for parameters")
 

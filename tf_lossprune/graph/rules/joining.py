@@ -63,7 +63,7 @@ def _concatenate(ctx, batch_axis):
     if size is None or any(d != 1 for d in widest):
         # Channels lie across the seam: they must be the same ones on both sides.
         joined = same_across(ctx, joined, [axis])
-    ctx.output(joined)
+    ctx.output(joined, uniform=all(map(ctx.uniform, range(len(ctx.inputs)))))
 
 
 def _without(shape, axis):

@@ -38,7 +38,18 @@ def merge(ctx, operation):
     for other, other_shape in zip(ctx.input_labels[1:], shapes[1:]):
         labels = _pair(ctx, labels, shape, other, other_shape)
         shape = tuple(y if x == 1 else x for x, y in zip(shape, other_shape))
-    ctx.output(labels)
+    ctx.output(labels, uniform=_uniform(ctx, labels))
+
+
+def _uniform(ctx, labels):
+    """Whether one operand is the same in all channels, and the others have none."""
+    channels = [axis for axis, size in enumerate(labels.shape) if size > 1]
+    over = [i for i, t in enumerate(ctx.inputs) if _spans(t.sample_shape, channels)]
+    return len(over) == 1 and ctx.uniform(over[0])
+
+
+def _spans(shape, axes):
+    return any(shape[axis] != 1 for axis in axes)
 
 
 def _pair(ctx, a, a_shape, b, b_shape):

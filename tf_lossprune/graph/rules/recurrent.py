@@ -66,7 +66,7 @@ def bidirectional(ctx, layer):
     parts = (layer.forward_layer, layer.backward_layer)
     known = (layers.LSTM, layers.GRU, layers.SimpleRNN)
     if any(type(part) not in known for part in parts) or len(ctx.inputs) > 1:
-        ctx.freeze_all("Bidirectional around something else than LSTM or GRU")
+        ctx.freeze_all("Bidirectional with states, or around something of your own")
         return
     channels = consumed(ctx, -1)
     steps = ctx.input_positions()
