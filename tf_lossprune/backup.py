@@ -12,6 +12,7 @@ import time
 
 import numpy as np
 
+from tf_lossprune.files import PART, replaced
 from tf_lossprune.training.phases import StepCallback
 
 #: Seconds between two saves, and how many times what a save takes they are at least.
@@ -144,13 +145,13 @@ class Backup:
         file = f"{name}-{entry['done']}.weights.h5"
         if file == old:  # the same step, saved again
             file = f"{name}-{entry['done']}-again.weights.h5"
-        model.save_weights(self.folder / file, overwrite=True)
+        with replaced(self.folder / file) as part:
+            model.save_weights(part, overwrite=True)
         # Keras leaves the random state of dropout out of a file of weights.
         seeds = [np.asarray(state).tolist() for state in _random_states(model)]
         self._record["parts"][name] = {**entry, "file": file, "seeds": seeds}
-        fresh = self.folder / f"{_RECORD}.new"
-        fresh.write_text(json.dumps(self._record), encoding="utf-8")
-        os.replace(fresh, self.folder / _RECORD)
+        with replaced(self.folder / _RECORD) as part:
+            part.write_text(json.dumps(self._record), encoding="utf-8")
         if old:
             (self.folder / old).unlink(missing_ok=True)
 
@@ -173,7 +174,7 @@ class Backup:
 
 def _foreign(path):
     """Whether a file is none that a run, killed in its first save, leaves behind."""
-    return not path.name.endswith((".weights.h5", ".new"))
+    return not path.name.endswith(".weights.h5") and not path.name.startswith(PART)
 
 
 def _text(value):

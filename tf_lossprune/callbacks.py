@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tf_lossprune.files import PART, replaced
 from tf_lossprune.training.finite import broken_weight
 from tf_lossprune.types import Path
 
@@ -136,13 +137,11 @@ class SafeBackupAndRestore(keras.callbacks.Callback):
         if broken_weight(self.model):
             return
         os.makedirs(self.backup_dir, exist_ok=True)
-        weights, part = f"epoch_{epoch + 1}{_WEIGHTS}", self._path(f"part{_WEIGHTS}")
-        self.model.save_weights(part, overwrite=True)
-        _move(part, self._path(weights))
-        part = self._path(f"{_STATE}.part")
-        with open(part, "w", encoding="utf-8") as file:
-            json.dump({"epoch": epoch + 1, "weights": weights}, file)
-        _move(part, self._path(_STATE))  # from now on, this epoch counts
+        weights = f"epoch_{epoch + 1}{_WEIGHTS}"
+        with replaced(self._path(weights)) as part:
+            self.model.save_weights(part, overwrite=True)
+        with replaced(self._path(_STATE)) as part:  # from then on, this epoch counts
+            part.write_text(json.dumps({"epoch": epoch + 1, "weights": weights}))
         self._remove(keep=weights)
 
     def on_train_end(self, logs=None):
@@ -159,15 +158,9 @@ class SafeBackupAndRestore(keras.callbacks.Callback):
 
     def _remove(self, keep=None):
         for name in os.listdir(self.backup_dir):
-            if name.endswith((_WEIGHTS, ".part")) and name != keep:
+            ours = name.endswith(_WEIGHTS) or name.startswith(PART)
+            if ours and name != keep:
                 os.remove(self._path(name))
-
-
-def _move(part, path):
-    """Gives a complete file its name, once it is on the disk."""
-    with open(part, "rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(part, path)
 
 
 class PruningTensorBoard(keras.callbacks.TensorBoard):
