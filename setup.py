@@ -48,12 +48,16 @@ setuptools.setup(
     # Said outright, an editable install puts the whole checkout on the path, so that
     # the examples can be run from anywhere.
     package_dir={"": "."},
-    package_data={"tf_lossprune": ["py.typed"]},
+    package_data={
+        "tf_lossprune": ["py.typed"],
+        "tf_lossprune.report": ["templates/*"],
+    },
     python_requires=">=3.10",
     entry_points={"console_scripts": ["lossprune = tf_lossprune.cli:run"]},
     install_requires=[
         "absl-py>=1.4",
         "ai-edge-litert>=1.2",
+        "jinja2>=3.1",
         "keras>=3.12,<4",  # keras.distillation
         "numpy>=1.26",
         "tensorflow>=2.18,<3",

@@ -111,11 +111,29 @@ def test_every_package_has_an_init():
     assert not missing
 
 
+def test_templates_are_installed():
+    """What is no Python file needs to be named, for the wheel and for Bazel."""
+    setup = (ROOT / "setup.py").read_text()
+    found = re.search(r"package_data=(\{.*?\})", setup, re.DOTALL).group(1)
+    named = {
+        f"{package.replace('.', '/')}/{pattern}"
+        for package, patterns in ast.literal_eval(found).items()
+        for pattern in patterns
+    }
+    build = (ROOT / "BUILD").read_text()
+    assert all(f'"{pattern}"' in build for pattern in named)
+    files = {path for pattern in named for path in ROOT.glob(pattern)}
+    for path in (ROOT / "tf_lossprune").rglob("*.*"):
+        if path.suffix not in (".py", ".pyc"):
+            assert path in files, path
+
+
 def test_what_is_imported_is_declared():
     """Every third-party module that the package imports is in `install_requires`."""
     declared = {
         "absl": "absl-py",
         "ai_edge_litert": "ai-edge-litert",
+        "jinja2": "jinja2",
         "keras": "keras",
         "numpy": "numpy",
         "tensorflow": "tensorflow",

@@ -86,13 +86,14 @@ def test_what_is_in_the_files(built):
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "tf_lossprune").rglob("*.py")
     }
-    assert modules | {"tf_lossprune/py.typed"} <= set(names)
+    data = {"tf_lossprune/py.typed", "tf_lossprune/report/templates/style.css"}
+    assert modules | data <= set(names)
     tops = {name.split("/")[0] for name in names}
     assert tops == {"tf_lossprune", wheel.name.rpartition("-py3")[0] + ".dist-info"}
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as file:
         names = {name.partition("/")[2] for name in file.getnames()}
-    assert modules | {"README.md", "LICENSE", "tf_lossprune/py.typed"} <= names
+    assert modules | data | {"README.md", "LICENSE"} <= names
 
 
 def oldest_python():
@@ -130,6 +131,7 @@ def test_smoke(built, environment, tmp_path, age):
     found = json.loads(text.splitlines()[-1])
     assert pathlib.Path(found["file"]).is_relative_to(environment)
     assert found["typed"]
+    assert "<svg" in (tmp_path / "report.html").read_text()
     if age == "oldest":
         assert found["versions"]["keras"] == pins()["keras"]
         assert found["versions"]["tensorflow"] == pins()["tensorflow"]

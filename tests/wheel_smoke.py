@@ -36,6 +36,10 @@ def main(folder):
     model.save(folder / "dense.keras")
     table = tf_lossprune.compare(model, compact, (x, y), rounds=1, verbose=False)
     tf_lossprune.to_litert(compact, folder / "int8.tflite", "int8", x)
+    figures = {"dense": table.dense, "compact": table.compact}
+    widths = [{"name": "conv", "kept": 8, "total": 16}]
+    figures |= {"groups": widths, "layers": widths}
+    tf_lossprune.report.write_html(folder / "report.html", figures)
     again = tf_lossprune.deploy.to_tf_keras(compact)
     found = {
         "file": tf_lossprune.__file__,

@@ -1,7 +1,7 @@
 """The charts over training, from what was recorded while it ran."""
 
-from tf_lossprune.report.figures import is_number, is_share, title_of
-from tf_lossprune.report.svg import line_chart
+from tf_lossprune.report.figures import is_number, is_share, scaled, title_of
+from tf_lossprune.report.geometry import Series, line_chart
 
 _PARTS = (("search", "search"), ("fine_tune", "fine-tuning"))
 
@@ -19,15 +19,28 @@ def charts(report):
         return []
     per_epoch = report.get("steps_per_epoch") or 1
     points = [{**point, "x": point["step"] / per_epoch} for point in points]
-    bands = _bands(points)
-    found = [("Resources", _resources(report, points, bands))]
+    last = max(point["x"] for point in points)
+    axis = {"x_label": "epochs", "bands": _bands(points), "x_range": (0.0, last)}
+    found = [("Resources", _resources(report, points, axis))]
     names = {n for p in points for n, v in p.items() if is_number(v)}
     shares = sorted(n for n in names if is_share(n) and not n.startswith("val_"))
     if not shares and any(is_share(n) for n in names):
         shares = sorted({n.removeprefix("val_") for n in names if is_share(n)})
     for name in [*shares[:1], "loss"]:
-        found.append((title_of(name).capitalize(), _metric(name, points, bands)))
+        found.append((title_of(name).capitalize(), _metric(name, points, axis)))
     return [(title, chart) for title, chart in found if chart]
+
+
+def in_percent(name, value):
+    """A figure as charts show it: shares in percent."""
+    return 100 * value if is_share(name) and is_number(value) else value
+
+
+def axis_text(name):
+    """Function from a value on a figure's axis to its text."""
+    if is_share(name):
+        return "{:g} %".format
+    return lambda value: scaled(value) if value >= 1000 else f"{value:g}"
 
 
 def _from_history(history):
@@ -50,71 +63,62 @@ def _bands(points):
         if own:
             found.append((start, max(own), label))
             start = max(own)
-    return found[::2] if len(found) > 1 else []  # every other one is shaded
+    return found if len(found) > 1 else []
 
 
-def _resources(report, points, bands):
+def _resources(report, points, axis):
     """Shares of the budgeted resources: expected while searching, then counted."""
-    series, last = [], max(p["x"] for p in points)
-    limits = {e["resource"]: e for e in report.get("limits") or []}
+    series, last = [], axis["x_range"][1]
+    limits = {entry["resource"]: entry for entry in report.get("limits") or []}
     for color, name in enumerate(report.get("budget") or {}):
-        curve = [(p["x"], _percent(p.get(name))) for p in points if name in p]
+        curve = [(p["x"], 100 * p[name]) for p in points if is_number(p.get(name))]
         if not curve:
             continue
-        limit = limits.get(name, {})
         # Warm-up and the start: the whole network.
         curve = [(0.0, 100.0), *curve]
-        if is_number(limit.get("reached")) and limit.get("dense"):
-            reached = 100 * limit["reached"] / limit["dense"]
+        limit = limits.get(name, {})
+        reached, allowed = (
+            100 * limit[key] / limit["dense"]
+            if is_number(limit.get(key)) and limit.get("dense")
+            else None
+            for key in ("reached", "allowed")
+        )
+        if reached is not None:
+            curve = _until_cut(curve, reached)
             curve += [(curve[-1][0], reached), (last, reached)]
-        series.append({"label": title_of(name), "points": curve, "color": color})
-        if is_number(limit.get("allowed")) and limit.get("dense"):
-            level = min(100.0, 100 * limit["allowed"] / limit["dense"])
-            series.append(
-                {
-                    "label": f"budget on {title_of(name)}",
-                    "points": [(0.0, level), (last, level)],
-                    "style": "dashed",
-                    "color": color,
-                }
-            )
+        series.append(Series(title_of(name), curve, color=color))
+        if allowed is not None:
+            level = min(100.0, allowed)
+            ends = [(0.0, level), (last, level)]
+            label = f"budget on {title_of(name)}"
+            series.append(Series(label, ends, "dashed", color))
     return line_chart(
         "Budgeted resources over training, in percent of the dense network",
         series,
-        x_label="epochs",
-        y_text=lambda v: f"{v:g} %",
-        bands=bands,
-        x_range=(0.0, last),
+        y_text="{:g} %".format,
         y_range=(0.0, 100.0),
+        **axis,
     )
 
 
-def _metric(name, points, bands):
-    scale = _percent if is_share(name) else (lambda value: value)
-    validation = f"val_{name}"
+def _until_cut(curve, reached):
+    """Leaves out what a search went on to, for tighter budgets than this network's."""
+    if curve[-1][1] >= reached - 2.0:
+        return curve
+    return curve[: 1 + next(i for i, (_, share) in enumerate(curve) if share < reached)]
+
+
+def _metric(name, points, axis):
     series = [
-        {
-            "label": "training",
-            "points": [(p["x"], scale(p[name])) for p in points if name in p],
-        },
-        {
-            "label": "validation",
-            "points": [
-                (p["x"], scale(p[validation])) for p in points if validation in p
-            ],
-            "style": "dots",
-        },
+        Series(
+            label,
+            [(p["x"], in_percent(key, p[key])) for p in points if key in p],
+            style,
+        )
+        for key, label, style in (
+            (name, "training", "line"),
+            (f"val_{name}", "validation", "dots"),
+        )
     ]
-    text = (lambda v: f"{v:g} %") if is_share(name) else (lambda v: f"{v:g}")
-    return line_chart(
-        f"{title_of(name)} over training",
-        series,
-        x_label="epochs",
-        y_text=text,
-        bands=bands,
-        x_range=(0.0, max(p["x"] for p in points)),
-    )
-
-
-def _percent(value):
-    return 100 * value if is_number(value) else None
+    title = f"{title_of(name)} over training"
+    return line_chart(title, series, y_text=axis_text(name), **axis)

@@ -11,10 +11,8 @@ import numpy as np
 from tf_lossprune.budget import Budget
 from tf_lossprune.exclude import excluded_layers
 from tf_lossprune.graph import analyze, trace
+from tf_lossprune.report.figures import figure_of
 from tf_lossprune.version import __version__
-
-#: Which figure of a network a budget on a file or on time is held against.
-_MEASURED = {"size_bytes": "tflite_bytes", "latency_ms": "latency_ms"}
 
 
 def report_data(model, result, *, exclude=None, training=(), frontier=(), **more):
@@ -73,6 +71,8 @@ def report_data(model, result, *, exclude=None, training=(), frontier=(), **more
             ]
             if frontier
             else [],
+            "shared_training": bool(frontier and result.history.get("search"))
+            and all(r.history == result.history for r in frontier),
             "versions": {**versions, **more.get("versions", {})},
         }
     )
@@ -170,7 +170,7 @@ def _limits(result):
     """What the budget allows and what was reached, each in its own unit."""
     found = []
     for name, limit in result.budget.items():
-        figure = _MEASURED.get(name, name)
+        figure = figure_of(name)
         dense, reached = result.dense.get(figure), result.compact.get(figure)
         entry = {"resource": name, "dense": dense, "reached": reached}
         try:

@@ -13,14 +13,8 @@ _TITLES = {
     "arena_bytes": "arena",
     "latency_ms": "time per sample",
 }
-COSTS = (
-    "macs",
-    "params",
-    "tflite_bytes",
-    "peak_memory_bytes",
-    "arena_bytes",
-    "latency_ms",
-)
+COSTS = tuple(name for name in _TITLES if name != "size_bytes")
+_PREFIXES = (("G", 1e9), ("M", 1e6), ("k", 1e3))
 
 
 def is_number(value):
@@ -40,6 +34,11 @@ def title_of(name):
     return _TITLES.get(name, name.replace("_", " "))
 
 
+def figure_of(resource):
+    """Which figure of a network a budget on a resource is held against."""
+    return "tflite_bytes" if resource == "size_bytes" else resource
+
+
 def text_of(name, value):
     """A figure with its unit.
 
@@ -56,23 +55,35 @@ def text_of(name, value):
     if is_share(name) and 0 <= value <= 1:
         return f"{100 * value:.2f} %"
     if name.endswith("bytes"):
-        for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-            if value >= size:
-                return f"{value / size:,.1f} {unit}"
-        return f"{value:,.0f} B"
+        return scaled(value, ",.1f", "B") if value >= 1e3 else f"{value:,.0f} B"
     if name.endswith("_ms"):
         return f"{value:.3f} ms"
-    if name in COSTS:
-        return scaled(value)
-    return f"{value:.4g}"
+    return scaled(value) if name in COSTS else f"{value:.4g}"
 
 
-def scaled(count):
+def scaled(count, digits=".4g", unit=""):
     """A count with four digits and a decimal prefix: 40.81 M."""
-    for prefix, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+    for prefix, size in _PREFIXES:
         if count >= size:
-            return f"{count / size:.4g} {prefix}"
+            return f"{count / size:{digits}} {prefix}{unit}"
     return f"{count:,}"
+
+
+def limit_text(limit):
+    """What a budget says of a resource: a share, a number of its unit, or a text."""
+    if not is_number(limit):
+        return str(limit)
+    return f"{100 * limit:g} %" if limit <= 1 else f"{limit:,}"
+
+
+def budget_text(budget):
+    """A budget in one line.
+
+    Args:
+        budget: dict, resource -> limit, or None.
+    """
+    limits = (budget or {}).items()
+    return ", ".join(f"{title_of(name)} {limit_text(v)}" for name, v in limits)
 
 
 def change_of(name, before, after):

@@ -2,7 +2,9 @@
 
 import os
 
-from tf_lossprune.report.figures import scaled
+from tf_lossprune.report.curves import axis_text, in_percent
+from tf_lossprune.report.figures import budget_text, scaled, title_of
+from tf_lossprune.report.geometry import octave_ticks
 from tf_lossprune.report.plot import agg_figure
 from tf_lossprune.report.table import aligned
 
@@ -28,7 +30,7 @@ def frontier_table(results, metric="accuracy", resource="macs"):
     rows = []
     (dense_cost, dense_value), *points = _points(results, metric, resource)
     for name, (cost, value) in [("dense", (dense_cost, dense_value))] + [
-        (_budget_text(result), point) for result, point in zip(results, points)
+        (budget_text(result.budget), point) for result, point in zip(results, points)
     ]:
         row = (name, scaled(cost), f"{cost / dense_cost:.3f}", f"{value:.4f}")
         rows.append((*row, cost))
@@ -57,18 +59,37 @@ def plot_frontier(results, path, metric="accuracy", resource="macs"):
     curves = results if isinstance(results, dict) else {"compact": results}
     figure = agg_figure((6.4, 4.2))
     axes = figure.add_subplot()
+    least = 50.0
     for title, entries in curves.items():
         (dense_cost, dense_value), *points = _points(entries, metric, resource)
-        places = sorted((cost / dense_cost, value) for cost, value in points)
+        places = sorted(
+            (100 * cost / dense_cost, in_percent(metric, value))
+            for cost, value in points
+        )
         axes.plot(*zip(*places), marker="o", label=title)
-    axes.axhline(dense_value, color="#888888", linestyle="--", linewidth=1.2)
-    axes.text(1.0, dense_value, "dense", ha="right", va="bottom", color="#666666")
+        least = min(least, places[0][0])
+    level = in_percent(metric, dense_value)
+    axes.axhline(level, color="#888888", linestyle="--", linewidth=1.2)
+    axes.annotate(
+        "dense",
+        (0.99, level),
+        (0, 3),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        ha="right",
+        color="#666666",
+    )
     axes.set_xscale("log", base=2)
-    axes.set_xlabel(f"{resource}, share of the dense model")
-    axes.set_ylabel(metric)
+    axes.set_xlim(0.9 * least, 105.0)
+    axes.set_xticks(octave_ticks(0.9 * least, 100.0), minor=False)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g} %")
+    axes.yaxis.set_major_formatter(lambda value, _: axis_text(metric)(value))
+    axes.set_xlabel(f"{title_of(resource)}, share of the dense model")
+    axes.set_ylabel(title_of(metric))
+    axes.margins(y=0.12)
     axes.grid(alpha=0.25)
     if len(curves) > 1:
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, loc="lower right")
     figure.savefig(os.fspath(path), dpi=130)
     return os.fspath(path)
 
@@ -85,7 +106,3 @@ def _points(results, metric, resource):
                 f"validation data. Received: {sorted(entry)}"
             )
     return [(entry[resource], entry[metric]) for entry in figures]
-
-
-def _budget_text(result):
-    return ", ".join(f"{name}={limit}" for name, limit in result.budget.items())

@@ -1,30 +1,17 @@
 """The report as one HTML file, made from plain data."""
 
+import functools
 import os
 from collections.abc import Mapping
+from typing import Any
 
-from tf_lossprune.report import sections
-from tf_lossprune.report.style import STYLE
-from tf_lossprune.report.svg import escape
+import jinja2
 
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-<main>
-{body}
-</main>
-</body>
-</html>
-"""
+from tf_lossprune.report.page import contents
+from tf_lossprune.types import Path
 
 
-def write_html(path, report, title=None):
+def write_html(path: Path, report: Mapping[str, Any], title: str | None = None) -> str:
     """Writes a report as one HTML file that needs nothing else.
 
     No scripts, no network, no other files; it follows the reader's dark mode and fits
@@ -58,12 +45,13 @@ def write_html(path, report, title=None):
         raise ValueError(f"`path` must end in .html. Received: {path!r}")
     text = html_report(report, title)
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    with open(path, "w", encoding="utf-8") as file:
+    # The name of a folder may hold bytes that are no text.
+    with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(text)
     return path
 
 
-def html_report(report, title=None):
+def html_report(report: Mapping[str, Any], title: str | None = None) -> str:
     """The page of `write_html` as a string.
 
     Args:
@@ -85,16 +73,16 @@ def html_report(report, title=None):
                 f"`report` must hold the figures of the {side} network as a dict under "
                 f"{side!r}. Received: {report.get(side)!r}"
             )
-    title = title or report.get("name") or "Compression report"
-    parts = [
-        sections.header(report, title),
-        sections.tiles(report),
-        sections.comparison(report),
-        sections.widths(report),
-        sections.training(report),
-        sections.frontier(report),
-        sections.frozen(report),
-        sections.details(report),
-    ]
-    body = "\n".join(part for part in parts if part)
-    return _PAGE.format(title=escape(title), style=STYLE, body=body)
+    return _template().render(contents(report, title))
+
+
+@functools.cache
+def _template():
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("tf_lossprune.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2")
