@@ -218,7 +218,8 @@ def test_one_sentence_of_verdict():
         "Loss rises from 1 to 1.5 (+0.5) at 50.0 % of the MACs."
     )
     assert say({"accuracy": 0.9}, {"accuracy": 0.9}) == "Accuracy stays at 90.00 %."
-    assert say({}, {}) == ""
+    assert say({"val_AUC": 0.5}, {"val_AUC": 0.6}).startswith("Val AUC rises from")
+    assert say({}, {}, limits=met) == ""
 
 
 def test_the_frontier_says_which_network_is_which():

@@ -1,6 +1,6 @@
 """The charts over training, from what was recorded while it ran."""
 
-from tf_lossprune.report.figures import is_number, is_share, scaled, title_of
+from tf_lossprune.report.figures import heading, is_number, is_share, scaled, title_of
 from tf_lossprune.report.geometry import Series, line_chart
 
 _PARTS = (("search", "search"), ("fine_tune", "fine-tuning"))
@@ -27,7 +27,7 @@ def charts(report):
     if not shares and any(is_share(n) for n in names):
         shares = sorted({n.removeprefix("val_") for n in names if is_share(n)})
     for name in [*shares[:1], "loss"]:
-        found.append((title_of(name).capitalize(), _metric(name, points, axis)))
+        found.append((heading(name), _metric(name, points, axis)))
     return [(title, chart) for title, chart in found if chart]
 
 

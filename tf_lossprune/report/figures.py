@@ -34,6 +34,11 @@ def title_of(name):
     return _TITLES.get(name, name.replace("_", " "))
 
 
+def heading(name):
+    """What a figure is called at the beginning of a line."""
+    return title_of(name)[:1].upper() + title_of(name)[1:]
+
+
 def figure_of(resource):
     """Which figure of a network a budget on a resource is held against."""
     return "tflite_bytes" if resource == "size_bytes" else resource
@@ -103,6 +108,13 @@ def change_of(name, before, after):
     if is_share(name):
         return f"{100 * (after - before):+.2f} points"
     return f"{after - before:+.4g}"
+
+
+def comparison(name, dense, compact):
+    """One figure of both networks: `(title, before, after, change)`, texts."""
+    before, after = dense[name], compact[name]
+    texts = text_of(name, before), text_of(name, after)
+    return title_of(name), *texts, change_of(name, before, after)
 
 
 def common(dense, compact):

@@ -6,7 +6,9 @@ from tf_lossprune.report.figures import (
     budget_text,
     change_of,
     common,
+    comparison,
     figure_of,
+    heading,
     is_number,
     is_share,
     text_of,
@@ -46,13 +48,7 @@ def contents(report, title=None):
         "verdict": verdict(report),
         "tiles": _tiles(dense, compact),
         "figures": [
-            (
-                title_of(name),
-                text_of(name, dense[name]),
-                text_of(name, compact[name]),
-                change_of(name, dense[name], compact[name]),
-            )
-            for name in common(dense, compact)
+            comparison(name, dense, compact) for name in common(dense, compact)
         ],
         "limits": [
             (
@@ -87,34 +83,29 @@ def verdict(report):
     """
     dense, compact = report["dense"], report["compact"]
     names = common(dense, compact)
+    metric = next((name for name in names if name not in COSTS), None)
     costs = [name for name in names if name in COSTS and dense[name]]
     budgeted = [figure_of(name) for name in report.get("budget") or {}]
-    costs = [name for name in costs if name in budgeted] or costs[:1]
-    parts = [
+    remains = " and ".join(
         f"{100 * compact[name] / dense[name]:.1f} % of the {title_of(name)}"
-        for name in costs
-    ]
-    remains = ", ".join(parts[:-1]) + " and " * (len(parts) > 1) + "".join(parts[-1:])
-    metric = next((name for name in names if name not in COSTS), None)
+        for name in [name for name in costs if name in budgeted] or costs[:1]
+    )
     if metric:
-        before, after = dense[metric], compact[metric]
-        texts = text_of(metric, before), text_of(metric, after)
-        text = title_of(metric).capitalize()
-        if texts[0] == texts[1]:
-            text += f" stays at {texts[0]}"
-        else:
-            text += f" {'rises' if after > before else 'falls'} from {texts[0]} to "
-            text += f"{texts[1]} ({change_of(metric, before, after)})"
+        _, before, after, change = comparison(metric, dense, compact)
+        way = "rises" if compact[metric] > dense[metric] else "falls"
+        change = f"{way} from {before} to {after} ({change})"
+        change = f"stays at {before}" if before == after else change
+        text = f"{heading(metric)} {change}"
         text += f" at {remains}" if remains else ""
-    elif remains:
-        text = f"The compact network has {remains}"
     else:
+        text = f"The compact network has {remains}"
+    if not (metric or remains):
         return ""
-    limits = report.get("limits") or []
-    over = [title_of(e["resource"]) for e in limits if e.get("kept") is False]
+    kept = {e["resource"]: e.get("kept") for e in report.get("limits") or []}
+    over = [title_of(name) for name, value in kept.items() if value is False]
     if over:
         text += f"; the budget on {' and '.join(over)} is exceeded"
-    elif limits and all(entry.get("kept") for entry in limits):
+    elif kept and all(kept.values()):
         text += "; the budget is met"
     return f"{text}."
 

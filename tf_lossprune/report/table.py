@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tf_lossprune.report.figures import change_of, common, text_of, title_of
+from tf_lossprune.report.figures import common, comparison
 
 _BAR = 24
 
@@ -35,10 +35,7 @@ def comparison_table(dense: Mapping[str, Any], compact: Mapping[str, Any]) -> st
                 f"`{name}` must be a dict of figures. Received: {figures!r}"
             )
     rows = [("", "dense", "compact", "compact / dense")]
-    for name in common(dense, compact):
-        before, after = dense[name], compact[name]
-        texts = text_of(name, before), text_of(name, after)
-        rows.append((title_of(name), *texts, change_of(name, before, after)))
+    rows += [comparison(name, dense, compact) for name in common(dense, compact)]
     if len(rows) == 1:
         raise ValueError(
             "`dense` and `compact` must share figures such as 'accuracy' or 'macs'. "
