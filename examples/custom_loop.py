@@ -3,7 +3,7 @@
     python -m examples.custom_loop --budget=macs=0.5
 
 What `fit` does in one step is spelled out: draw the gates, one backward pass for
-weights and gates, two updates.
+weights and gates, two updates. On JAX: docs/training.md.
 """
 
 import keras
@@ -32,20 +32,19 @@ def train_step(pruned, loss_fn, optimizer):
     """Returns a compiled function of one batch that makes one training step."""
 
     @tf.function
-    def step(x, y):
-        draw = pruned.gates.begin_step()
+    def train(x, y):
+        step = pruned.begin_step(tf.shape(x)[0])
         with tf.GradientTape() as tape:
-            tape.watch(draw.gates)
-            loss = loss_fn(y, pruned.run_network(x, draw.gates, training=True))
+            tape.watch(step.gates)
+            y_pred = pruned.run_network(x, step.gates, training=True)
+            loss = step.loss(loss_fn(y, y_pred))
         weights = pruned.trainable_variables
-        by_gates, *by_weights = tape.gradient(loss, [draw.gates, *weights])
+        by_gates, *by_weights = tape.gradient(loss, [step.gates, *weights])
         optimizer.apply(by_weights, weights)
-        by_gates = tf.convert_to_tensor(by_gates)
-        batch = tf.shape(x)[0]
-        pruned.gates.end_step(draw, by_gates, pruned.ratio_optimizer, batch)
+        pruned.end_step(step, by_gates)
         return loss
 
-    return step
+    return train
 
 
 def main(argv):

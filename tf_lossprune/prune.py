@@ -223,7 +223,7 @@ def _check_output(pruned, compact):
 
 def _forward(model, x, channels_first):
     if channels_first and keras.backend.backend() == "tensorflow":
-        from tf_lossprune.training.tensorflow import forward_with_xla
+        from tf_lossprune.training.backends.tensorflow import forward_with_xla
 
         # On a CPU, TensorFlow computes this format with XLA only.
         return forward_with_xla(model, x)

@@ -52,13 +52,13 @@ def recording(method, start):
             self.sums = self.variable((2, groups), 0.0, "sums")
             self.count = self.variable((), 0.0, "count")
 
-        def move(self, draw, optimizer, gradients):
-            late = ops.logical_and(draw.searching, self.step >= start)
-            late = ops.cast(late, "float32")
+        def learn(self, step, gate_gradient):
+            gradients = super().learn(step, gate_gradient)
+            late = ops.cast(self.step >= start, "float32")
             powers = ops.stack([gradients[0], ops.square(gradients[0])])
             self.sums.assign_add(late * powers)
             self.count.assign_add(late)
-            super().move(draw, optimizer, gradients)
+            return gradients
 
     method.search_class = Recorder
     return method

@@ -23,10 +23,10 @@ class FirstOrder(Loss):
 class SettlingSearch(LossSearch):
     """The ratios' steps become smaller as the search goes on."""
 
-    def move(self, draw, optimizer, gradients):
+    def move(self, optimizer, gradients):
         """As `Search.move`, a share of the way."""
         before = self.log_ratio.value + 0.0
-        super().move(draw, optimizer, gradients)
+        super().move(optimizer, gradients)
         share = self.method.end ** self.progress()
         self.log_ratio.assign(before + share * (self.log_ratio.value - before))
 
@@ -92,10 +92,9 @@ class Rounded(FirstOrder):
 class FisherSearch(LossSearch):
     """A running mean of the squares themselves."""
 
-    def worth(self, draw, gate_gradient):
+    def worth(self, step, gate_gradient):
         """As `LossSearch.worth`; batches with large gradients count for more."""
-        rate = ops.cast(draw.searching, "float32") * draw.gates
-        rate = rate * (1.0 - self.method.decay)
+        rate = (1.0 - self.method.decay) * step.gates
         size = ops.abs(gate_gradient) ** self.method.power
         self.saliency.assign_add(rate * (size - self.saliency.value))
         return 0.5 * self.method.images * self.saliency.value
@@ -140,16 +139,14 @@ class CompensatedSearch(LossSearch):
         widest = self.layout.valid.shape[1]
         self.products = self.variable((groups, widest, widest), 0.0, "products")
 
-    def worth(self, draw, gate_gradient):
+    def worth(self, step, gate_gradient):
         """As `LossSearch.worth`, less what the rest of a group makes up for."""
         layout, valid = self.layout, self.layout.valid
-        on = layout.rows(draw.gates) * valid
+        on = layout.rows(step.gates) * valid
         rows = layout.rows(gate_gradient) * on
         mean = ops.sum(ops.square(rows)) / ops.maximum(ops.sum(on), 1.0)
         both = on[:, :, None] * on[:, None, :]
-        rate = (1.0 - self.method.memory) * ops.cast(
-            ops.logical_and(draw.searching, mean > 0), "float32"
-        )
+        rate = (1.0 - self.method.memory) * ops.cast(mean > 0, "float32")
         new = rows[:, :, None] * rows[:, None, :] / ops.where(mean > 0, mean, 1.0)
         self.products.assign_add(rate * both * (new - self.products.value))
         products = self.products.value + 0.0

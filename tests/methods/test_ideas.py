@@ -168,21 +168,19 @@ class RatioTest(parameterized.TestCase):
     def test_ecc_does_not_see_the_task_loss(self):
         found = []
         for scale in (0.0, 100.0):
-            gates = pruned_by("ecc").gates
-            gates.search_steps.assign(10)
-            optimizer = keras.optimizers.Adam(0.1)
-            optimizer.build(gates.learned())
+            pruned = pruned_by("ecc", ratio_optimizer=keras.optimizers.Adam(0.1))
+            pruned.gates.search_steps.assign(10)
             for _ in range(10):
-                draw = gates.begin_step()
-                noise = np.random.default_rng(0).normal(size=draw.gates.shape)
-                gates.end_step(draw, (scale * noise).astype("float32"), optimizer)
-            found.append(ops.convert_to_numpy(gates.log_ratio.value))
+                step = pruned.begin_step(16)
+                noise = np.random.default_rng(0).normal(size=step.gates.shape)
+                pruned.end_step(step, (scale * noise).astype("float32"))
+            found.append(ops.convert_to_numpy(pruned.gates.log_ratio.value))
         np.testing.assert_array_equal(*found)
         self.assertLess(found[0].max(), 0.0)
 
 
 def moved(method, gradients, batch_size=16, **options):
-    """The search after steps with these gradients, of a network with two groups.
+    """The model after steps with these gradients, of a network with two groups.
 
     Args:
         gradients: float array `[steps, num_units + 1]`.
@@ -193,14 +191,14 @@ def moved(method, gradients, batch_size=16, **options):
     gates.search_steps.assign(2 * len(gradients))
 
     def step(gradient):
-        draw = gates.begin_step()
-        gates.end_step(draw, gradient, pruned.ratio_optimizer, batch_size)
-        return draw.gates
+        step = pruned.begin_step(batch_size)
+        pruned.end_step(step, gradient)
+        return step.gates
 
     step = as_program(step, pruned, often=True)
     for gradient in gradients:
         step(ops.convert_to_tensor(gradient))
-    return gates
+    return pruned
 
 
 class LossOrderTest(parameterized.TestCase):
@@ -220,7 +218,7 @@ class LossOrderTest(parameterized.TestCase):
     def test_second_order_finds_the_worth_in_noise(self, seed):
         found = {}
         for order in (1, 2):
-            gates = moved(methods.Loss(order=order), self.noise(seed=seed))
+            gates = moved(methods.Loss(order=order), self.noise(seed=seed)).gates
             log_ratio = ops.convert_to_numpy(gates.log_ratio.value)
             found[order] = log_ratio[0] - log_ratio[1]
         self.assertGreater(found[2], 0.5)
@@ -231,17 +229,18 @@ class LossOrderTest(parameterized.TestCase):
         """Half the mean of images times squares, which are averaged over their mean."""
         gradients = self.noise(max(steps, 1))[:steps]
         lagrangian = tf_lossprune.AugmentedLagrangian()
-        gates = moved(methods.Loss(decay=0.5), gradients, constraint=lagrangian)
+        pruned = moved(methods.Loss(decay=0.5), gradients, constraint=lagrangian)
+        gates = pruned.gates
         gates.search_steps.assign(20)
         before = ops.convert_to_numpy(gates.saliency.value)
         level = float(gates.level.value)
-        draw = gates.begin_step()
-        on = ops.convert_to_numpy(draw.gates)[1:] > 0
+        step = pruned.begin_step(24)
+        on = ops.convert_to_numpy(step.gates)[1:] > 0
         self.assertTrue(on.any())
         if steps:
             self.assertFalse(on.all())
         gradient = np.linspace(-0.1, 0.3, self.total).astype("float32")
-        gates.end_step(draw, gradient, keras.optimizers.SGD(0.0), 24)
+        pruned.end_step(step, gradient)
         squares = gradient[1:] ** 2
         mean = squares[on].mean()
         # What is off has no weights to be judged by: its last value stays.
@@ -260,18 +259,20 @@ class LossOrderTest(parameterized.TestCase):
         wild[10, self.second] *= 1000.0
         found = []
         for gradients in (calm, wild):
-            log_ratio = ops.convert_to_numpy(moved("loss", gradients).log_ratio.value)
+            log_ratio = ops.convert_to_numpy(
+                moved("loss", gradients).gates.log_ratio.value
+            )
             found.append(log_ratio[0] - log_ratio[1])
         self.assertGreater(found[0], 0.5)
         self.assertGreater(found[1], 0.5 * found[0])
 
     def test_no_gradient_says_nothing(self):
-        gates = moved("loss", np.zeros((5, self.total), "float32"))
+        gates = moved("loss", np.zeros((5, self.total), "float32")).gates
         for variable in (gates.log_ratio, gates.saliency, gates.level):
             self.assertEqual(np.abs(ops.convert_to_numpy(variable.value)).max(), 0.0)
 
     def test_first_order_keeps_no_mean(self):
-        gates = moved(methods.Loss(order=1), self.noise(5))
+        gates = moved(methods.Loss(order=1), self.noise(5)).gates
         self.assertEqual(np.abs(ops.convert_to_numpy(gates.saliency.value)).max(), 0.0)
 
     def test_more_images_weigh_more_against_the_budget(self):
@@ -281,7 +282,7 @@ class LossOrderTest(parameterized.TestCase):
             moved("loss", scale * self.noise(), batch_size, constraint=lagrangian)
             for scale, batch_size in ((1.0, 16), (0.5**0.5, 32), (1.0, 32))
         ]
-        one, two, more = (ops.convert_to_numpy(g.log_ratio.value) for g in found)
+        one, two, more = (ops.convert_to_numpy(p.gates.log_ratio.value) for p in found)
         np.testing.assert_allclose(one, two, atol=1e-4)
         self.assertGreater(np.abs(one - more).max(), 1e-3)
 
@@ -289,13 +290,13 @@ class LossOrderTest(parameterized.TestCase):
         x, y = images(40)
         pruned = pruned_by("loss")
         pruned.compile("sgd", cross_entropy(), run_eagerly=True)
-        seen, end_step = [], pruned.gates.end_step
+        seen, begin_step = [], pruned.begin_step
 
-        def watched(draw, gate_gradient, optimizer, batch_size=None):
+        def watched(batch_size):
             seen.append(int(batch_size))
-            end_step(draw, gate_gradient, optimizer, batch_size)
+            return begin_step(batch_size)
 
-        pruned.gates.end_step = watched
+        pruned.begin_step = watched
         pruned.fit(x, y, batch_size=16, epochs=1, verbose=0)
         self.assertEqual(seen[:3], [16, 16, 8])
 

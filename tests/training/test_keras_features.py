@@ -90,11 +90,11 @@ def averages_are_delivered(test, pruned, watch, history):
 
 
 def updates_are_rarer(test, pruned, watch, history):
-    """The weights move every second step, the ratios in every one."""
+    """The weights move every second step, the ratios in every one of the search."""
     # Keras counts steps, not updates.
     test.assertEqual(int(pruned.optimizer._iterations), 16)
     test.assertEqual(int(pruned.optimizer.iterations), 8)
-    test.assertEqual(int(pruned.ratio_optimizer.iterations), 16)
+    test.assertEqual(int(pruned.ratio_optimizer.iterations), 8)
 
 
 def gate_gradients_are_unscaled(test, pruned, watch, history):
@@ -381,18 +381,17 @@ class KerasFeaturesTest(parameterized.TestCase):
 
             def train_step(self, data):
                 x, y = data
-                draw = self.gates.begin_step()
+                step = self.begin_step(tf.shape(x)[0])
                 with tf.GradientTape() as tape:
-                    tape.watch(draw.gates)
-                    y_pred = self.run_network(x, draw.gates, training=True)
-                    loss = self.compute_loss(x, y, y_pred)
+                    tape.watch(step.gates)
+                    y_pred = self.run_network(x, step.gates, training=True)
+                    loss = step.loss(self.compute_loss(x, y, y_pred))
                 weights = self.trainable_weights
-                by_gates, *by_weights = tape.gradient(loss, [draw.gates, *weights])
+                by_gates, *by_weights = tape.gradient(loss, [step.gates, *weights])
                 self.optimizer.apply(by_weights, weights)
-                batch = tf.shape(x)[0]
-                self.gates.end_step(draw, by_gates, self.ratio_optimizer, batch)
+                self.end_step(step, by_gates)
                 logs = self.compute_metrics(x, y, y_pred)
-                return {**logs, **self.search_logs(draw)}
+                return {**logs, **self.search_logs(step)}
 
         keras.utils.set_random_seed(0)
         model = subclassed(OwnStep)(small.prune(small.network()))

@@ -41,13 +41,18 @@ def cross_entropy():
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
-def compiled_begin_step(pruned):
-    """`begin_step` as one program, which thousands of draws need."""
+def compiled_draw(pruned):
+    """A draw of gates, their factors and ratios as one program, for thousands of it."""
+
+    def draw():
+        step = pruned.begin_step(1)
+        return step.gates, step.weight, step.ratios
+
     if keras.backend.backend() == "jax":
-        return as_program(pruned.gates.begin_step, pruned)
+        return as_program(draw, pruned)
     import tensorflow as tf
 
-    return tf.function(pruned.gates.begin_step, jit_compile=True)
+    return tf.function(draw, jit_compile=True)
 
 
 class LearningTest(parameterized.TestCase):
@@ -133,17 +138,16 @@ class LearningTest(parameterized.TestCase):
                 down = self._loss(pruned, data, target, mask - step)
                 slopes[index, u + 1] = up - down
 
-        draw = gates.begin_step()  # refreshes importance and steepness
-        ratio = float(draw.ratios[0])
+        step = pruned.begin_step(1)  # refreshes importance and steepness
+        ratio = float(step.ratios[0])
         wanted = (expected_loss(ratio + 0.01) - expected_loss(ratio - 0.01)) / 0.02
-        begin_step = compiled_begin_step(pruned)
+        draw = compiled_draw(pruned)
         estimates = []
         for _ in range(4000):
-            draw = begin_step()
-            mask = np.array(draw.gates)
+            mask, weight, _ = (np.array(x) for x in draw())
             index = int((masks == mask[1:]).all(1).argmax())
             self.assertEqual(list(masks[index]), list(mask[1:]))
-            estimates.append(float(np.sum(slopes[index] * np.array(draw.weight))))
+            estimates.append(float(np.sum(slopes[index] * weight)))
         error = np.std(estimates) / np.sqrt(len(estimates))
         self.assertLess(abs(np.mean(estimates) - wanted), 4 * error)
         self.assertGreater(abs(wanted), 8 * error)  # the test can tell
@@ -239,11 +243,11 @@ class LearningTest(parameterized.TestCase):
                 ),
             )
             pruned.begin(1)
-            begin_step = compiled_begin_step(pruned)
-            draws = [begin_step() for _ in range(80)]
-            ratios = np.array(draws[0].ratios)
+            draw = compiled_draw(pruned)
+            draws = [[np.array(x) for x in draw()] for _ in range(80)]
+            ratios = draws[0][2]
             for group, ratio in zip(pruned.groups, ratios):
-                kept = [np.array(d.gates)[group.units].sum() for d in draws]
+                kept = [gates[group.units].sum() for gates, _, _ in draws]
                 broken = ratio * group.size % 1
                 wanted = group.size * variance + broken * (1 - broken)
                 self.assertAlmostEqual(
@@ -254,10 +258,9 @@ class LearningTest(parameterized.TestCase):
     def test_overflowing_gradients_do_not_reach_the_ratios(self):
         pruned = tf_lossprune.prune_model(models.digits_resnet(width=8), {"macs": 0.5})
         pruned.begin(10)
-        draw = pruned.gates.begin_step()
+        step = pruned.begin_step(8)
         before = np.array(pruned.gates.log_ratio)
-        bad = ops.full_like(draw.gates, np.nan)
-        pruned.gates.end_step(draw, bad, pruned.ratio_optimizer)
+        pruned.end_step(step, ops.full_like(step.gates, np.nan))
         self.assertTrue(np.isfinite(np.array(pruned.gates.log_ratio)).all())
         np.testing.assert_allclose(np.array(pruned.gates.log_ratio), before, atol=1e-6)
 

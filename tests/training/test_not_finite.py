@@ -129,10 +129,10 @@ class NotFiniteTest(parameterized.TestCase):
         pruned.gates.step.assign(5)
 
         def step(value):
-            draw = pruned.gates.begin_step()
-            gradient = np.zeros(draw.gates.shape, "float32")
+            step = pruned.begin_step(32)
+            gradient = np.zeros(step.gates.shape, "float32")
             gradient[pruned.groups[0].units] = value
-            pruned.gates.end_step(draw, gradient, pruned.ratio_optimizer)
+            pruned.end_step(step, gradient)
             return np.array(pruned.gates.log_ratio.value)
 
         step(1.0)

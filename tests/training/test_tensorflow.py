@@ -25,7 +25,7 @@ class TracingTest(parameterized.TestCase):
         # Called once in each step's Python code, so once in each trace; and the
         # network's own code is in no other trace, but in that of the statistics.
         with (
-            self._counted("loss_with_penalty") as steps,
+            self._counted("begin_step") as steps,
             self._counted("run_network") as passes,
         ):
             pruned.fit(epochs=2, verbose=0, **given)

@@ -72,6 +72,7 @@ class GatedLayer(keras.layers.Wrapper):
             if updated is not None:
                 variable.assign(updated)
         if scope.losses:  # an activity regularizer of the wrapped layer
+            self.layer._clear_losses()  # they count as this layer's
             self.add_loss(scope.losses)
         return outputs
 

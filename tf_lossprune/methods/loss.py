@@ -71,29 +71,25 @@ class LossSearch(Search):
         share = density / (layout.mean(density)[:, None] + 1e-12)
         return gates, layout.flat(share, first=0.0) * slope, ratios
 
-    def learn(self, draw, gate_gradient, optimizer):
+    def learn(self, step, gate_gradient):
         layout, constraint = self.layout, self._options.constraint
-        running = ops.cast(draw.searching, "float32")
         by_gate = gate_gradient
         if self.method.order == 2:
-            by_gate = -self.worth(draw, gate_gradient)
-        by_ratio = ops.sum(layout.rows(by_gate * draw.weight) * layout.valid, axis=1)
+            by_gate = -self.worth(step, gate_gradient)
+        by_ratio = ops.sum(layout.rows(by_gate * step.weight) * layout.valid, axis=1)
         gradient = constraint.gradient(
-            draw.ratios, by_ratio, self.costs, draw.limits, self.multipliers.value
+            step.ratios, by_ratio, self.costs, step.limits, self.multipliers.value
         )
-        self.move(draw, optimizer, [gradient])
         pushed = constraint.next_multipliers(
-            self.multipliers.value, self.fractions(draw.ratios), draw.limits
+            self.multipliers.value, self.fractions(step.ratios), step.limits
         )
-        self.multipliers.assign(
-            ops.where(draw.searching, pushed, self.multipliers.value)
-        )
+        self.multipliers.assign(pushed)
         if self._options.importance.kind == "taylor":
-            rate = (1.0 - TAYLOR_DECAY) * running * draw.gates
-            change = rate * (ops.abs(gate_gradient) - self.taylor.value)
-            self.taylor.assign_add(change)
+            change = ops.abs(gate_gradient) - self.taylor.value
+            self.taylor.assign_add((1.0 - TAYLOR_DECAY) * step.gates * change)
+        return [gradient]
 
-    def worth(self, draw, gate_gradient):
+    def worth(self, step, gate_gradient):
         """What the loss would rise by, for each gate `[num_units + 1]` turned off.
 
         Half the diagonal of the empirical Fisher matrix: the mean over images of the
@@ -103,21 +99,21 @@ class LossSearch(Search):
         mean again only where the constraint weighs the loss against the budget.
 
         Args:
-            draw: the `StepDraw` of this step.
+            step: the `Step`.
             gate_gradient: tensor `[num_units + 1]`.
         """
         # A gate that is off has no weights to be judged by: its last value stays.
-        on = draw.gates * self.layout.flat(self.layout.valid, first=0.0)
+        on = step.gates * self.layout.flat(self.layout.valid, first=0.0)
         size = ops.square(gate_gradient)
         mean = ops.sum(on * size) / ops.maximum(ops.sum(on), 1.0)
-        seen = ops.cast(ops.logical_and(draw.searching, mean > 0), "float32")
+        seen = ops.cast(mean > 0, "float32")
         mean = ops.where(seen > 0, mean, 1.0)
         first = ops.sum(self.saliency.value) == 0
         rate = (1.0 - self.method.decay) * seen
         self.saliency.assign_add(rate * on * (size / mean - self.saliency.value))
         if not self._options.constraint.weighs:
             return self.saliency.value
-        level = ops.log(0.5 * draw.images * mean) - self.level.value
+        level = ops.log(0.5 * step.images * mean) - self.level.value
         self.level.assign_add(ops.where(first, seen, rate) * level)
         return ops.exp(self.level.value) * self.saliency.value
 

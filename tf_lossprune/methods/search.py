@@ -1,25 +1,11 @@
 """The state of a search for the widths, and its pure updates in `keras.ops`."""
 
-import collections
-
 import keras
 import numpy as np
 from keras import ops
 
 from tf_lossprune.gates import GroupLayout
-
-#: What one step draws: the gates `[num_units + 1]`; for each unit the factor
-#: which carries a gradient by its gate to what the method learns; the ratios, limits
-#: (tensors) and whether the search runs (bool tensor); and how many images the step
-#: has, known at its end.
-StepDraw = collections.namedtuple(
-    "StepDraw",
-    ["gates", "weight", "ratios", "limits", "searching", "images"],
-    defaults=[None],
-)
-
-#: What `fit` puts into a batch if nobody says otherwise.
-DEFAULT_BATCH_SIZE = 32
+from tf_lossprune.methods.step import Step
 
 #: A gradient beyond this says nothing, and its square would overflow in an optimizer.
 LARGEST_GRADIENT = 1e15
@@ -195,8 +181,8 @@ class Search(keras.layers.Layer):
             limits: tensor `[budgets]`.
 
         Returns:
-            Gates `[num_units + 1]`, the factors `weight` of a `StepDraw` or None,
-            and ratios `[groups]`.
+            Gates `[num_units + 1]`, the factors `weight` of a `Step` or None, and
+            ratios `[groups]`.
         """
         return ops.ones((self.layout.num_units + 1,)), None, self.ratios(limits)
 
@@ -204,15 +190,18 @@ class Search(keras.layers.Layer):
         """Scalar tensor, added to the loss during the search; None: nothing is."""
         return None
 
-    def learn(self, draw, gate_gradient, optimizer):
-        """Moves what the method learns, after a training step.
+    def learn(self, step, gate_gradient):
+        """Learns from a training step; what it assigns holds if the search runs.
 
         Args:
-            draw: the `StepDraw` of this step.
+            step: the `Step`.
             gate_gradient: finite tensor `[num_units + 1]`, the task loss's gradient
-                by the gates.
-            optimizer: Keras optimizer for `learned`.
+                with respect to the gates.
+
+        Returns:
+            List of tensors, the gradients with which the optimizer moves `learned`.
         """
+        return []
 
     def current_importance(self):
         """Tensor `[num_units + 1]`: scores of the weights as they are now.
@@ -223,66 +212,58 @@ class Search(keras.layers.Layer):
 
     # One training step.
 
-    def begin_step(self):
-        """Draws the gates of one training step; returns a `StepDraw`."""
+    def begin_step(self, images, replicas=1):
+        """Draws the gates of one training step; returns a `Step`.
+
+        Args:
+            images: float tensor, samples of all devices together. Of the project's own
+                method's constraints, only `AugmentedLagrangian` takes notice of it.
+            replicas: int, how many devices share the step.
+        """
         searching = self.searching()
         limits = self.limits()
         gates, weight, ratios = self.draw(searching, limits)
-        gates = ops.where(searching, gates, self.kept.value)
-        return StepDraw(ops.stop_gradient(gates), weight, ratios, limits, searching)
+        gates = ops.stop_gradient(ops.where(searching, gates, self.kept.value))
+        return Step(
+            gates, weight, ratios, limits, searching, images, replicas, self.penalty
+        )
 
-    def step_penalty(self):
-        """`penalty` where the search runs, else 0; or None."""
-        value = self.penalty()
-        if value is None:
-            return None
-        return ops.where(self.searching(), value, 0.0)
-
-    def end_step(self, draw, gate_gradient, optimizer, batch_size=None):
+    def end_step(self, step, gate_gradient, optimizer, assign):
         """Moves the search's state and counters after a training step.
 
+        Outside of the search, and by a step whose gradient overflowed, nothing is
+        learned: neither the state nor the optimizer's moments and counter move.
+
         Args:
-            draw: the `StepDraw` of this step.
-            gate_gradient: tensor `[num_units + 1]`, the task loss's gradient by
+            step: the `Step`.
+            gate_gradient: tensor `[num_units + 1]`, the loss's gradient with respect to
                 the gates.
-            optimizer: Keras optimizer for `learned`.
-            batch_size: int or scalar tensor, over how many images the loss is a mean,
-                on all devices together. None counts as 32. Of the project's own
-                method's constraints, only `AugmentedLagrangian` takes notice of it.
+            optimizer: built Keras optimizer for `learned`.
+            assign: function that assigns a list of variables a list of values.
         """
-        images = DEFAULT_BATCH_SIZE if batch_size is None else batch_size
-        draw = draw._replace(images=ops.cast(images, "float32"))
-        # A step whose gradient overflowed says nothing about the channels. (No
-        # comparison holds for NaN.)
-        sound = ops.all(ops.abs(gate_gradient) < LARGEST_GRADIENT)
-        draw = draw._replace(searching=ops.logical_and(draw.searching, sound))
-        self.learn(draw, ops.where(sound, gate_gradient, 0.0), optimizer)
+        if type(self).learn is not Search.learn:
+            state = [*self._learning_state(), *optimizer.variables]
+            before = [ops.copy(variable.value) for variable in state]
+            holds = ops.logical_and(step.searching, _sound([gate_gradient]))
+            gradients = self.learn(step, ops.where(holds, gate_gradient, 0.0))
+            if gradients:
+                holds = ops.logical_and(holds, _sound(gradients))
+                gradients = [ops.where(holds, g, 0.0) for g in gradients]
+                self.move(optimizer, gradients)
+                holds = ops.logical_and(holds, _sound(v.value for v in self.learned()))
+            after = [ops.where(holds, v.value, old) for v, old in zip(state, before)]
+            assign(state, after)
         self.step.assign_add(1)
 
-    def move(self, draw, optimizer, gradients):
-        """Applies gradients to `learned`, during the search and if they are sound.
+    def move(self, optimizer, gradients):
+        """Applies the gradients of `learn` to `learned`."""
+        optimizer.apply(gradients, self.learned())
 
-        Args:
-            draw: the `StepDraw` of this step.
-            optimizer: Keras optimizer.
-            gradients: list of tensors, one for each variable of `learned`.
-        """
-        variables = self.learned()
-        before = [variable.value + 0.0 for variable in variables]
-        bounded = [
-            ops.where(
-                ops.logical_and(
-                    draw.searching, ops.all(ops.abs(gradient) < LARGEST_GRADIENT)
-                ),
-                gradient,
-                0.0,
-            )
-            for gradient in gradients
-        ]
-        optimizer.apply(bounded, variables)
-        for variable, old in zip(variables, before):
-            new = ops.where(draw.searching, variable.value, old)
-            variable.assign(ops.where(ops.all(ops.isfinite(new)), new, old))
+    def _learning_state(self):
+        """The variables that `learn` and `move` may change."""
+        counters = (self.step, self.warmup_steps, self.search_steps)
+        others = {id(variable) for variable in (*counters, self.kept, self.fixed)}
+        return [v for v in self.weights if id(v) not in others]
 
     def evaluation_gates(self):
         """The gates to evaluate with: what would be kept if it ended now."""
@@ -303,3 +284,9 @@ class Search(keras.layers.Layer):
         rows = self.layout.rows(scores)
         rows = ops.where(self.layout.valid > 0, rows, -1.0)
         return ops.argsort(ops.argsort(-rows, axis=1), axis=1)
+
+
+def _sound(values):
+    """Bool tensor: whether no entry is too large to say anything (or NaN)."""
+    found = [ops.all(ops.abs(value) < LARGEST_GRADIENT) for value in values]
+    return ops.all(ops.stack(found))

@@ -9,6 +9,7 @@ from keras import ops, tree
 from tf_lossprune.budget import Budget
 from tf_lossprune.cost import cost_models, plain
 from tf_lossprune.graph import analyze
+from tf_lossprune.training.backends import current_backend
 from tf_lossprune.training.choice import WidthChoice
 from tf_lossprune.training.data import batch_spec, check_data
 from tf_lossprune.training.evaluation import Evaluation
@@ -17,27 +18,13 @@ from tf_lossprune.training.network import arranged, gated_network
 from tf_lossprune.training.phases import PhaseCallback, with_phases
 from tf_lossprune.training.program import as_program
 from tf_lossprune.training.saving import SavedState
+from tf_lossprune.training.step import StepContract
 
 PHASES = ("warmup", "search", "fixed")
 
 
-def training_step_class():
-    """The class with this backend's `train_step`."""
-    if keras.backend.backend() == "tensorflow":
-        from tf_lossprune.training.tensorflow import TensorFlowStep
-
-        return TensorFlowStep
-    if keras.backend.backend() == "jax":
-        from tf_lossprune.training.jax import JaxStep
-
-        return JaxStep
-    from tf_lossprune.training.unsupported import UnsupportedStep
-
-    return UnsupportedStep
-
-
 @keras.saving.register_keras_serializable(package="tf_lossprune")
-class PrunedModel(SavedState, training_step_class(), keras.Model):
+class PrunedModel(SavedState, StepContract, current_backend(), keras.Model):
     """A model with gated channels; made by `prune_model`.
 
     Args:
@@ -309,20 +296,6 @@ class PrunedModel(SavedState, training_step_class(), keras.Model):
         """Dict, resource -> cost of the network with the kept channels."""
         kept = np.array([k for k, _ in self.kept_channels().values()])
         return {name: plain(model.total(kept)) for name, model in self.costs.items()}
-
-    def loss_with_penalty(self, loss):
-        """The loss and what the method adds to it, as tensors."""
-        penalty = self.gates.step_penalty()
-        return loss if penalty is None else loss + ops.cast(penalty, loss.dtype)
-
-    def search_logs(self, draw):
-        """What the progress bar shows: expected costs and the phase, as tensors."""
-        fixed = self.gates.fixed > 0
-        phase = ops.where(fixed, 2.0, ops.where(draw.searching, 1.0, 0.0))
-        ratios = ops.where(draw.searching, draw.ratios, self.gates.kept_ratios())
-        shares = self.gates.fractions(ratios)
-        logs = {name: shares[i] for i, name in enumerate(self.shares)}
-        return {**logs, "phase": phase}
 
     # What Keras calls.
 

@@ -1,8 +1,6 @@
 """How a function of a model's variables is run: as one program, in full precision."""
 
-import contextlib
-
-import keras
+from tf_lossprune.training.backends import current_backend
 
 
 def as_program(function, model, often=False):
@@ -29,15 +27,7 @@ def as_program(function, model, often=False):
     outputs = forward(images)
     ```
     """
-    if keras.backend.backend() == "jax":
-        from tf_lossprune.training.jax import compiled
-
-        return compiled(function, model.variables)
-    if often and keras.backend.backend() == "tensorflow":
-        from tf_lossprune.training.tensorflow import traced
-
-        return traced(function)
-    return function
+    return current_backend().as_program(function, model, often)
 
 
 def full_precision():
@@ -56,11 +46,4 @@ def full_precision():
         outputs = model(images, training=False)
     ```
     """
-    backend = keras.backend.backend()
-    if backend == "jax":
-        from tf_lossprune.training.jax import full_precision as on_backend
-    elif backend == "tensorflow":
-        from tf_lossprune.training.tensorflow import full_precision as on_backend
-    else:
-        on_backend = contextlib.nullcontext
-    return on_backend()
+    return current_backend().full_precision()

@@ -50,18 +50,18 @@ class BarSearch(Search):
         fixed = ops.one_hot(0, shape[0])  # unit 0 always stays
         return gates * (1.0 - fixed) + fixed, slope * (1.0 - fixed), self.ratios()
 
-    def learn(self, draw, gate_gradient, optimizer):
+    def learn(self, step, gate_gradient):
         p = self.open_probability()
         by_ratio = 0.0
         for index, cost in enumerate(self.costs):
-            share = cost.fraction(draw.ratios)
-            force = self._barrier_slope(share, draw.limits[index])
-            by_ratio = by_ratio + force * cost.gradient_fraction(draw.ratios)
+            share = cost.fraction(step.ratios)
+            force = self._barrier_slope(share, step.limits[index])
+            by_ratio = by_ratio + force * cost.gradient_fraction(step.ratios)
         # A ratio is the mean of its group's probabilities.
         sizes = self.layout.sizes.astype("float32")
         by_unit = self.layout.spread(by_ratio / sizes) * p * (1.0 - p)
-        gradient = gate_gradient * draw.weight + self.method.strength * by_unit
-        self.move(draw, optimizer, [gradient])
+        gradient = gate_gradient * step.weight + self.method.strength * by_unit
+        return [gradient]
 
     def _barrier_slope(self, share, limit):
         """Derivative by the share V of `V * (V - a)^2 / (b - V)`, 0 below a."""

@@ -46,26 +46,24 @@ class EccSearch(Search):
             for s in self._slices
         )
 
-    def learn(self, draw, gate_gradient, optimizer):
+    def learn(self, step, gate_gradient):
         sizes = self.layout.sizes.astype("float32")
         # What the next channel to go weighs: the derivative of the dropped norm.
-        count = ops.round(draw.ratios * sizes)
+        count = ops.round(step.ratios * sizes)
         rank = ops.cast(self.ranks(self.importance.value), "float32")
         last = ops.cast(rank == ops.maximum(count - 1.0, 0.0)[:, None], "float32")
         squares = ops.square(self.layout.rows(self.importance.value))
         worth = ops.sum(squares * last * self.layout.valid, axis=1)
         prices = sum(
-            self.multipliers.value[index] * cost.gradient_fraction(draw.ratios)
+            self.multipliers.value[index] * cost.gradient_fraction(step.ratios)
             for index, cost in enumerate(self.costs)
         )
-        gradient = (prices - worth / np.float32(len(sizes))) * draw.ratios
-        gradient = ops.where(draw.ratios < 1.0, gradient, ops.maximum(gradient, 0.0))
-        self.move(draw, optimizer, [gradient])
-        excess = self.fractions(draw.ratios) - draw.limits
+        gradient = (prices - worth / np.float32(len(sizes))) * step.ratios
+        gradient = ops.where(step.ratios < 1.0, gradient, ops.maximum(gradient, 0.0))
+        excess = self.fractions(step.ratios) - step.limits
         pushed = ops.maximum(self.multipliers.value + self.method.rate * excess, 0.0)
-        self.multipliers.assign(
-            ops.where(draw.searching, pushed, self.multipliers.value)
-        )
+        self.multipliers.assign(pushed)
+        return [gradient]
 
 
 @keras.saving.register_keras_serializable(package="tf_lossprune")

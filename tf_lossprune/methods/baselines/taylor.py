@@ -30,11 +30,11 @@ class TaylorSearch(Search):
         self.mask.assign(ops.cond(due, cut, lambda: self.mask.value + 0.0))
         return self.mask.value, None, self.ratios()
 
-    def learn(self, draw, gate_gradient, optimizer):
-        rate = (1.0 - self.method.decay) * ops.cast(draw.searching, "float32")
+    def learn(self, step, gate_gradient):
         # The gates are 1 here: their gradient is that of gate x weight, summed.
-        change = ops.square(gate_gradient * draw.gates) - self.saliency.value
-        self.saliency.assign_add(rate * change)
+        change = ops.square(gate_gradient * step.gates) - self.saliency.value
+        self.saliency.assign_add((1.0 - self.method.decay) * change)
+        return []
 
     def current_importance(self):
         scores = self.saliency.value * self.mask.value

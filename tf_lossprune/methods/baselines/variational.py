@@ -35,15 +35,15 @@ class VariationalSearch(Search):
     def _log_alpha(self):
         return self.log_variance.value - ops.log(ops.square(self.mean.value) + 1e-8)
 
-    def learn(self, draw, gate_gradient, optimizer):
+    def learn(self, step, gate_gradient):
         log_alpha = self._log_alpha()
         s = ops.sigmoid(K2 + K3 * log_alpha)
         by_alpha = -(K1 * K3 * s * (1.0 - s) + 0.5 * ops.sigmoid(-log_alpha))
         by_alpha = self.method.strength * by_alpha
         mean = self.mean.value
         by_mean = gate_gradient - by_alpha * 2.0 * mean / (ops.square(mean) + 1e-8)
-        by_variance = gate_gradient * draw.weight + by_alpha
-        self.move(draw, optimizer, [by_mean, by_variance])
+        by_variance = gate_gradient * step.weight + by_alpha
+        return [by_mean, by_variance]
 
     def current_importance(self):
         return ops.exp(-0.5 * self._log_alpha())

@@ -4,9 +4,22 @@ import jax
 import keras
 from keras import ops, tree
 
+from tf_lossprune.training.backends.base import Backend
 
-class JaxStep:
-    """Mix-in for `PrunedModel`: one backward pass for weights and gates."""
+
+class Step(Backend):
+    """One backward pass for weights and gates."""
+
+    @staticmethod
+    def as_program(function, model, often=False):
+        # What trains a `PrunedModel` is no variable of a layer.
+        others = model.non_trainable_variables
+        variables = {id(v): v for v in (*model.variables, *others)}
+        return _compiled(function, [*variables.values()])
+
+    @staticmethod
+    def full_precision():
+        return jax.default_matmul_precision("float32")
 
     @property
     def non_trainable_variables(self):
@@ -30,9 +43,6 @@ class JaxStep:
             values = self._get_jax_state(**dict.fromkeys(state, True))
             self._jax_state = dict(zip(state, values, strict=True))
 
-    def make_variables(self, batch):
-        """Nothing to do: Keras makes them before the first step."""
-
     def widths_are_open(self):
         """Whether the widths are not fixed yet, also while a step is traced."""
         return self.gates.fixed.on_host == 0
@@ -41,17 +51,18 @@ class JaxStep:
         trainable, non_trainable, optimizer, metrics = state
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         with self._scope(trainable, non_trainable) as scope:
-            draw = self.gates.begin_step()
+            step = self.begin_step(tree.flatten(x)[0].shape[0])
         non_trainable = _current(scope, self.non_trainable_variables, non_trainable)
 
         def loss_of(trainable, gates):
             scope = self._scope(trainable, non_trainable, optimizer, metrics)
             with scope:
+                self._clear_losses()
                 y_pred = self.run_network(x, gates, training=True)
                 loss = self.compute_loss(
                     x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True
                 )
-                loss = self.loss_with_penalty(sum(scope.losses, start=loss))
+                loss = step.loss(loss)  # the losses of layers are in it
                 scaled = self.optimizer.scale_loss(loss)
                 factor = self.optimizer.scale_loss(1.0)
             updates = (
@@ -61,15 +72,14 @@ class JaxStep:
             return scaled, (loss, factor, y_pred, updates)
 
         gradients = jax.value_and_grad(loss_of, argnums=(0, 1), has_aux=True)
-        (_, aux), (by_weights, by_gates) = gradients(trainable, draw.gates)
+        (_, aux), (by_weights, by_gates) = gradients(trainable, step.gates)
         loss, factor, y_pred, (non_trainable, metrics) = aux
         trainable, optimizer = self.optimizer.stateless_apply(
             optimizer, by_weights, trainable
         )
         with self._scope(trainable, non_trainable) as scope:
-            batch = tree.flatten(x)[0].shape[0]
-            self.gates.end_step(draw, by_gates / factor, self.ratio_optimizer, batch)
-            shown = self.search_logs(draw)
+            self.end_step(step, by_gates / factor)
+            shown = self.search_logs(step)
         non_trainable = _current(scope, self.non_trainable_variables, non_trainable)
         logs, metrics = self._update_metrics_variables(
             metrics, loss, x, y, y_pred, sample_weight
@@ -89,7 +99,7 @@ class JaxStep:
         return keras.StatelessScope(pairs, collect_losses=True)
 
 
-def compiled(function, variables):
+def _compiled(function, variables):
     """A function that reads and assigns variables, as one program.
 
     Args:
@@ -115,11 +125,6 @@ def compiled(function, variables):
         return result
 
     return call
-
-
-def full_precision():
-    """A context in which float32 keeps all its digits."""
-    return jax.default_matmul_precision("float32")
 
 
 def _current(scope, variables, values):

@@ -2,22 +2,11 @@
 
 import keras
 
+from tf_lossprune.training.backends.base import Backend
 
-class UnsupportedStep:
-    """Mix-in for `PrunedModel` that says which backends train."""
 
-    def sync_state(self):
-        """Nothing to do: no step runs."""
-
-    def commit_state(self):
-        """Nothing to do: no step runs."""
-
-    def make_variables(self, batch):
-        """Nothing to do: `train_step` raises."""
-
-    def widths_are_open(self):
-        """Whether the widths are not fixed yet."""
-        return self.gates.read("fixed") == 0
+class Step(Backend):
+    """Says which backends train."""
 
     def fit(self, *args, **kwargs):
         """Raises `NotImplementedError`, as every other way to train does."""

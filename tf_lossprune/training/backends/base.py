@@ -1,0 +1,76 @@
+"""What a backend has to bring for a `PrunedModel` to train on it."""
+
+import abc
+import contextlib
+
+
+class Backend(abc.ABC):
+    """Mix-in for `PrunedModel`: the training step, and what it needs of a backend.
+
+    A new backend is a file of its name in this folder with a class `Step` that derives
+    from this one. Its `train_step` knows nothing of the search but the contract of
+    every training step (`StepContract`): `begin_step`, the step's `gates` and `loss`,
+    `end_step`.
+    """
+
+    # Programs.
+
+    @staticmethod
+    def as_program(function, model, often=False):
+        """A function that runs a model, compiled where that pays; see `as_program`."""
+        return function
+
+    @staticmethod
+    def full_precision():
+        """A context in which float32 keeps all its digits."""
+        return contextlib.nullcontext()
+
+    # The training step.
+
+    @abc.abstractmethod
+    def train_step(self, *args, **kwargs):
+        """One training step, as Keras calls it on this backend."""
+
+    def replicas(self):
+        """Int: how many devices run this step, each on a batch of its own."""
+        return 1
+
+    def sum_over_replicas(self, value):
+        """A tensor, summed over the devices that run this step."""
+        return value
+
+    def assign_all(self, variables, values):
+        """Assigns variables in a training step, on every device that holds them.
+
+        Args:
+            variables: list of `keras.Variable`s.
+            values: list of tensors, the same on all devices.
+        """
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+
+    # The host's view.
+
+    def sync_state(self):  # noqa: B027
+        """Hands what the last step left to the variables, for the host to read.
+
+        Nothing to do where steps leave it in the variables.
+        """
+
+    def commit_state(self):  # noqa: B027
+        """Makes what the host has assigned within an epoch the next step's state.
+
+        Nothing to do where steps read the variables.
+        """
+
+    def make_variables(self, batch):  # noqa: B027
+        """Makes the variables of optimizer and metrics before a step is traced.
+
+        Args:
+            batch: symbolic batch, as `batch_spec` returns it; None: the step makes
+                them.
+        """
+
+    def widths_are_open(self):
+        """Whether the widths are not fixed yet, also while a function is traced."""
+        return self.gates.read("fixed") == 0

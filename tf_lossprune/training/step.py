@@ -1,0 +1,79 @@
+"""The contract of a training step, with `fit` or without."""
+
+from typing import Any
+
+from keras import ops
+
+from tf_lossprune.config import check_count
+from tf_lossprune.methods.step import Step
+
+
+class StepContract:
+    """Mix-in for `PrunedModel`: what happens before and after a backward pass.
+
+    This is all that a loop of one's own, a `train_step` of a subclass and the backends
+    know of the search.
+    """
+
+    def begin_step(self, batch_size: Any) -> Step:
+        """Draws the gates of one training step.
+
+        Args:
+            batch_size: int or scalar tensor, how many samples this device's batch has.
+
+        Returns:
+            A `Step`: run the network with its `gates`, and differentiate its
+            `loss(task_loss)` with respect to weights and gates.
+
+        Example (TensorFlow):
+
+        ```python
+        step = pruned.begin_step(len(x))
+        with tf.GradientTape() as tape:
+            tape.watch(step.gates)
+            y_pred = pruned.run_network(x, step.gates, training=True)
+            loss = step.loss(loss_fn(y, y_pred))
+        weights = pruned.trainable_weights
+        by_gates, *by_weights = tape.gradient(loss, [step.gates, *weights])
+        optimizer.apply(by_weights, weights)
+        pruned.end_step(step, by_gates)
+        ```
+        """
+        if isinstance(batch_size, (int, float)):
+            check_count("batch_size", batch_size, 1)
+        images = ops.cast(batch_size, "float32") * self.replicas()
+        return self.gates.begin_step(images, self.replicas())
+
+    def end_step(self, step: Step, gate_gradient: Any) -> None:
+        """Moves what the method learns, and counts the step.
+
+        Args:
+            step: what `begin_step` returned.
+            gate_gradient: tensor `[num_units + 1]`, the gradient of the step's loss
+                with respect to its gates, without any loss scaling; None: the loss
+                does not depend on them.
+        """
+        if not isinstance(step, Step):
+            raise TypeError(
+                "Expected what `begin_step` returned. "
+                f"Received: {step!r} (of type {type(step).__name__})"
+            )
+        if gate_gradient is None:
+            gate_gradient = ops.zeros_like(step.gates)
+        gate_gradient = ops.cast(self.sum_over_replicas(gate_gradient), "float32")
+        if tuple(gate_gradient.shape) != tuple(step.gates.shape):
+            raise ValueError(
+                "Expected the gradient with respect to the step's gates, of shape "
+                f"{tuple(step.gates.shape)}. Received: {tuple(gate_gradient.shape)}"
+            )
+        optimizer = self.ratio_optimizer
+        self.gates.end_step(step, gate_gradient, optimizer, self.assign_all)
+
+    def search_logs(self, step: Step) -> dict:
+        """What the progress bar shows: expected costs and the phase, as tensors."""
+        fixed = self.gates.fixed > 0
+        phase = ops.where(fixed, 2.0, ops.where(step.searching, 1.0, 0.0))
+        ratios = ops.where(step.searching, step.ratios, self.gates.kept_ratios())
+        shares = self.gates.fractions(ratios)
+        logs = {name: shares[i] for i, name in enumerate(self.shares)}
+        return {**logs, "phase": phase}
