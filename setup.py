@@ -58,7 +58,7 @@ setuptools.setup(
         "absl-py>=1.4",
         "ai-edge-litert>=1.2",
         "jinja2>=3.1",
-        "keras>=3.12,<4",  # keras.distillation
+        "keras>=3.12,<4",
         "numpy>=1.26",
         "tensorflow>=2.18,<3",
         "tensorflow-model-optimization>=0.8",

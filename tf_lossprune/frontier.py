@@ -10,8 +10,9 @@ from tf_lossprune.allocation import Schedule
 from tf_lossprune.budget import Budget
 from tf_lossprune.compress import CompressionResult
 from tf_lossprune.methods import find_method
-from tf_lossprune.prune import check_options, prune_model, strip_pruning
+from tf_lossprune.prune import prune_model, strip_pruning
 from tf_lossprune.run import Run
+from tf_lossprune.settings import Settings
 from tf_lossprune.surgery import cut
 from tf_lossprune.training.phases import StepCallback
 from tf_lossprune.types import Data, Limits
@@ -28,20 +29,7 @@ def compress_frontier(
     budgets: Sequence[Budget | Limits | float],
     train: Data,
     validation: Data = None,
-    *,
-    epochs: int = 5,
-    batch_size: int | None = None,
-    optimizer: Any = None,
-    loss: Any = None,
-    metrics: Any = None,
-    search_epochs: float | None = None,
-    distill: bool | float = False,
-    temperature: float = 3.0,
-    statistics_batches: int = 32,
-    callbacks: list[keras.callbacks.Callback] | None = None,
-    jit_compile: bool | str = "auto",
-    verbose: int | str = "auto",
-    **prune_options: Any,
+    **options: Any,
 ) -> list[tuple[keras.Model, CompressionResult]]:
     """Compresses a model to several budgets with one search.
 
@@ -56,17 +44,11 @@ def compress_frontier(
             floats, shares of the MACs. Of any two, one must be the tighter in all
             resources.
         train, validation: as in `compress`.
-        epochs: int >= 1, of each model, the common search included.
-        batch_size, loss, metrics: as in `compress`.
-        optimizer: as in `compress`. Gradients are clipped over all models together,
-            if it has `global_clipnorm`.
-        search_epochs: as in `compress`, but None stands for 0.3 of all epochs: there
-            are several budgets to pass.
-        distill, temperature: as in `compress`.
-        statistics_batches, callbacks, jit_compile, verbose: as in `compress`.
-        **prune_options: further arguments of `prune_model`. The default of `schedule`
-            is `Schedule(power=1.0)` here, which leaves the loose budgets more of the
-            search than the usual 2.
+        **options: as in `compress`, `backup` excepted. `epochs` counts the common
+            search for each model; `search_epochs` is by default 0.3 of all epochs, as
+            there are several budgets to pass, and `schedule` is `Schedule(power=1.0)`,
+            which leaves the loose ones more of the search than the usual 2. An
+            optimizer's `global_clipnorm` is one of all models together.
 
     Returns:
         List of `(compact model, CompressionResult)` in the order of `budgets`. The
@@ -87,42 +69,24 @@ def compress_frontier(
     print(report.frontier_table([result for _, result in found]))
     ```
     """
+    settings, prune_options = Settings.read(options)
     method = find_method(prune_options.get("method", "loss"))
     if not method.trains:
         raise ValueError(
             "Expected a method such as 'loss': others have no search to share, so "
             f"call `compress` for each budget. Received: method={method.name!r}"
         )
-    check_options(prune_options)
     asked = _read(budgets)
-    run = Run(
-        model,
-        train,
-        validation,
-        epochs=epochs,
-        batch_size=batch_size,
-        optimizer=optimizer,
-        loss=loss,
-        metrics=metrics,
-        method=method,
-        search_epochs=search_epochs,
-        distill=distill,
-        temperature=temperature,
-        statistics_batches=statistics_batches,
-        callbacks=callbacks,
-        jit_compile=jit_compile,
-        verbose=verbose,
-        search_share=SEARCH_SHARE,
-    )
+    run = Run(model, train, validation, settings, method, search_share=SEARCH_SHARE)
     if len(asked) > 1 and prune_options.get("schedule") is None:
         prune_options["schedule"] = Schedule(power=POWER)
-    options = run.prune_options(prune_options)
-    probe = prune_model(model, asked[0], **options)
+    prune_options = run.prune_options(prune_options)
+    probe = prune_model(model, asked[0], **prune_options)
     order = _by_tightness(asked, probe)
     tightest = order[-1]
     pruned = probe
     if tightest:
-        pruned = prune_model(model, asked[tightest], **options)
+        pruned = prune_model(model, asked[tightest], **prune_options)
     snapshots = Snapshots([(index, asked[index]) for index in order[:-1]])
 
     def cut_all():
@@ -131,13 +95,12 @@ def compress_frontier(
         return [snapshots.found[index][0] for index in range(len(asked))]
 
     compacts, history, seconds = run.execute(pruned, cut_all, [snapshots])
-    dense = run.figures(run.dense)
     results = [
         CompressionResult.of(
             asked[index],
             pruned.kept_channels(snapshots.found[index][1]),
-            dense,
-            run.figures(compact),
+            run,
+            compact,
             history,
             seconds,
         )

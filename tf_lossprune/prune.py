@@ -1,5 +1,6 @@
 """The facade: wrap a model, take the compact one out again."""
 
+import difflib
 import inspect
 
 import keras
@@ -125,11 +126,12 @@ def prune_model(
     return pruned
 
 
-def check_options(options):
+def check_options(options, more=()):
     """Raises `TypeError` for names that `prune_model` does not take.
 
     Args:
         options: dict of keyword arguments.
+        more: list of names that the caller takes besides, for the message.
     """
     known = [
         name
@@ -138,10 +140,10 @@ def check_options(options):
     ]
     unknown = [name for name in options if name not in known]
     if unknown:
-        raise TypeError(
-            f"Expected further options among those of `prune_model`: {known}. "
-            f"Received: {unknown}"
-        )
+        names = [*more, *(name for name in known if name not in more)]
+        near = difflib.get_close_matches(unknown[0], names, 1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise TypeError(f"Expected options among {names}{hint}. Received: {unknown}")
 
 
 def _check_training(model):

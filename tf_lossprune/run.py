@@ -1,22 +1,25 @@
 """What `compress` and `compress_frontier` share: one job from data to figures."""
 
-import math
-import numbers
 import time
-
-import keras
 
 from tf_lossprune.allocation import Schedule
 from tf_lossprune.backup import Backup
-from tf_lossprune.config import check_count, check_number
+from tf_lossprune.compiling import compile_settings, fresh_metrics
 from tf_lossprune.graph import trace
 from tf_lossprune.inspection import cost
 from tf_lossprune.methods import find_method
 from tf_lossprune.surgery import copy_graph
 from tf_lossprune.team import Team
 from tf_lossprune.training import reestimate_statistics
-from tf_lossprune.training.data import batches, steps_per_epoch
+from tf_lossprune.training.distillation import Distillation
+from tf_lossprune.training.feed import Feed, HeldOut, split
 from tf_lossprune.training.phases import PhaseCallback, StepCallback
+from tf_lossprune.training.trial import (
+    as_in_fit,
+    check_class_weight,
+    complete_class_weight,
+    try_batch,
+)
 
 #: Default length of the search: the first share of all steps; of a short training up
 #: to the second, until it has enough steps; of a long one no more than are of use.
@@ -40,16 +43,21 @@ def default_search_steps(total, share=SEARCH_SHARE):
 
 
 class Run:
-    """Data, settings, and how many steps search and fine-tuning get.
+    """One job's data and settings, and how many steps search and fine-tuning get.
 
     Args:
         model: the dense model; a copy of it is kept.
-        train, validation, epochs, batch_size, optimizer, loss, metrics,
-            search_epochs, distill, temperature, statistics_batches, callbacks,
-            jit_compile, verbose: as in `compress`.
+        train: as in `compress`, or a `Feed`.
+        validation: as in `compress`.
+        settings: `Settings`.
         method: string or `Method`, which may need steps for a search.
         search_share: float in (0, 1], default share of the search in all steps.
         backup: `Backup`, a path or None, where the state is kept.
+
+    Attributes:
+        dense: the copy of the dense model.
+        search_steps: int.
+        distillation: `Distillation` or None; known when the run has been tried.
     """
 
     def __init__(
@@ -57,52 +65,43 @@ class Run:
         model,
         train,
         validation,
-        *,
-        epochs,
-        batch_size,
-        optimizer,
-        loss,
-        metrics,
-        method,
-        search_epochs,
-        distill,
-        temperature,
-        statistics_batches,
-        callbacks,
-        jit_compile,
-        verbose,
+        settings,
+        method="loss",
         search_share=SEARCH_SHARE,
         backup=None,
     ):
-        self._settings = _compile_settings(model, optimizer, loss, metrics, jit_compile)
-        _check_numbers(epochs, search_epochs, distill, temperature)
-        check_count("statistics_batches", statistics_batches, 0)
-        if batch_size is not None:
-            check_count("batch_size", batch_size, 1)
-        _check_train(train)
-        self._per_epoch = steps_per_epoch(train, batch_size)
-        total = epochs * self._per_epoch
+        self._settings = compile_settings(model, settings)
+        self._options = settings
         self._method = find_method(method)
-        if search_epochs is None:
+        if settings.validation_split and validation is None:
+            train, validation = split(train, settings.validation_split)
+        if not isinstance(train, Feed):
+            train = Feed(
+                train,
+                settings.batch_size,
+                settings.steps_per_epoch,
+                kept=settings.statistics_batches,
+            )
+        self._train = train
+        self._validation = None
+        if validation is not None:
+            size = settings.validation_batch_size or settings.batch_size
+            self._validation = HeldOut(validation, size, settings.validation_steps)
+        self._per_epoch = self._train.steps
+        total = settings.epochs * self._per_epoch
+        if settings.search_epochs is None:
             steps = default_search_steps(total, search_share)
         else:
-            steps = max(1, round(search_epochs * self._per_epoch))
+            steps = max(1, round(settings.search_epochs * self._per_epoch))
         if not self._method.trains:
             steps = self._method.plan_steps()
         self.search_steps = min(steps, total)
         self._left = total - self.search_steps
-        data = {"x": train, "batch_size": batch_size, "shuffle": False}
-        if isinstance(train, (tuple, list)):
-            data.update(x=train[0], y=train[1], shuffle=True)
-        self._fit = {**data, "validation_data": validation, "verbose": verbose}
-        self._train, self._validation = train, validation
-        self._batch_size = batch_size
-        self._callbacks = list(callbacks or [])
-        self._distill, self._temperature = distill, temperature
-        self._statistics_batches = statistics_batches
+        self._callbacks = list(settings.callbacks or [])
         self._backup = Backup.of(backup)
         self.dense, _ = copy_graph(trace(model))
-        self._began = time.perf_counter()
+        self.distillation = None
+        self.dense_figures = {}
 
     def prune_options(self, options):
         """Options of `prune_model`, with the schedule's phases scaled to the search."""
@@ -125,6 +124,8 @@ class Run:
             stand in a `CompressionResult`.
         """
         self._backup.open(self._identity(pruned))
+        self._try()
+        began = time.perf_counter()
         search = self.search(pruned, callbacks)
         searched = time.perf_counter()
         compacts = cut()
@@ -133,7 +134,7 @@ class Run:
         stripped = time.perf_counter()
         fine_tune = self.fine_tune(compacts)
         seconds = {
-            "search": searched - self._began + self._backup.earlier("search"),
+            "search": searched - began + self._backup.earlier("search"),
             "strip": stripped - searched,
             "fine_tune": time.perf_counter()
             - stripped
@@ -142,22 +143,41 @@ class Run:
         self._backup.close()
         return compacts, {"search": search, "fine_tune": fine_tune}, seconds
 
+    def _try(self):
+        """Tries everything on one batch, so that nothing is refused later on.
+
+        The dense model is evaluated here, too, and with it the validation data.
+        """
+        dense, batch = self.dense, self._train.batch
+        dense.compile(**{**self._settings, **self._fresh_metrics(), "optimizer": None})
+        targets = self._train.data[1] if self._train.in_arrays else None
+        outputs = try_batch(dense, batch, targets)
+        if self._options.class_weight is not None:
+            check_class_weight(dense, batch)
+        if self._options.distill:
+            self.distillation = Distillation(dense, self._options.temperature)
+            self.distillation.check(outputs)
+            self.distillation(outputs, outputs)
+            if self._options.verbose:
+                print(f"The dense model teaches {self.distillation}.")
+        self.dense_figures = self.figures(dense)
+
     def search(self, pruned, callbacks=()):
         """Trains the pruned model until its widths are fixed; returns the history."""
         if self._method.one_shot:
             return {}
         pruned.compile(**self._settings)
         if self._method.plans:
-            pruned.plan(self._train, self._batch_size)
+            pruned.plan(self._train.data, self._options.batch_size)
             return {}
         phases = [PhaseCallback(stop_at_end=True), *callbacks]
         return self._fit_part("search", pruned, 0, self.search_steps, phases)
 
     def refresh_statistics(self, compact):
         """Re-estimates the batch normalisations' statistics."""
-        if self._statistics_batches:
-            data = batches(self._train, self._batch_size)
-            reestimate_statistics(compact, data, self._statistics_batches)
+        if self._options.statistics_batches:
+            number = self._options.statistics_batches
+            reestimate_statistics(compact, self._train.batches(), number)
 
     def fine_tune(self, models):
         """Trains compact models, all at once, for what is left; returns the history.
@@ -190,9 +210,9 @@ class Run:
             if start < stop:
                 first = start // self._per_epoch
                 model.fit(
-                    **self._fit,
+                    **self._fit_arguments(),
                     initial_epoch=first,
-                    epochs=first + math.ceil((stop - start) / self._per_epoch),
+                    epochs=first + self._train.epochs(stop - start),
                     callbacks=[
                         *callbacks,
                         _StopAfter(stop - start),
@@ -203,6 +223,23 @@ class Run:
                 kept.finish(steps)
             return kept.history
 
+    def _fit_arguments(self):
+        """Dict of the arguments of `fit` that are the same in every part."""
+        options, train = self._options, self._train
+        shuffle = train.in_arrays if options.shuffle is None else options.shuffle
+        found = {**train.arguments(), "shuffle": shuffle, "verbose": options.verbose}
+        if options.class_weight is not None:
+            found["class_weight"] = complete_class_weight(
+                self.dense, options.class_weight
+            )
+        if self._validation is not None:
+            found.update(
+                self._validation.fit_arguments(),
+                validation_batch_size=options.validation_batch_size,
+                validation_freq=options.validation_freq,
+            )
+        return found
+
     def _identity(self, pruned):
         """What must be the same for a run to go on where another stopped."""
         options = pruned.options.get_config()
@@ -210,7 +247,7 @@ class Run:
             "budget": dict(pruned.budget.limits),
             "search_steps": self.search_steps,
             "fine_tune_steps": self._left,
-            "distill": float(self._distill),
+            "distill": float(self._options.distill),
             # Names made up by Keras differ from process to process.
             "options": {k: v for k, v in options.items() if k != "excluded"},
             "weights": [list(w.shape) for w in pruned.network.weights],
@@ -219,45 +256,33 @@ class Run:
     def _settings_for(self, model):
         """Settings with an optimizer that goes on where the search's stopped."""
         optimizer = _continued(self._settings["optimizer"], model, self.search_steps)
-        metrics = _fresh(self._settings["metrics"])
-        return {**self._settings, "optimizer": optimizer, "metrics": metrics}
+        return {**self._settings, **self._fresh_metrics(), "optimizer": optimizer}
+
+    def _fresh_metrics(self):
+        names = ("metrics", "weighted_metrics")
+        return {name: fresh_metrics(self._settings[name]) for name in names}
 
     def _learner(self, models):
-        distillation, weight = None, 0.0
-        if self._distill:
-            weight = 0.5 if self._distill is True else float(self._distill)
-            distillation = keras.distillation.LogitsDistillation(
-                # The default, a string, makes Keras compare raw logits instead.
-                self._temperature,
-                loss=keras.losses.KLDivergence(),
-            )
-        if len(models) > 1:
-            learner = Team(models, self.dense, distillation, weight)
-        elif self._distill:
-            learner = keras.distillation.Distiller(
-                teacher=self.dense,
-                student=models[0],
-                distillation_losses=distillation,
-                student_loss_weight=1.0 - weight,
-            )
-            learner.built = True  # as both networks are: its weights can be loaded
-        else:
+        if len(models) == 1 and self.distillation is None:
             return models[0]
+        for model in models:
+            # Inside a compiled step no variables can be made.
+            model._symbolic_build(data_batch=as_in_fit(self._train.batch))
+        weight = self._options.teacher_weight
+        learner = Team(models, self.dense, self.distillation, weight)
         learner.compile(**self._settings_for(learner))
         return learner
 
     def figures(self, model):
-        """Dict of costs, and of loss and metrics on the validation data."""
+        """Dict of costs, and of loss and metrics on the validation data.
+
+        Args:
+            model: compiled `keras.Model`.
+        """
         figures = cost(model)
         if self._validation is None:
             return figures
-        if not model.compiled:
-            metrics = _fresh(self._settings["metrics"])
-            model.compile(loss=self._settings["loss"], metrics=metrics)
-        data = {"x": self._validation, "batch_size": self._batch_size}
-        if isinstance(self._validation, (tuple, list)):
-            data.update(x=self._validation[0], y=self._validation[1])
-        return {**figures, **model.evaluate(**data, verbose=0, return_dict=True)}
+        return {**figures, **self._validation.evaluate(model)}
 
 
 class _StopAfter(StepCallback):
@@ -271,94 +296,6 @@ class _StopAfter(StepCallback):
         self.left -= done
         if self.left <= 0:
             self.model.stop_training = True
-
-
-def _compile_settings(model, optimizer, loss, metrics, jit_compile):
-    """What to compile with: the arguments, else what the model was compiled with."""
-    given = {}
-    if isinstance(model, keras.Model) and model.compiled:
-        given = model.get_compile_config() or {}
-        given = {
-            key: keras.saving.deserialize_keras_object(given[key])
-            for key in ("optimizer", "loss", "metrics")
-            if given.get(key) is not None
-        }
-    loss = given.get("loss") if loss is None else loss
-    if loss is None:
-        raise ValueError(
-            "Expected a loss: pass `loss=...` or compile the model. Received: "
-            "loss=None and a model that is not compiled"
-        )
-    optimizer = given.get("optimizer", "adam") if optimizer is None else optimizer
-    metrics = given.get("metrics") if metrics is None else metrics
-    try:
-        optimizer = keras.optimizers.get(optimizer)
-    except (ValueError, TypeError) as error:
-        raise ValueError(
-            "Expected optimizer as a Keras optimizer or the name of one, such as "
-            f"'adam'. Received: {optimizer!r}"
-        ) from error
-    return {
-        "optimizer": optimizer,
-        "loss": loss,
-        "metrics": _fresh(metrics),
-        "jit_compile": jit_compile,
-    }
-
-
-def _fresh(metrics):
-    """Copies metric objects, whose variables belong to one model each."""
-    return keras.tree.map_structure(
-        lambda m: (
-            m.from_config(m.get_config()) if isinstance(m, keras.metrics.Metric) else m
-        ),
-        metrics,
-    )
-
-
-def _check_train(train):
-    """Raises `TypeError` or `ValueError` for what is no training data with labels."""
-    if isinstance(train, (tuple, list)):
-        if len(train) < 2:
-            raise ValueError(
-                f"Expected training data as (x, y). Received: {len(train)} entries"
-            )
-        leaves = keras.tree.flatten(tuple(train[:2]))
-        counts = {len(leaf) for leaf in leaves if hasattr(leaf, "shape")}
-        if len(counts) > 1:
-            raise ValueError(
-                "Expected training data (x, y) with the same number of samples in all "
-                f"arrays. Received: {sorted(counts)}"
-            )
-    elif train is None or hasattr(train, "shape") or not hasattr(train, "__iter__"):
-        if not isinstance(train, keras.utils.PyDataset):
-            raise TypeError(
-                "Expected training data as (x, y), a tf.data.Dataset or a PyDataset. "
-                f"Received: {type(train).__name__}"
-            )
-
-
-def _check_numbers(epochs, search_epochs, distill, temperature):
-    if not isinstance(epochs, numbers.Integral) or epochs < 1:
-        raise ValueError(
-            f"Expected a whole number of epochs, at least 1. Received: {epochs!r}"
-        )
-    if search_epochs is not None:
-        check_number("search_epochs", search_epochs)
-    if not isinstance(distill, bool):
-        check_number("distill, if it is no bool, as a weight in (0, 1] and", distill)
-    check_number("temperature", temperature)
-    if search_epochs is not None and not 0 < search_epochs <= epochs:
-        raise ValueError(
-            f"Expected search_epochs above 0 and at most epochs={epochs}. "
-            f"Received: {search_epochs!r}"
-        )
-    if not 0 <= float(distill) <= 1:
-        raise ValueError(
-            f"Expected distill as a bool or a weight in (0, 1]. Received: {distill!r}"
-        )
-    if not temperature > 0:
-        raise ValueError(f"Expected a temperature above 0. Received: {temperature!r}")
 
 
 def _within_search(schedule, search_steps):

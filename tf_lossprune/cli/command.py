@@ -129,6 +129,12 @@ def define_data(values):
         "What black and white are for the network, such as 0,1 or -1,1.",
         flag_values=values,
     )
+    flags.DEFINE_bool(
+        "skip_bad_images",
+        False,
+        "Leave out images that cannot be read.",
+        flag_values=values,
+    )
     flags.DEFINE_integer(
         "seed", 0, "Seed of the order, the split and the draws.", flag_values=values
     )

@@ -1,12 +1,18 @@
 """Folders of images, one folder for each class."""
 
+import dataclasses
+import functools
+import math
 import pathlib
 
 import keras
+import numpy as np
 
 from tf_lossprune.cli.command import InputError
+from tf_lossprune.cli.image_files import check_classes, check_images, find_images
 
-_MODES = {1: "grayscale", 3: "rgb", 4: "rgba"}
+#: Numbers of channels that images have: grey, colours, and with transparency.
+_CHANNELS = (1, 3, 4)
 _TRAINING = ("train", "training")
 _VALIDATION = ("validation", "val", "valid", "test")
 
@@ -30,50 +36,96 @@ def read_images(folder, model, values):
     height, width, channels = _image_shape(model)
     outputs = _outputs(model)
     loss_name = _loss_name(model)
-    options = {
-        "image_size": (height, width),
-        "color_mode": _MODES[channels],
-        "batch_size": values.batch_size,
-        "seed": values.seed,
-        "label_mode": _label_mode(outputs, loss_name),
-        "verbose": False,
-    }
+    from tf_lossprune.cli import image_batches
+
     low, high = _pixel_range(values.pixels)
-    try:
-        train, validation = _read(pathlib.Path(folder), values, options)
-    except ValueError as error:
+    form = image_batches.Form(
+        (height, width), channels, _label_mode(outputs, loss_name), low, high
+    )
+    decode = functools.partial(image_batches.try_image, channels=channels)
+    train, validation = _read(pathlib.Path(folder), values, outputs, decode)
+
+    def batches(images, shuffle):
+        if images is None:
+            return None
+        seed = values.seed if shuffle else None
+        return image_batches.read(
+            images.paths, images.flags, images.labels, form, values.batch_size, seed
+        )
+
+    return batches(train, True), batches(validation, False), _settings(model, outputs)
+
+
+@dataclasses.dataclass
+class _Images:
+    """Checked images.
+
+    Attributes:
+        paths: array of paths as bytes.
+        flags: array of what `image_batches.try_image` found for each.
+        labels: array of floats or ints.
+    """
+
+    paths: np.ndarray
+    flags: np.ndarray
+    labels: np.ndarray
+
+    def __getitem__(self, rows):
+        return _Images(self.paths[rows], self.flags[rows], self.labels[rows])
+
+    def __len__(self):
+        return len(self.paths)
+
+
+def _read(folder, values, outputs, decode):
+    """Training and validation images, as `_Images`; the latter or None."""
+    names = {path.name: path for path in folder.iterdir() if path.is_dir()}
+    own = next((names[name] for name in _TRAINING if name in names), None)
+    held_out = next((names[name] for name in _VALIDATION if name in names), None)
+    skip = values.skip_bad_images
+    if own and held_out:
+        classes, train = find_images(own)
+        _, validation = find_images(held_out, classes)
+        _check_outputs(outputs, classes, own)
+        return (
+            _checked(own, classes, train, decode, skip),
+            _checked(held_out, None, validation, decode, skip),
+        )
+    classes, files = find_images(folder)
+    _check_outputs(outputs, classes, folder)
+    images = _checked(folder, classes, files, decode, skip)
+    images = images[np.random.default_rng(values.seed).permutation(len(images))]
+    if not values.validation_split:
+        return images, None
+    count = math.floor(values.validation_split * len(images))
+    if not 0 < count < len(images):
         raise InputError(
-            f"Expected a folder with one folder of images for each class ({error}). "
-            f"Received: {str(folder)!r}"
-        ) from error
-    classes = train.class_names
+            "Expected --validation_split to leave images for both parts. "
+            f"Received: {values.validation_split} of {len(images)} images"
+        )
+    return images[:-count], images[-count:]
+
+
+def _checked(folder, classes, files, decode, skip):
+    """Tries all files; every one of `classes` must have some left."""
+    if classes is not None:
+        check_classes(folder, classes, files)
+    files, flags = check_images(files, decode, skip)
+    if classes is not None:
+        check_classes(folder, classes, files)
+    if not files:
+        raise InputError(f"Expected images. Received: none in {str(folder)!r}")
+    paths = np.array([bytes(path) for path, _ in files], dtype=object)
+    labels = np.array([label for _, label in files], "int32")
+    return _Images(paths, np.array(flags), labels)
+
+
+def _check_outputs(outputs, classes, folder):
     if outputs not in (len(classes), 1 if len(classes) == 2 else None):
         raise InputError(
             f"Expected as many classes as the model has outputs, {outputs}. Received: "
             f"{len(classes)} folders in {str(folder)!r} ({', '.join(classes[:5])} ...)"
         )
-
-    def scale(dataset):
-        if dataset is None or (low, high) == (0.0, 255.0):
-            return dataset
-        factor = (high - low) / 255.0
-        return dataset.map(lambda x, y: (x * factor + low, y)).prefetch(2)
-
-    return scale(train), scale(validation), _settings(model, outputs)
-
-
-def _read(folder, values, options):
-    names = {path.name: path for path in folder.iterdir() if path.is_dir()}
-    own = next((names[name] for name in _TRAINING if name in names), None)
-    held_out = next((names[name] for name in _VALIDATION if name in names), None)
-    read = keras.utils.image_dataset_from_directory
-    if own and held_out:
-        return read(own, **options), read(held_out, **{**options, "shuffle": False})
-    split = values.validation_split
-    if not split:
-        return read(folder, **options), None
-    options = {**options, "validation_split": split}
-    return read(folder, subset="both", **options)
 
 
 def _image_shape(model):
@@ -83,7 +135,7 @@ def _image_shape(model):
             "Expected a model with one image of known size as its input, for a folder "
             f"of images. Received: {[tuple(t.shape) for t in model.inputs]}"
         )
-    if shape[2] not in _MODES:
+    if shape[2] not in _CHANNELS:
         raise InputError(
             f"Expected images with 1, 3 or 4 channels, the last axis. Received: {shape}"
         )
@@ -111,9 +163,10 @@ def _loss_name(model):
 
 
 def _label_mode(outputs, loss_name):
+    """How labels are given to the loss: as `image_batches.Form` says."""
     if outputs == 1:
         return "binary"
-    return "categorical" if loss_name.startswith("categorical") else "int"
+    return outputs if loss_name.startswith("categorical") else "int"
 
 
 def _settings(model, outputs):

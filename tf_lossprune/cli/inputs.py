@@ -12,6 +12,17 @@ from tf_lossprune.cli.command import InputError
 from tf_lossprune.cli.images import read_images
 
 MODEL_SUFFIXES = (".keras", ".h5")
+#: Names in a file of hooks that mean what they do in `compress`.
+SETTINGS = (
+    "optimizer",
+    "loss",
+    "metrics",
+    "loss_weights",
+    "weighted_metrics",
+    "class_weight",
+    "steps_per_epoch",
+    "validation_steps",
+)
 
 
 def load_model(path):
@@ -81,7 +92,7 @@ class Source:
     Attributes:
         model: the dense `keras.Model`.
         train, validation: data in a form that `fit` takes; validation or None.
-        settings: dict with some of `optimizer`, `loss` and `metrics`.
+        settings: dict with some of `SETTINGS`.
         options: dict, further options of `prune_model`.
     """
 
@@ -90,6 +101,10 @@ class Source:
     validation: Any
     settings: dict
     options: dict
+
+    def given(self, *names):
+        """Those of the named settings that there are, as a dict."""
+        return {n: self.settings[n] for n in names if n in self.settings}
 
     def optimizer(self, steps):
         """The optimizer, which may depend on the number of steps, or None."""
@@ -124,8 +139,7 @@ def read_source(source, values, model=None):
     module = hooks.load(source)
     model = _hooked_model(module) if model is None else model
     train, validation = hooks.train_and_validation(module)
-    names = ("optimizer", "loss", "metrics")
-    settings = {n: getattr(module, n) for n in names if hasattr(module, n)}
+    settings = {n: getattr(module, n) for n in SETTINGS if hasattr(module, n)}
     options = getattr(module, "options", {})
     if not isinstance(options, dict):
         raise InputError(

@@ -11,6 +11,7 @@ from tf_lossprune.cli.command import Command, Result, define_data, define_precis
 from tf_lossprune.cli.inputs import load_model, read_source
 from tf_lossprune.inspection import inspect_model
 from tf_lossprune.report.table import aligned, comparison_table
+from tf_lossprune.training.feed import HeldOut
 
 
 def _define_benchmark(values):
@@ -85,13 +86,10 @@ def _evaluated(model, dense, source, values):
     if source is not None:
         data = source.train if source.validation is None else source.validation
         if not model.compiled:
-            settings = {**_settings_of(dense), **source.settings}
-            settings.pop("optimizer", None)
-            model.compile(**settings)
-        options = {"x": data}
-        if isinstance(data, (tuple, list)):
-            options = {"x": data[0], "y": data[1], "batch_size": values.batch_size}
-        found = model.evaluate(**options, verbose=0, return_dict=True)
+            given = source.given("loss", "metrics", "loss_weights", "weighted_metrics")
+            model.compile(**{**_settings_of(dense), **given})
+        steps = source.settings.get("validation_steps")
+        found = HeldOut(data, values.batch_size, steps).evaluate(model)
     return {**found, **costs_of(model)}
 
 
@@ -101,7 +99,7 @@ def _settings_of(model):
     given = (model.get_compile_config() or {}) if model.compiled else {}
     return {
         key: keras.saving.deserialize_keras_object(given[key])
-        for key in ("loss", "metrics")
+        for key in ("loss", "metrics", "loss_weights", "weighted_metrics")
         if given.get(key) is not None
     }
 

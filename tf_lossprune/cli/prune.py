@@ -34,12 +34,14 @@ from tf_lossprune.report import (
     write_json,
 )
 from tf_lossprune.surgery import copy_graph
-from tf_lossprune.training.data import steps_per_epoch
+from tf_lossprune.training.feed import Feed
 
 #: Learning rate where neither the flag, the hooks nor the model say one.
 LEARNING_RATE = 0.01
 #: About how many points the charts over training get.
 POINTS = 200
+#: Settings of the hooks that `compress` does not get as they are.
+_OWN = ("optimizer", "steps_per_epoch")
 #: Flags that do not change what is computed.
 _OUTSIDE = {"json", "traceback", "verbose", "restart", "backup_seconds", "?", "help"}
 
@@ -119,20 +121,21 @@ def _run(values, arguments):
     if not (values.model or resumed):
         source.model.save(state / "dense.keras")  # the hook may have trained it
     options = {**_given(channel_options(values)), "seed": values.seed, **source.options}
-    per_epoch = steps_per_epoch(source.train, values.batch_size)
-    steps = values.epochs * per_epoch
+    train = Feed(
+        source.train, values.batch_size, source.settings.get("steps_per_epoch")
+    )
+    steps = values.epochs * train.steps
     log = TrainingLog(state / "training.jsonl", every=max(1, steps // POINTS))
     backup = Backup(state / "run", keep=True, interval=values.backup_seconds)
     compact, result = _compress(
         source.model,
         budget,
-        source.train,
+        train,
         source.validation,
         epochs=values.epochs,
         batch_size=values.batch_size,
         optimizer=_optimizer(values, source, steps),
-        loss=source.settings.get("loss"),
-        metrics=source.settings.get("metrics"),
+        **{n: v for n, v in source.settings.items() if n not in _OWN},
         method=values.method,
         search_epochs=values.search_epochs,
         distill=values.distill,
@@ -146,7 +149,9 @@ def _run(values, arguments):
     compact.save(out / "compact.keras")
     result.dense.update(costs_of(source.model))
     result.compact.update(costs_of(compact))
-    failure = _deploy(values, out, source, compact, result) if values.litert else None
+    failure = None
+    if values.litert:
+        failure = _deploy(values, out, source.model, train, compact, result)
     data = report_data(
         source.model,
         result,
@@ -157,7 +162,7 @@ def _run(values, arguments):
         epochs=values.epochs,
         precision=values.precision if values.litert else None,
         data=arguments[0],
-        steps_per_epoch=per_epoch,
+        steps_per_epoch=train.steps,
         created=datetime.date.today().isoformat(),
     )
     write_json(out / "report.json", data)
@@ -196,12 +201,12 @@ def _compress(*arguments, backup, **options):
         raise
 
 
-def _deploy(values, out, source, compact, result):
+def _deploy(values, out, dense, train, compact, result):
     """Converts and times; returns the error, as the compact model is good anyway."""
-    samples = source.train if values.precision.startswith("int8") else None
     figures = result.dense, result.compact
-    models = source.model, compact
+    models = dense, compact
     try:
+        samples = train.data if values.precision.startswith("int8") else None
         measure_files(
             figures,
             models,

@@ -1,47 +1,75 @@
 """Looks at training data in the forms which `fit` takes."""
 
 import inspect
+import itertools
 import math
+import time
 
 import keras
 from keras import tree
 
 #: Keras' default, where arrays come without a batch size.
 DEFAULT_BATCH_SIZE = 32
+#: How long the batches of data of unknown length are counted.
+COUNTING_SECONDS = 60.0
+#: What `tf.data` calls them.
+_INFINITE, _UNKNOWN = -1, -2
 
 
-def steps_per_epoch(data, batch_size=None):
-    """Counts the batches of one pass.
+def num_batches(data, batch_size=None):
+    """How many batches one pass has, without reading any.
 
     Args:
-        data: `tf.data.Dataset`, `keras.utils.PyDataset` or tuple `(x, y)`, in which
-            `x` is an array, or a list or dict of them.
+        data: `tf.data.Dataset`, `keras.utils.PyDataset`, another iterable of batches,
+            or tuple `(x, y)`, in which `x` is an array, or a list or dict of them.
         batch_size: int or None, for arrays.
 
     Returns:
-        An int; a data set of unknown length is iterated once to count.
-
-    Raises:
-        ValueError: if there is no batch.
+        An int; `math.inf` for data without end; None where that is not known.
     """
     if isinstance(data, (tuple, list)):
         size = batch_size or DEFAULT_BATCH_SIZE
-        steps = math.ceil(len(tree.flatten(data[0])[0]) / size)
-    elif isinstance(data, keras.utils.PyDataset):
-        steps = data.num_batches
-        if steps is None:
-            raise ValueError(
-                "Expected training data of known length: define `__len__`. "
-                f"Received: {data!r}, which has no end"
-            )
-    else:
+        return math.ceil(len(tree.flatten(data[0])[0]) / size)
+    if isinstance(data, keras.utils.PyDataset):
         try:
-            steps = len(data)
-        except TypeError:
-            steps = sum(1 for _ in data)
-    if not steps:
-        raise ValueError("Expected training data with batches in it. Received: none")
-    return steps
+            number = data.num_batches
+        except NotImplementedError:  # no `__len__`
+            return None
+        return math.inf if number is None else number
+    if callable(getattr(data, "cardinality", None)):  # tf.data
+        number = int(data.cardinality())
+        return {_INFINITE: math.inf, _UNKNOWN: None}.get(number, number)
+    try:
+        return len(data)
+    except TypeError:
+        return None
+
+
+def count_batches(data, hint, seconds=COUNTING_SECONDS):
+    """Counts the batches of one pass by reading them.
+
+    Args:
+        data: iterable of batches, of unknown length.
+        hint: string, the argument that makes counting needless.
+        seconds: float, after which it gives up.
+
+    Returns:
+        An int.
+
+    Raises:
+        ValueError: if the data have not ended by then.
+    """
+    limit, number = time.monotonic() + seconds, 0
+    for _ in batches(data):
+        number += 1
+        if time.monotonic() > limit:
+            raise ValueError(
+                f"Expected `{hint}`, or data that tell their length, such as "
+                "dataset.apply(tf.data.experimental.assert_cardinality(n)). Received: "
+                f"{type(data).__name__} of unknown length with {number} batches in the "
+                f"first {seconds:.0f} seconds, and no end in sight"
+            )
+    return number
 
 
 def check_data(x):
@@ -115,14 +143,15 @@ def batches(data, batch_size=None):
         batch_size: int or None, for arrays.
 
     Returns:
-        An iterable of batches, tuples `(x,)` where the data are arrays; empty for a
-        generator, which cannot be rewound.
+        An iterable of batches, tuples `(x,)` where the data are arrays; without end
+        where the data are; empty for a generator, which cannot be rewound.
     """
     if inspect.isgenerator(data) or data is None:
         return ()
     if isinstance(data, keras.utils.PyDataset):
-        # Without a length it has no end, and cannot be rewound either.
-        return (data[i] for i in range(data.num_batches or 0))
+        number = num_batches(data)
+        endless = number in (None, math.inf)
+        return (data[i] for i in (itertools.count() if endless else range(number)))
     if isinstance(data, (tuple, list)):
         return _array_batches(data[0], batch_size or DEFAULT_BATCH_SIZE)
     return _untuned(data)

@@ -1,0 +1,82 @@
+"""What a model was compiled with, output by output."""
+
+import dataclasses
+import functools
+
+from keras import tree
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputLoss:
+    """The loss of one output.
+
+    Attributes:
+        index: int, position among the flat outputs.
+        path: tuple of keys, where the output is in the model's structure.
+        name: string, the name of Keras' function, else an empty string.
+        options: dict of that function's options, such as `from_logits`.
+        weight: float.
+    """
+
+    index: int
+    path: tuple
+    name: str
+    options: dict
+    weight: float
+
+    @property
+    def from_logits(self):
+        """Whether the loss takes logits; Keras' CTC takes nothing else."""
+        return bool(self.options.get("from_logits", self.name == "ctc"))
+
+    def of(self, values):
+        """The output's part of what has the outputs' structure, such as targets.
+
+        Returns None where the structures differ.
+        """
+        for key in self.path:
+            try:
+                values = values[key]
+            except (KeyError, IndexError, TypeError):
+                return None
+        return None if tree.is_nested(values) else values
+
+
+def compiled_losses(model):
+    """The losses of a compiled model's outputs, as a list of `OutputLoss`.
+
+    Keras pairs outputs and losses, in whatever structure, when it builds its loss;
+    what it has found is read there, so that both agree.
+
+    Args:
+        model: compiled `keras.Model` whose loss is built.
+    """
+    compiled = model._compile_loss
+    structure = compiled._y_pred_build_structure
+    count = len(tree.flatten(structure))
+    positions = tree.pack_sequence_as(structure, list(range(count)))
+    found = []
+    for path, loss, weight, _ in compiled._flat_losses:
+        name, options = _function(loss)
+        weight = 1.0 if weight is None else float(weight)
+        place = positions
+        for key in path:
+            place = place[key]
+        # A loss of several outputs together is counted for each of them.
+        found += [
+            OutputLoss(index, tuple(path), name, options, weight)
+            for index in tree.flatten(place)
+        ]
+    return found
+
+
+def _function(loss):
+    """Name and options of Keras' loss function that a loss object calls."""
+    function = getattr(loss, "fn", None)
+    options = dict(getattr(loss, "_fn_kwargs", {}))
+    while isinstance(function, functools.partial):
+        options = {**function.keywords, **options}
+        function = function.func
+    module = getattr(function, "__module__", None) or ""
+    ours = module.split(".")[0] == "keras"
+    return (getattr(function, "__name__", "") if ours else ""), options
