@@ -48,12 +48,14 @@ test: $(STAMP)
 JAX_TESTS := tests/allocation tests/gates tests/methods tests/report \
   tests/graph/test_blocks.py tests/graph/test_groups.py tests/graph/test_rules.py \
   tests/graph/test_structures.py tests/cost/test_model.py tests/cost/test_resources.py \
+  tests/training/test_distillation.py tests/training/test_feed.py \
   tests/training/test_keras_features.py tests/training/test_learning.py \
   tests/training/test_masked_losses.py \
   tests/training/test_not_finite.py tests/training/test_program.py \
   tests/training/test_resume.py tests/training/test_saving.py \
   tests/test_backup.py tests/test_bad_input.py tests/test_budget.py \
-  tests/test_callbacks.py tests/test_compress.py tests/test_frontier.py
+  tests/test_callbacks.py tests/test_compress.py tests/test_frontier.py \
+  tests/test_refused_early.py
 
 test-jax: export KERAS_BACKEND := jax
 # Most of the time goes into compiling the same small programs in every process.
