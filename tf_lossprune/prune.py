@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import tree
 
+from tf_lossprune.advice import check_backbone, check_trained
 from tf_lossprune.allocation import Schedule
 from tf_lossprune.allocation.constraint import Constraint
 from tf_lossprune.budget import Budget
@@ -121,6 +122,7 @@ def prune_model(
         seed=seed,
     )
     pruned = PrunedModel(template, budget, options)
+    check_backbone(pruned.channels)
     if find_method(method).one_shot:
         pruned.decide()
     return pruned
@@ -189,6 +191,7 @@ def strip_pruning(pruned: PrunedModel, *, check: bool = True) -> keras.Model:
             f"Received: {pruned!r} (of type {type(pruned).__name__})"
         )
     check_weights(pruned)
+    check_trained(pruned)
     if pruned.phase != "fixed":
         pruned.decide()
     compact = cut(pruned.channels, pruned.kept_units(), pruned.network.name)

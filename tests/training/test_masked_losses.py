@@ -21,7 +21,7 @@ class MaskedLossesTest(parameterized.TestCase):
         x = rng.integers(1, 20, (32, 4)) * (np.arange(4) < rng.integers(1, 5, (32, 1)))
         y = rng.integers(0, 3, x.shape)
         pruned = tf_lossprune.prune_model(
-            model, {"macs": 0.5}, schedule=tf_lossprune.Schedule(0.5, total_steps=40)
+            model, {"macs": 0.5}, schedule=tf_lossprune.Schedule(0.5, total_steps=100)
         )
         shown = []
         for network in (model, pruned):

@@ -2,6 +2,9 @@
 
 import math
 
+import numpy as np
+
+from tf_lossprune.advice import check_used
 from tf_lossprune.allocation import (
     choose_units,
     fit_widths,
@@ -41,6 +44,7 @@ class WidthChoice:
         sizes = [group.size for group in channels.groups]
         producers = [group.producers for group in channels.groups]
         self.steps = width_steps(sizes, options.channel_multiple, producers)
+        self._min_channels = options.min_channels
         self._bottlenecks = bottlenecks(channels)
         self._blocks = removable_blocks(channels) if options.remove_blocks else []
         self.smallest = minimum_widths(
@@ -55,12 +59,15 @@ class WidthChoice:
             ratios: float `[groups]`.
             shares: dict, resource -> share of the dense cost that is allowed.
         """
+        return self._fitted(ratios, shares, self.steps, self.smallest)
+
+    def _fitted(self, ratios, shares, steps, smallest):
         return fit_widths(
             ratios,
             self._costs,
             shares,
-            self.steps,
-            self.smallest,
+            steps,
+            smallest,
             self._blocks,
             self._bottlenecks,
         )
@@ -82,6 +89,17 @@ class WidthChoice:
         Raises:
             InfeasibleBudgetError: if a measured budget cannot be met.
         """
+        keep, measured = self._within(importance, ratios, budget)
+        widths = np.array([keep[g.units].sum() for g in self._channels.groups])
+        check_used(
+            {**self._counted(widths, budget), **measured},
+            self.steps,
+            lambda: self._counted(self._finest(ratios, budget), budget),
+        )
+        return keep
+
+    def _within(self, importance, ratios, budget):
+        """The units that stay, and dict, measured resource -> share of its budget."""
 
         def chosen(shares):
             widths = self.widths(ratios, shares)
@@ -91,7 +109,7 @@ class WidthChoice:
         shares, self.recuts = budget.shares(self._costs), 0
         (widths, keep), broken = chosen(shares), None
         if not measured:
-            return keep
+            return keep, {}
         while max((used := self._used(keep, budget, measured)).values()) > 1.0:
             if self.recuts == MAX_RECUTS or (widths <= self.smallest).all():
                 raise InfeasibleBudgetError(
@@ -116,7 +134,21 @@ class WidthChoice:
             shares = larger
             if max(tried.values()) > max(used.values()):
                 keep, used = candidate, tried
-        return keep
+        return keep, used
+
+    def _counted(self, widths, budget):
+        """Dict, resource -> counted cost of these widths, over what is allowed."""
+        return {
+            name: self._costs[name].total(widths)
+            / budget.allowed(name, self._costs[name])
+            for name in budget.limits
+        }
+
+    def _finest(self, ratios, budget):
+        """The widths if they did not have to be multiples of anything."""
+        steps = np.ones_like(self.steps)
+        smallest = np.minimum(self.smallest, self._min_channels)
+        return self._fitted(ratios, budget.shares(self._costs), steps, smallest)
 
     def _used(self, keep, budget, names):
         """Dict, resource -> measured cost of these units, over what is allowed."""

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from tf_lossprune.advice import check_search
 from tf_lossprune.budget import Budget
 from tf_lossprune.cost import cost_models, plain
 from tf_lossprune.graph import analyze
@@ -145,6 +146,8 @@ class PrunedModel(SavedState, StepContract, current_backend(), keras.Model):
         warmup, search = self.options.schedule.steps(int(total_steps))
         self.gates.warmup_steps.assign(warmup)
         self.gates.search_steps.assign(search)
+        if self.options.method.trains and self._search_range != (warmup, search):
+            check_search(search, total_steps)
         self._search_range = warmup, search
 
     @property
