@@ -93,7 +93,7 @@ class KeepCut(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Copies the network, unless it is still the one that searches."""
-        # With distillation the compact network is the student of a Distiller.
+        # With distillation the compact network is the student of a `Team`.
         model = getattr(self.model, "student", self.model)
         if self.cut is None and not isinstance(model, tf_lossprune.PrunedModel):
             self.cut = common.clone(model)

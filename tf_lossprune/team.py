@@ -45,6 +45,11 @@ class Team(keras.Model):
         own = [self._loss_tracker] if self.compiled else []
         return [*own, *self._parts, *theirs]
 
+    @property
+    def student(self):
+        """The last compact model, for callbacks."""
+        return self.members[-1]
+
     def call(self, inputs, training=None):
         return [member(inputs, training=training) for member in self.members]
 

@@ -145,6 +145,21 @@ def test_several_outputs_with_losses_and_metrics_by_name(kind):
     assert "classes_accuracy" in result.compact and "classes_accuracy" in result.dense
 
 
+def test_losses_and_metrics_by_name_while_the_widths_are_learned():
+    """Outputs in a list have names too, in the search as in the fine-tuning."""
+    _, result = compress(
+        network(kind=list),
+        tuple(Y.values()),
+        method="loss",
+        search_epochs=1,
+        loss_weights={"boxes": 1.0, "classes": 2.0, "flags": 0.5},
+        metrics={"classes": ["accuracy"], "boxes": ["mae"]},
+    )
+    for part in ("search", "fine_tune"):
+        names = {"classes_accuracy", "boxes_mae", "boxes_loss", "val_flags_loss"}
+        assert names <= set(result.history[part])
+
+
 def test_with_all_the_weight_on_the_teacher_targets_do_not_matter():
     found = []
     for turn in (0, 1):

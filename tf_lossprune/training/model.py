@@ -75,6 +75,8 @@ class PrunedModel(SavedState, StepContract, current_backend(), keras.Model):
         self.ratio_optimizer = options.make_ratio_optimizer()
         self.ratio_optimizer.build(self.gates.learned())
         self.network = gated_network(template.name, self.channels)
+        # Keras finds losses and metrics that are given by name through these.
+        self.output_names = list(template.output_names)
         self.built = True
         self._score = as_program(self.gates.current_importance, self)
         self._forward_kept = as_program(
