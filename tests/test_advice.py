@@ -71,7 +71,7 @@ class AdviceTest(parameterized.TestCase):
         pruned = tf_lossprune.prune_model(network(), {"macs": 0.5}, schedule=schedule)
         (text,) = self.heard(fitted, pruned, 6)
         self.assertIn("6 of 12 training steps", text)
-        self.assertIn("Schedule(search=...)", text)
+        self.assertIn("`Schedule(search=...)`", text)
         self.assertEmpty(self.heard(tf_lossprune.strip_pruning, pruned))
         again = tf_lossprune.prune_model(network(), {"macs": 0.5}, schedule=schedule)
         self.assertEmpty(self.heard(fitted, again, 24))

@@ -55,8 +55,9 @@ def check_search(search, total):
             f"The search for the widths has {search} of {total} training steps, and "
             f"needs at least about {FEW_STEPS}: with fewer, the ratios hardly leave "
             "their start. Train for more epochs or with smaller batches, give the "
-            "search a larger share (`Schedule(search=...)`), or take "
-            "method='uniform' or 'magnitude', which need no search."
+            "search a larger share (`Schedule(search=...)`, in `compress` "
+            "`search_epochs`), or take method='uniform' or 'magnitude', which need "
+            "no search."
         )
 
 
