@@ -12,3 +12,7 @@ class InfeasibleBudgetError(ValueError):
     def __init__(self, message: str, smallest: dict[str, float] | None = None) -> None:
         super().__init__(message)
         self.smallest = dict(smallest or {})
+
+
+class UncountableError(ValueError):
+    """A resource of a model that cannot be counted; the message says where."""

@@ -7,10 +7,10 @@ from typing import Any
 import keras
 
 from tf_lossprune.allocation import minimum_widths, width_steps
-from tf_lossprune.cost import RESOURCES, Resource, cost_models
+from tf_lossprune.cost import RESOURCES, Resource, cost_models, opaque_layers
 from tf_lossprune.exclude import excluded_layers
-from tf_lossprune.graph import analyze, trace
-from tf_lossprune.types import Exclude, Multiple
+from tf_lossprune.graph import analyze, removable_blocks, trace
+from tf_lossprune.types import Exclude, InputShape, Multiple
 
 
 @dataclasses.dataclass
@@ -20,10 +20,14 @@ class Inspection:
     Attributes:
         groups: list of `Group`s.
         frozen: list of `(layer name, reason)`.
+        opaque: list of `OpaqueLayer`s, with the share of each resource: layers that
+            no rule knows. They are counted, and nothing in them is pruned.
         cost: dict, resource -> cost of the dense model.
         share: dict, resource -> list with each group's share of the cost, 0 to
             1: what would be saved if the group lost all its channels.
         smallest: dict, resource -> smallest reachable share of the dense cost.
+        uncounted: dict, resource -> why it cannot be counted; such a resource is in
+            none of the others.
     """
 
     groups: list
@@ -31,6 +35,8 @@ class Inspection:
     cost: dict
     share: dict
     smallest: dict
+    opaque: list = dataclasses.field(default_factory=list)
+    uncounted: dict = dataclasses.field(default_factory=dict)
 
     def __str__(self):
         wide = {name: max(9, len(name) + 2) for name in self.share}
@@ -44,7 +50,9 @@ class Inspection:
             lines.append(
                 f"{name}: {value:,}, smallest reachable share {self.smallest[name]:.2%}"
             )
+        lines += [f"{name}: {why}" for name, why in self.uncounted.items()]
         lines += [f"frozen: {layer} ({reason})" for layer, reason in self.frozen]
+        lines += [f"opaque: {entry}" for entry in self.opaque]
         return "\n".join(lines)
 
 
@@ -54,6 +62,8 @@ def inspect_model(
     channel_multiple: Multiple = "auto",
     min_channels: int = 1,
     resources: Sequence[str | Resource] = ("macs", "params"),
+    remove_blocks: bool = False,
+    input_shape: InputShape = None,
 ) -> Inspection:
     """Tells which channels move together, what is frozen and what can be saved.
 
@@ -63,6 +73,8 @@ def inspect_model(
         channel_multiple: as in `prune_model`.
         min_channels: as in `prune_model`.
         resources: names of the resources to count, or `Resource`s.
+        remove_blocks: as in `prune_model`.
+        input_shape: as in `prune_model`.
 
     Returns:
         An `Inspection`.
@@ -78,12 +90,15 @@ def inspect_model(
     ```
     """
     excluded = {id(la) for la in excluded_layers(trace(model).layers, exclude)}
-    channels = analyze(model, lambda layer: id(layer) in excluded)
-    costs = cost_models(channels, *_resources(resources))
+    channels = analyze(model, lambda layer: id(layer) in excluded, input_shape)
+    names, own = _resources(resources)
+    uncounted = dict.fromkeys(names)
+    costs = cost_models(channels, names, own, uncounted)
     sizes = [group.size for group in channels.groups]
     producers = [group.producers for group in channels.groups]
     steps = width_steps(sizes, channel_multiple, producers)
-    smallest = minimum_widths(sizes, steps, min_channels)
+    blocks = removable_blocks(channels) if remove_blocks else []
+    smallest = minimum_widths(sizes, steps, min_channels, blocks)
     share = {}
     for name, cost in costs.items():
         saved = []
@@ -98,6 +113,8 @@ def inspect_model(
         cost={name: int(cost.dense) for name, cost in costs.items()},
         share=share,
         smallest={n: c.total(smallest) / max(c.dense, 1) for n, c in costs.items()},
+        opaque=opaque_layers(channels, costs),
+        uncounted={n: why for n, why in uncounted.items() if why},
     )
 
 
@@ -116,21 +133,25 @@ def _resources(resources):
     return names, own
 
 
-def cost(model: keras.Model, per_layer: bool = False) -> dict[str, Any]:
+def cost(
+    model: keras.Model, per_layer: bool = False, *, input_shape: InputShape = None
+) -> dict[str, Any]:
     """Counts what a model costs.
 
     Args:
         model: built functional or Sequential `keras.Model`, dense or compact.
         per_layer: bool, whether to add the costs of each layer.
+        input_shape: as in `prune_model`.
 
     Returns:
-        A dict with `"macs"` (multiply-accumulates of convolutions and dense
-        layers per sample) and `"params"` (all stored weights), both ints; with
-        `per_layer` also `"layers"`, a dict from layer name to such a dict.
+        A dict with `"macs"` (multiply-accumulates of convolutions and matrix
+        products per sample, whatever layer they are in) and `"params"` (all stored
+        weights), both ints; with `per_layer` also `"layers"`, a dict from layer
+        name to such a dict.
 
     Raises:
-        TypeError, ValueError: if the model cannot be traced, or has unknown
-            spatial sizes.
+        TypeError, ValueError: if the model cannot be traced, has unknown spatial
+            sizes, or a layer whose operations cannot be counted.
 
     Example:
 
@@ -138,7 +159,7 @@ def cost(model: keras.Model, per_layer: bool = False) -> dict[str, Any]:
     tf_lossprune.cost(model)["macs"]
     ```
     """
-    channels = analyze(model)
+    channels = analyze(model, input_shape=input_shape)
     costs = cost_models(channels)
     sizes = [group.size for group in channels.groups]
     found: dict = {name: int(model.dense) for name, model in costs.items()}

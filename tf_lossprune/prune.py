@@ -11,6 +11,7 @@ from tf_lossprune.advice import check_backbone, check_trained
 from tf_lossprune.allocation import Schedule
 from tf_lossprune.allocation.constraint import Constraint
 from tf_lossprune.budget import Budget
+from tf_lossprune.cost.opaque import warn_of_opaque
 from tf_lossprune.exclude import excluded_layers
 from tf_lossprune.gates import Draw, Family, Importance
 from tf_lossprune.graph import trace
@@ -20,7 +21,7 @@ from tf_lossprune.training import PrunedModel
 from tf_lossprune.training.finite import check_weights
 from tf_lossprune.training.options import PruningOptions
 from tf_lossprune.training.program import as_program, full_precision
-from tf_lossprune.types import Exclude, Limits, Multiple
+from tf_lossprune.types import Exclude, InputShape, Limits, Multiple
 
 #: Largest relative difference between the gated and the compact model's output.
 TOLERANCE = {"float32": 1e-3, "float64": 1e-6}
@@ -42,6 +43,7 @@ def prune_model(
     channel_multiple: Multiple = "auto",
     min_channels: int = 1,
     remove_blocks: bool = False,
+    input_shape: InputShape = None,
     seed: int = 0,
 ) -> PrunedModel:
     """Makes a copy of a model whose channels are gated under a budget.
@@ -72,6 +74,9 @@ def prune_model(
         remove_blocks: bool, whether a group behind a skip path may lose all its
             channels: its block becomes the skip path (plus a constant, if what is
             left of the branch is one).
+        input_shape: shape of one sample that operations and memory are counted for,
+            if the model's own inputs have unknown sizes: `(224, 224, 3)`, or a list
+            or dict of shapes for several inputs.
         seed: int, of the draws.
 
     Returns:
@@ -119,10 +124,12 @@ def prune_model(
         channel_multiple=channel_multiple,
         min_channels=min_channels,
         remove_blocks=remove_blocks,
+        input_shape=input_shape,
         seed=seed,
     )
     pruned = PrunedModel(template, budget, options)
     check_backbone(pruned.channels)
+    warn_of_opaque(pruned.channels, pruned.costs, budget.limits)
     if find_method(method).one_shot:
         pruned.decide()
     return pruned

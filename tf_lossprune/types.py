@@ -1,7 +1,7 @@
 """Names for what the public functions take in several forms."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 #: A path of a file or folder.
@@ -14,5 +14,9 @@ Limits = Mapping[str, Limit]
 Data = Any
 #: Layers to leave alone: expressions for their names, or a function of the layer.
 Exclude = str | list[str] | Callable[[Any], bool] | None
+#: The shape of one sample; for several inputs a list of them, or a dict by name.
+InputShape = (
+    Sequence[int] | Sequence[Sequence[int]] | Mapping[str, Sequence[int]] | None
+)
 #: What widths are multiples of: a number, "auto", or by layer name.
 Multiple = int | str | Mapping[str, int | str]

@@ -11,6 +11,7 @@ from tf_lossprune.cost.latency import Latency, LatencyTable
 from tf_lossprune.cost.macs import Macs
 from tf_lossprune.cost.memory import PeakMemory
 from tf_lossprune.cost.model import BilinearResource, CostModel, cost_models, plain
+from tf_lossprune.cost.opaque import OpaqueLayer, opaque_layers
 from tf_lossprune.cost.params import Params
 from tf_lossprune.cost.size import SizeBytes
 from tf_lossprune.cost.table import LayerTable
@@ -24,12 +25,14 @@ __all__ = [
     "LatencyTable",
     "LayerTable",
     "Macs",
+    "OpaqueLayer",
     "Params",
     "PeakMemory",
     "Resource",
     "SizeBytes",
     "Term",
     "cost_models",
+    "opaque_layers",
     "plain",
     "register_resource",
 ]

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import numpy as np
+
 from tf_lossprune.config import Configurable
 
 RESOURCES = {}
@@ -43,6 +45,9 @@ class CostFunction:
         monotone: bool, whether more channels never cost less.
     """
 
+    name: str
+    sizes: np.ndarray
+    dense: float
     monotone = True
 
     def total(self, kept):
@@ -52,6 +57,15 @@ class CostFunction:
     def per_layer(self, kept):
         """Dict, layer name -> its part of the cost; empty if it has no parts."""
         return {}
+
+    def fixed_share(self, layers):
+        """Share of the dense cost that some layers take whatever is pruned.
+
+        Args:
+            layers: iterable of names.
+        """
+        least = self.per_layer(np.zeros(len(self.sizes)))
+        return sum(least.get(name, 0.0) for name in layers) / max(self.dense, 1e-12)
 
     def fraction(self, ratios):
         """Expected share of the dense cost, as a float32 scalar tensor.

@@ -12,6 +12,7 @@ from tf_lossprune.cost.base import (
 )
 from tf_lossprune.cost.fusion import merged_calls
 from tf_lossprune.cost.model import unit_counts
+from tf_lossprune.cost.opaque import check_counted, check_sizes, opaque_calls
 from tf_lossprune.precision import check_precision
 
 #: Bytes of one activation.
@@ -26,11 +27,13 @@ class LargestSum(CostFunction):
         per_kept: float `[sums, groups]`, what one kept channel adds.
         fixed: float `[sums]`, what is always there.
         sizes: int `[groups]`.
+        layers: list of strings `[sums]`, the layer that runs then.
     """
 
-    def __init__(self, name, per_kept, fixed, sizes):
+    def __init__(self, name, per_kept, fixed, sizes, layers):
         self.name = name
         self.sizes = np.asarray(sizes)
+        self._layers = np.asarray(layers, dtype=object)
         self._per_kept, self._fixed = np.asarray(per_kept), np.asarray(fixed)
         self.dense = self.total(self.sizes)
         scale = 1.0 / max(self.dense, 1.0)
@@ -40,6 +43,10 @@ class LargestSum(CostFunction):
     def total(self, kept):
         sums = self._per_kept @ np.asarray(kept, np.float64) + self._fixed
         return float(np.rint(sums.max(initial=0)))
+
+    def fixed_share(self, layers):
+        fixed = self._fixed[np.isin(self._layers, list(layers))]
+        return float(fixed.max(initial=0)) / max(self.dense, 1.0)
 
     def fraction(self, ratios):
         return ops.max(self._sums(ratios))
@@ -60,7 +67,8 @@ class PeakMemory(Resource):
     Counted as LiteRT's planner does it for one sample: an operation's inputs and
     outputs are alive while it runs, a tensor lives until its last reader has run,
     and the model's inputs stay. What the converter merges into the operation
-    before it (batch normalisation, ReLU) needs no tensor of its own. Gaps between
+    before it (batch normalisation, ReLU) needs no tensor of its own. Inside a layer
+    that no rule knows, the tensors of its operations count. Gaps between
     tensors and the scratch space of kernels come on top: `benchmarks/memory.py`
     compares.
 
@@ -84,6 +92,8 @@ class PeakMemory(Resource):
 
     def function(self, channels):
         groups = len(channels.groups)
+        check_counted(channels, self.name)
+        check_sizes(channels, self.name)
         buffers, owner = _buffers(channels)
         alive = _alive(channels, buffers, owner)
         per_kept, fixed = np.zeros((len(buffers), groups)), np.zeros(len(buffers))
@@ -93,25 +103,23 @@ class PeakMemory(Resource):
         sizes = np.array([group.size for group in channels.groups])
         per_kept = per_kept / np.maximum(sizes, 1)
         bytes_each = ACTIVATION_BYTES[self.precision]
+        calls = channels.graph.calls
+        inside = {id(c): opaque.work.elements for c, opaque in opaque_calls(channels)}
+        extra = np.array([inside.get(id(call), 0.0) for call in calls])
         return LargestSum(
             self.name,
             bytes_each * (alive @ per_kept),
-            bytes_each * (alive @ fixed),
+            bytes_each * (alive @ fixed + extra),
             sizes,
+            [call.operation.name for call in calls],
         )
 
 
 def _elements(channels, tensor):
     """Elements of a tensor by group, and those that always stay."""
     labels = channels.labels[id(tensor)]
-    shape = tensor.sample_shape
-    if None in shape:
-        raise ValueError(
-            "Memory can only be counted on static shapes: build the model with "
-            f"`keras.Input(shape=...)` without None. Received: shape {tensor.shape}"
-        )
     counts, always = unit_counts(labels, channels.group_of, len(channels.groups))
-    times = np.prod(shape, dtype=float) / labels.size
+    times = np.prod(tensor.sizes, dtype=float) / labels.size
     return counts * times, always * times
 
 

@@ -4,6 +4,7 @@ import numpy as np
 from keras import ops
 
 from tf_lossprune.cost.base import RESOURCES, CostFunction, Resource
+from tf_lossprune.errors import UncountableError
 
 
 def unit_counts(units, group_of, groups):
@@ -144,16 +145,29 @@ class BilinearResource(Resource):
         return CostModel(self.name, self.terms(channels), channels.group_of, sizes)
 
 
-def cost_models(channels, names=("macs", "params"), resources=()):
+def cost_models(channels, names=("macs", "params"), resources=(), optional=()):
     """Builds the cost functions of a `ChannelGraph`.
 
     Args:
         channels: `ChannelGraph`.
         names: iterable of names of resources.
         resources: list of `Resource`s that come before the registered ones.
+        optional: dict, name -> text; what cannot be counted of these names is left
+            out, and why is written here.
 
     Returns:
         Dict, name -> `CostFunction`.
+
+    Raises:
+        UncountableError: if one that is not optional cannot be counted.
     """
     known = {**RESOURCES, **{r.name: r for r in resources}}
-    return {name: known[name].function(channels) for name in names}
+    found = {}
+    for name in names:
+        try:
+            found[name] = known[name].function(channels)
+        except UncountableError as error:
+            if name not in optional:
+                raise
+            optional[name] = str(error)
+    return found

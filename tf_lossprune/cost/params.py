@@ -1,11 +1,10 @@
 """Number of stored weights, trained or not."""
 
-import math
-
 import keras
 
 from tf_lossprune.cost.base import Term, register_resource, weight_terms
 from tf_lossprune.cost.model import BilinearResource
+from tf_lossprune.cost.opaque import undeclared_weights
 
 
 @keras.saving.register_keras_serializable(package="tf_lossprune")
@@ -17,12 +16,8 @@ class Params(BilinearResource):
 
     def terms(self, channels):
         terms = weight_terms(channels, lambda record, name: 1)
-        for layer in channels.graph.layers:
-            record = channels.record(layer)
-            known = {id(record.weight(name)) for name in record.weights}
-            rest = sum(math.prod(w.shape) for w in layer.weights if id(w) not in known)
-            if rest:
-                terms.append(Term(layer.name, rest, ()))
+        for layer, entries in undeclared_weights(channels).items():
+            terms.append(Term(layer, entries, ()))
         return terms
 
 

@@ -24,6 +24,8 @@ class LayerRecord:
             each entry of the weight, over all calls.
         products: list of `(number, labels)`: multiplications per sample and
             kept label which no weight takes part in.
+        opaque: dict, `id(call)` -> `OpaqueCall`, for calls whose cost was read off
+            their operations.
     """
 
     def __init__(self, layer):
@@ -34,6 +36,7 @@ class LayerRecord:
         self.arguments = {}
         self.positions = {}
         self.products = []
+        self.opaque = {}
 
     def weight(self, name):
         """The variable of a declared weight."""
@@ -69,6 +72,10 @@ class Context:
         record: `LayerRecord` of the layer or operation, shared by its calls.
         freeze_log: list, `(labels, layer name, reason)` entries are added.
         uniform: set, the ids of tensors in which all channels are the same.
+
+    Attributes:
+        frozen: string or None, why nothing passes, if the rule said so.
+        counted: bool, whether the rule declared multiplications.
     """
 
     def __init__(self, call, input_labels, ties, record, freeze_log, uniform):
@@ -76,6 +83,8 @@ class Context:
         self.layer = call.operation
         self.input_labels = input_labels
         self.output_labels: Any = None
+        self.frozen: str | None = None
+        self.counted = False
         self._ties = ties
         self._record = record
         self._freeze_log = freeze_log
@@ -145,6 +154,7 @@ class Context:
 
     def freeze_all(self, reason):
         """Freezes all inputs; the outputs are kept too."""
+        self.frozen = reason
         for index in range(len(self.input_labels)):
             self.freeze_input(index, reason)
         self.output(*[np.zeros((), int) for _ in self.call.outputs])
@@ -166,6 +176,7 @@ class Context:
                 self.unite(declared[axis], labels)
             else:
                 declared[axis] = np.asarray(labels)
+        self.counted |= bool(positions)
         total = self._record.positions.get(name, 0) + positions
         self._record.positions[name] = total
 
@@ -200,6 +211,7 @@ class Context:
 
     def products(self, number, labels):
         """Declares multiplications without a weight: `number` for each label."""
+        self.counted = True
         self._record.products.append((number, np.asarray(labels)))
 
     def output(self, *labels, uniform=False):
@@ -223,8 +235,7 @@ class Context:
     def output_positions(self, axis=-1):
         """Product of the output's sizes over all axes but one.
 
-        Raises:
-            ValueError: if one of them is unknown.
+        NaN if one of them is unknown: then operations cannot be counted.
         """
         return self.positions(self.call.outputs[0], (axis,))
 
@@ -232,15 +243,16 @@ class Context:
         """The same for an input."""
         return self.positions(self.inputs[index], (axis,))
 
-    def positions(self, tensor, without):
-        """Product of a tensor's sizes over all axes but those in `without`."""
-        rank = len(tensor.sample_shape)
-        left_out = {axis % rank for axis in without}
-        sizes = [d for i, d in enumerate(tensor.sample_shape) if i not in left_out]
-        if None in sizes:
-            raise ValueError(
-                "Operations can only be counted on static shapes: build the model "
-                "with `keras.Input(shape=...)` without None. Received: layer "
-                f"{self.layer.name!r} with a tensor of shape {tensor.shape}"
-            )
-        return math.prod(sizes)
+    def positions(self, tensor, without, batch=True):
+        """Product of a tensor's sizes for one sample, some axes left out.
+
+        Args:
+            tensor: `Tensor`.
+            without: axes of a sample to leave out.
+            batch: bool, whether to count what is folded into the batch (windows of
+                an image). Of two factors one should.
+        """
+        left_out = {axis % (len(tensor.sizes) - 1) + 1 for axis in without}
+        left_out |= set() if batch else {0}
+        sizes = [d for i, d in enumerate(tensor.sizes) if i not in left_out]
+        return math.nan if None in sizes else math.prod(sizes)

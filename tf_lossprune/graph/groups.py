@@ -9,6 +9,7 @@ from tf_lossprune.graph import labels as lb
 from tf_lossprune.graph.context import Context, LayerRecord
 from tf_lossprune.graph.rules import find_rule
 from tf_lossprune.graph.trace import trace
+from tf_lossprune.graph.work import Work
 
 
 @dataclasses.dataclass
@@ -82,24 +83,28 @@ class ChannelGraph:
         return found
 
 
-def analyze(model, exclude=None):
+def analyze(model, exclude=None, input_shape=None):
     """Finds the coupling groups of a model.
 
     Args:
         model: functional or Sequential `keras.Model`; not changed.
         exclude: function `layer -> bool`; the output channels of these layers
             stay.
+        input_shape: tuple, the shape of one sample to count operations for, if the
+            model's own has unknown sizes; a list or dict of them for several inputs.
 
     Returns:
         A `ChannelGraph`.
 
     Raises:
-        TypeError, ValueError: as `trace`; ValueError for unknown sizes.
+        TypeError, ValueError: as `trace`; ValueError for an input shape that does not
+            fit the model.
     """
     graph = trace(model)
     ties = lb.Ties()
     log = []
     records, labels, uniform = {}, {}, set()
+    work = Work(graph, input_shape)
     for tensor in tree.flatten(graph.inputs):
         labels[id(tensor)] = np.zeros((1,) * len(tensor.sample_shape), int)
     for call in graph.calls:
@@ -110,7 +115,10 @@ def analyze(model, exclude=None):
         for mask in call.masks:
             ctx.freeze(labels[id(mask)], "it serves as a mask")
         first = ties.count
-        _apply_rule(ctx)
+        work.begin(call)
+        opaque = work.follow(ctx, _apply_rule(ctx))
+        if opaque is not None:
+            record.opaque[id(call)] = opaque
         if exclude is not None and call.is_layer and exclude(operation):
             ctx.freeze(np.arange(first, ties.count), "excluded")
             ctx.freeze(
@@ -118,6 +126,7 @@ def analyze(model, exclude=None):
             )
         for tensor, found in zip(call.outputs, ctx.output_labels):
             labels[id(tensor)] = found
+    _freeze_shared(records, ties, log)
     for tensor in tree.flatten(graph.outputs):
         units = np.unique(labels[id(tensor)])
         ties.freeze(units)
@@ -135,6 +144,24 @@ def _apply_rule(ctx):
         ctx.freeze_all("it has LoRA weights")
     else:
         rule.apply(ctx, ctx.layer)
+    return rule
+
+
+def _freeze_shared(records, ties, log):
+    """Freezes the channels of weights that another layer holds inside itself."""
+    declared = {
+        id(record.weight(name)): axes
+        for record in records.values()
+        for name, axes in record.weights.items()
+    }
+    for record in records.values():
+        own = {id(record.weight(name)) for name in record.weights}
+        for weight in getattr(record.layer, "weights", ()):
+            axes = {} if id(weight) in own else declared.get(id(weight), {})
+            for labels in axes.values():
+                units = np.unique(labels[labels != lb.FROZEN])
+                ties.freeze(units)
+                log.append((units, record.layer.name, "its weights are used in"))
 
 
 def _producer_of(graph, tensor):

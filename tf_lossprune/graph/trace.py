@@ -22,11 +22,15 @@ class Tensor:
         shape: tuple, the shape with the batch dimension (`None` where unknown).
         dtype: string.
         name: string, the name of the Keras tensor it stands for.
+        sizes: tuple, the shape for a batch of one sample, `None` where unknown; set
+            when the graph is analyzed. Windows that are folded into the batch are
+            counted in its first entry.
     """
 
     shape: tuple
     dtype: str
     name: str
+    sizes: tuple = ()
 
     @property
     def sample_shape(self):
@@ -175,12 +179,24 @@ def trace(model):
     def lookup(struct):
         return tree.map_structure(lambda t: tensors[id(t)], struct)
 
+    outputs = lookup(function._outputs_struct)
     return Graph(
         inputs=lookup(function._inputs_struct),
-        outputs=lookup(function._outputs_struct),
-        calls=calls,
+        outputs=outputs,
+        calls=_read_calls(calls, outputs),
         name=model.name,
     )
+
+
+def _read_calls(calls, outputs):
+    """The calls that the outputs need: nested models may have others."""
+    read = {id(t) for t in tree.flatten(outputs)}
+    found = []
+    for call in reversed(calls):
+        if any(id(t) in read for t in call.outputs):
+            read.update(id(t) for t in call.inputs)
+            found.append(call)
+    return found[::-1]
 
 
 def _tensor(keras_tensor):

@@ -43,7 +43,9 @@ class PrunedModel(SavedState, StepContract, current_backend(), keras.Model):
         excluded = set(options.excluded)
         # In a tuple with a function, Keras does not track the template again.
         self._template = lambda: template
-        self.channels = analyze(template, lambda layer: layer.name in excluded)
+        self.channels = analyze(
+            template, lambda layer: layer.name in excluded, options.input_shape
+        )
         if not self.channels.groups:
             reasons = "; ".join(f"{n}: {r}" for n, r in self.channels.frozen)
             raise ValueError(
@@ -58,6 +60,8 @@ class PrunedModel(SavedState, StepContract, current_backend(), keras.Model):
             self.channels,
             dict.fromkeys(["macs", "params", *self.budget.limits]),
             self.budget.resources,
+            # Shown beside the budget, where it can be counted.
+            optional={"macs": None} if "macs" not in self.budget.limits else {},
         )
         self.choice = WidthChoice(self.channels, self.costs, options)
         self.budget.check_feasible(self.costs, self.choice.smallest)

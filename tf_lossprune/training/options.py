@@ -29,6 +29,7 @@ class PruningOptions:
         min_channels: int.
         remove_blocks: bool.
         seed: int.
+        input_shape: shape of one sample to count for, or None.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class PruningOptions:
         min_channels=1,
         remove_blocks=False,
         seed=0,
+        input_shape=None,
     ):
         self.method = find_method(method)
         given = {
@@ -84,6 +86,7 @@ class PruningOptions:
         self.min_channels = min_channels
         self.remove_blocks = bool(remove_blocks)
         self.seed = seed
+        self.input_shape = input_shape
 
     def make_ratio_optimizer(self):
         """Returns a fresh optimizer for the ratios."""
@@ -107,6 +110,7 @@ class PruningOptions:
             "min_channels": self.min_channels,
             "remove_blocks": self.remove_blocks,
             "seed": self.seed,
+            "input_shape": self.input_shape,
         }
 
     @classmethod

@@ -84,5 +84,5 @@ def _project(ctx, name, index, axes):
 
 def _attend(ctx, heads, width):
     """Scores and weighted sums: two products per pair of positions."""
-    pairs = ctx.input_positions() * ctx.input_positions(index=1)
+    pairs = ctx.input_positions() * ctx.positions(ctx.inputs[1], (-1,), batch=False)
     ctx.products(pairs * width, heads)

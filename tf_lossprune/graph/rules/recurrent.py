@@ -51,7 +51,7 @@ def convolutional_recurrent(ctx, layer):
     state_axis = time if axis == 1 else -1
     skipped = (0, state_axis) if time else (state_axis,)
     positions = ctx.positions(ctx.call.outputs[0], skipped)
-    positions *= ctx.positions(ctx.inputs[0], range(1, rank + 2))
+    positions *= ctx.positions(ctx.inputs[0], range(1, rank + 2), batch=False)
     ctx.weight("cell.kernel", {rank: channels}, positions)
     ctx.weight("cell.recurrent_kernel", {}, positions)
     ctx.gate("cell.kernel", rank)

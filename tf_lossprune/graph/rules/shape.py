@@ -37,6 +37,9 @@ def reshape(ctx, layer):
     """
     full = lb.expand(ctx.input_labels[0], ctx.inputs[0].sample_shape)
     target = ctx.call.outputs[0].sample_shape
+    if _moves_between_samples(ctx):
+        ctx.freeze_all("it folds something into the batch, or out of it")
+        return
     if (ctx.input_labels[0] == lb.FROZEN).all():
         ctx.output(np.zeros((), int))
         return
@@ -64,6 +67,12 @@ def reshape(ctx, layer):
 
             ctx.config(key, moved.reshape(-1), shape)
     ctx.output(moved)
+
+
+def _moves_between_samples(ctx):
+    given, made = ctx.inputs[0].sample_shape, ctx.call.outputs[0].sample_shape
+    known = None not in given and None not in made
+    return known and np.prod(given, dtype=int) != np.prod(made, dtype=int)
 
 
 @register_rule(layers.Permute)
