@@ -180,6 +180,36 @@ def test_scalar_tensors_in_a_file(build, tmp_path):
     assert result.dense["file_error"] < 1e-5
 
 
+def test_recurrent_layers_in_int8(tmp_path):
+    """A loop in it ended the process."""
+    model = models.randomize(recurrent())
+    x = np.random.default_rng(0).random((20, *model.input_shape[1:])).astype("float32")
+    path = to_litert(model, tmp_path / "model.tflite", "int8", x)
+    assert np.isfinite(litert_error(model, path, x))
+    assert not any(getattr(layer, "unroll", False) for layer in model.layers)
+
+
+class Loop(layers.Layer):
+    def call(self, x):
+        return ops.fori_loop(0, 3, lambda k, y: 0.5 * y, x)
+
+
+def test_other_loops_in_int8_are_refused(tmp_path):
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, Loop()(inputs))
+    with pytest.raises(ValueError, match="loops.*Received: .*While"):
+        to_litert(model, tmp_path / "model.tflite", "int8", np.zeros((1, 3)))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_the_arena_holds_activations_only(precision, tmp_path):
+    inputs = keras.Input((64,))
+    x = layers.Dense(32, use_bias=False)(inputs)
+    model = keras.Model(inputs, layers.Dense(16, use_bias=False)(x))
+    path = to_litert(model, tmp_path / "model.tflite", precision)
+    assert arena_bytes(path) == 4 * (64 + 32 + 16)  # inputs stay
+
+
 def test_compare_on_structures():
     model = models.randomize(detector())
     x = inputs_of(model)

@@ -4,11 +4,18 @@ import keras
 from keras import tree
 
 layers = keras.layers
-MERGED = (
-    layers.BatchNormalization, layers.ReLU, layers.Dropout, layers.SpatialDropout1D,
-    layers.SpatialDropout2D, layers.SpatialDropout3D, layers.GaussianNoise,
-    layers.GaussianDropout, layers.AlphaDropout, layers.ActivityRegularization,
-    layers.Identity, layers.Flatten, layers.Reshape,
+#: What passes on its input unchanged.
+_TRANSPARENT = (
+    layers.Dropout, layers.SpatialDropout1D, layers.SpatialDropout2D,
+    layers.SpatialDropout3D, layers.GaussianNoise, layers.GaussianDropout,
+    layers.AlphaDropout, layers.ActivityRegularization, layers.Identity,
+    layers.Flatten, layers.Reshape,
+)  # fmt: skip
+#: Layers whose kernel takes up a batch normalisation that follows.
+_ABSORBING = (
+    layers.Conv1D, layers.Conv2D, layers.DepthwiseConv1D, layers.DepthwiseConv2D,
+    layers.SeparableConv1D, layers.SeparableConv2D, layers.Conv1DTranspose,
+    layers.Conv2DTranspose, layers.Dense, layers.EinsumDense,
 )  # fmt: skip
 #: Activation functions that every LiteRT kernel can end with.
 MERGED_ACTIVATIONS = ("relu", "relu6", "linear")
@@ -24,13 +31,14 @@ def merged_calls(graph):
         Dict, id of such a call -> the call that it becomes a part of.
     """
     readers = graph.readers()
+    folded = folded_normalizations(graph)
     given = {id(t) for t in tree.flatten(graph.inputs)}
     root, found = {}, {}
     for call in graph.calls:
         source = call.inputs[0] if len(call.inputs) == 1 else None
         merged = (
             source is not None
-            and _is_merged(call.operation)
+            and (_is_merged(call.operation) or id(call) in folded)
             and readers[id(source)] == 1
             and id(source) not in given
         )
@@ -41,23 +49,60 @@ def merged_calls(graph):
     return found
 
 
-def folds_into_kernel(call, merged):
-    """Whether a batch normalisation becomes part of the kernel before it.
+def folded_normalizations(graph):
+    """Finds the batch normalisations that become a part of a kernel.
+
+    A kernel takes up what follows it, if it ends without an activation. A dense layer
+    with a bias also takes up what stands right before it.
 
     Args:
-        call: `Call`.
-        merged: what `merged_calls` found.
+        graph: `Graph`.
+
+    Returns:
+        Dict, id of such a call -> the call of the layer whose kernel it is.
     """
-    before = merged.get(id(call))
-    return (
-        isinstance(call.operation, layers.BatchNormalization)
-        and before is not None
-        and call.inputs[0] is before.outputs[0]
-        and getattr(before.operation, "kernel", None) is not None
-    )
+    readers = graph.readers()
+    reader = {id(t): call for call in graph.calls for t in call.inputs}
+    linear, found = {}, {}
+    for call in graph.calls:
+        operation = call.operation
+        if not call.inputs or not call.outputs:
+            continue
+        source, target = id(call.inputs[0]), id(call.outputs[0])
+        before = linear.get(source) if readers[source] == 1 else None
+        if isinstance(operation, layers.BatchNormalization):
+            if before is not None and _same_channels(call, before):
+                found[id(call)] = linear[target] = before
+            elif readers[target] == 1 and _folds_forward(call, reader.get(target)):
+                found[id(call)] = reader[target]
+        elif isinstance(operation, _TRANSPARENT):
+            linear[target] = before
+        elif isinstance(operation, _ABSORBING) and _is_linear(operation):
+            linear[target] = call
+    return found
+
+
+def _same_channels(call, before):
+    """Whether a normalisation's channels are still those that the kernel made."""
+    kernel = before.outputs[0].shape[_axis(before.operation)]
+    return call.inputs[0].shape[call.operation.axis] == kernel
+
+
+def _axis(layer):
+    return 1 if getattr(layer, "data_format", None) == "channels_first" else -1
+
+
+def _folds_forward(call, reader):
+    operation = None if reader is None else reader.operation
+    last = call.operation.axis in (-1, len(call.inputs[0].shape) - 1)
+    return isinstance(operation, layers.Dense) and operation.use_bias and last
+
+
+def _is_linear(operation):
+    return operation.activation is keras.activations.linear
 
 
 def _is_merged(operation):
     if type(operation) is layers.Activation:
         return operation.activation.__name__ in MERGED_ACTIVATIONS
-    return type(operation) in MERGED
+    return type(operation) in (layers.ReLU, *_TRANSPARENT)

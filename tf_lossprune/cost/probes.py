@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import tree
 
-from tf_lossprune.cost.fusion import folds_into_kernel, merged_calls
+from tf_lossprune.cost.fusion import merged_calls
 from tf_lossprune.graph.replay import Cloner
 from tf_lossprune.graph.trace import Tensor
 
@@ -58,15 +58,7 @@ def executed_calls(channels):
         A list of `Call`s.
     """
     merged = merged_calls(channels.graph)
-    return [
-        call
-        for call in channels.graph.calls
-        if id(call) not in merged
-        or (
-            isinstance(call.operation, keras.layers.BatchNormalization)
-            and not folds_into_kernel(call, merged)
-        )
-    ]
+    return [call for call in channels.graph.calls if id(call) not in merged]
 
 
 def signature(channels, call):

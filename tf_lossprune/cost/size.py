@@ -9,19 +9,38 @@ from tf_lossprune.cost.base import (
     BYTES,
     CostFunction,
     Resource,
+    Term,
     register_resource,
     weight_terms,
 )
-from tf_lossprune.cost.fusion import folds_into_kernel, merged_calls
+from tf_lossprune.cost.fusion import folded_normalizations
 from tf_lossprune.cost.model import CostModel
+from tf_lossprune.cost.probes import channel_entries
+from tf_lossprune.graph.context import find_weight
 from tf_lossprune.precision import check_precision
 from tf_lossprune.surgery import copy_graph
 
-#: Bytes of a kernel's entry.
-KERNEL_BYTES = {"fp32": 4, "fp16": 2, "int8": 1, "int8_fp32_io": 1}
-#: Bytes of a bias' entry; in int8 with scale and zero point (4 + 8 bytes) of the
-#: channel in the kernel and in the bias.
-BIAS_BYTES = {"fp32": 4, "fp16": 2, "int8": 4 + 24, "int8_fp32_io": 4 + 24}
+#: Bytes of a weight's entry.
+ENTRY_BYTES = {"fp32": 4, "fp16": 2, "int8": 1, "int8_fp32_io": 1}
+#: Bytes of a bias' entry; in int8 it has 32 bits, a scale (4) and a zero point (8).
+BIAS_BYTES = {"fp32": 4, "fp16": 2, "int8": 16, "int8_fp32_io": 16}
+#: Bytes that a kernel has besides its entries for each of its output channels: in
+#: int8 the channel's scale and zero point.
+CHANNEL_BYTES = {"fp32": 0, "fp16": 0, "int8": 12, "int8_fp32_io": 12}
+
+layers = keras.layers
+#: Operations that have a bias in the file, zeros if the layer has none.
+_ALWAYS_BIASED = (
+    layers.Conv1D, layers.Conv2D, layers.DepthwiseConv1D, layers.DepthwiseConv2D,
+    layers.SeparableConv1D, layers.SeparableConv2D,
+)  # fmt: skip
+#: Operations that have one if the layer has, or for what is folded into them.
+_SOMETIMES_BIASED = (
+    layers.Dense, layers.EinsumDense, layers.Conv1DTranspose, layers.Conv2DTranspose,
+)  # fmt: skip
+_SEPARABLE = (layers.SeparableConv1D, layers.SeparableConv2D)
+#: Layers whose kernel stays in floats where the rest has 8 bits.
+_FLOAT_KERNELS = (layers.Conv3D, layers.Conv3DTranspose)
 
 
 class FileSize(CostFunction):
@@ -59,14 +78,15 @@ class FileSize(CostFunction):
 class SizeBytes(Resource):
     """Bytes of the `.tflite` file at a precision.
 
-    Kernels and biases are counted, batch normalisation as the bias it becomes.
-    What the file holds besides them (the graph, names, padding) hardly depends on
-    the widths: it is measured once, by converting the dense model. Delivered
-    models are converted and measured.
+    Both sides of a budget are measured on files: the dense model's once, and every
+    delivered one's. In between, weights are counted as the converter stores them: a
+    batch normalisation behind a kernel, and the layer's own bias, as the one bias of
+    that operation. What the file holds besides (the graph, names, padding) hardly
+    depends on the widths, and is what the dense file has more than its weights.
 
     Args:
         precision: string, `"fp32"`, `"fp16"`, `"int8"` or `"int8_fp32_io"`.
-        overhead: float or None, those other bytes; None: measured.
+        overhead: float or None, bytes besides the weights; None: measured.
 
     Raises:
         ValueError: for another precision.
@@ -89,8 +109,9 @@ class SizeBytes(Resource):
             return self
         dense, _ = copy_graph(channels.graph)
         measured = self.measure(dense, channels)
-        overhead = max(measured - self._weights(channels).dense, 0.0)
-        return SizeBytes(self.precision, overhead)
+        # Below 0 if weights are stored smaller than they are counted: the dense size
+        # is the file's in any case.
+        return SizeBytes(self.precision, measured - self._weights(channels).dense)
 
     def function(self, channels):
         return FileSize(self._weights(channels), self.bind(channels).overhead)
@@ -107,36 +128,55 @@ class SizeBytes(Resource):
     def _weights(self, channels):
         return CostModel(
             self.name,
-            weight_terms(channels, self._bytes_of(channels)),
+            weight_terms(channels, self._entry_bytes(channels))
+            + self._channel_terms(channels),
             channels.group_of,
             [group.size for group in channels.groups],
         )
 
-    def _bytes_of(self, channels):
-        kernel, bias = KERNEL_BYTES[self.precision], BIAS_BYTES[self.precision]
-        with_bias = _merged_normalizations(channels)
+    def _entry_bytes(self, channels):
+        """Function from a layer's record and a weight's name to bytes of an entry."""
+        folded = folded_normalizations(channels.graph)
+        gone = {id(c.operation) for c in channels.graph.calls if id(c) in folded}
+        entry = ENTRY_BYTES[self.precision]
+        bias = BIAS_BYTES[self.precision] + CHANNEL_BYTES[self.precision]
 
         def bytes_of(record, name):
-            layer = record.layer
-            if isinstance(layer, keras.layers.BatchNormalization):
-                if id(layer) in with_bias:
-                    return bias if name == "moving_mean" else 0
-                return bias if name in ("moving_mean", "moving_variance") else 0
-            if len(record.weight(name).shape) > 1:
-                return kernel
-            return bias
+            *path, name = name.split(".")
+            layer = find_weight(record.layer, ".".join(path)) if path else record.layer
+            if isinstance(layer, layers.BatchNormalization):
+                # Left alone, it is a product and a sum.
+                kept = name in ("moving_mean", "moving_variance")
+                return entry if kept and id(layer) not in gone else 0
+            if name == "bias" and isinstance(layer, _ALWAYS_BIASED + _SOMETIMES_BIASED):
+                return bias
+            if name == "kernel" and isinstance(layer, _FLOAT_KERNELS):
+                return ENTRY_BYTES["fp32"] if entry == 1 else entry
+            return entry
 
         return bytes_of
 
-
-def _merged_normalizations(channels):
-    """Ids of the batch normalisations that become the bias of a layer before them."""
-    merged = merged_calls(channels.graph)
-    return {
-        id(call.operation)
-        for call in channels.graph.calls
-        if folds_into_kernel(call, merged) and not merged[id(call)].operation.use_bias
-    }
+    def _channel_terms(self, channels):
+        """What kernels hold for output channels for which the layer has no bias."""
+        folded = folded_normalizations(channels.graph).values()
+        absorbing = {id(call.operation) for call in folded}
+        scale, bias = CHANNEL_BYTES[self.precision], BIAS_BYTES[self.precision]
+        terms, seen = [], set()
+        for call in channels.graph.calls:
+            layer = call.operation
+            known = isinstance(layer, _ALWAYS_BIASED + _SOMETIMES_BIASED)
+            if not known or id(layer) in seen:
+                continue
+            seen.add(id(layer))
+            if layer.bias is None:
+                biased = isinstance(layer, _ALWAYS_BIASED) or id(layer) in absorbing
+                made = channel_entries(channels, call.outputs)
+                terms.append(Term(layer.name, scale + bias * biased, (made,)))
+            if isinstance(layer, _SEPARABLE):
+                given = channel_entries(channels, call.inputs)
+                size = (scale + bias) * layer.depth_multiplier
+                terms.append(Term(layer.name, size, (given,)))
+        return terms
 
 
 register_resource(SizeBytes())

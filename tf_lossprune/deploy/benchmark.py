@@ -14,6 +14,9 @@ from tf_lossprune.deploy.runtime import (
 )
 from tf_lossprune.types import Path
 
+#: Bytes between two tensors of one block: tensors are aligned, numbers do not show.
+_LARGEST_GAP = 1024
+
 
 @dataclasses.dataclass(frozen=True)
 class LitertBenchmark:
@@ -131,11 +134,13 @@ def times_of_turns(paths, threads, rounds, block_ms=10.0):
 def arena_bytes(path: Path) -> int:
     """Bytes of the memory in which LiteRT plans a file's activations.
 
-    Without a delegate, the interpreter shows where in its arena every tensor lies;
-    what counts is from the first byte of the lowest to the last byte of the highest.
-    The kernels are the reference ones, which have no scratch space, as on a
-    microcontroller; those for a desktop's processor unfold the images of a convolution
-    into a scratch tensor, which can be larger than all activations together.
+    Without a delegate, the interpreter shows where in memory every tensor lies; what
+    counts is the block that holds the inputs, from its first to its last byte. Weights
+    that a file with fp16 weights unpacks lie in another one. The kernels are the
+    reference ones, which have no scratch space, as on a microcontroller; those for a
+    desktop's processor unfold the images of a convolution into a scratch tensor, which
+    can be larger than all activations together. The tensors of a loop's body (a
+    recurrent layer that is not unrolled) do not show.
 
     Args:
         path: Path of a `.tflite` file.
@@ -156,6 +161,7 @@ def arena_bytes(path: Path) -> int:
         content = file.read()
     interpreter = open_interpreter(path, content=content)
     start = np.frombuffer(content, np.uint8).ctypes.data
+    inputs = [detail["index"] for detail in interpreter.get_input_details()]
     found = []
     for tensor in interpreter.get_tensor_details():
         try:
@@ -166,8 +172,21 @@ def arena_bytes(path: Path) -> int:
             continue
         address = view.ctypes.data
         if not start <= address < start + len(content):  # else a constant
-            found.append((address, address + view.nbytes))
-    return max(end for _, end in found) - min(begin for begin, _ in found)
+            end = address + view.nbytes
+            found.append((address, end, tensor["index"] in inputs))
+    return sum(end - begin for begin, end, given in _blocks(sorted(found)) if given)
+
+
+def _blocks(tensors):
+    """Blocks of memory `(begin, end, whether an input is in it)` of sorted tensors."""
+    blocks: list = []
+    for begin, end, given in tensors:
+        if blocks and begin - blocks[-1][1] <= _LARGEST_GAP:
+            first, last, before = blocks.pop()
+            blocks.append((first, max(last, end), before or given))
+        else:
+            blocks.append((begin, end, given))
+    return blocks
 
 
 def check_count(name, value, least=1):

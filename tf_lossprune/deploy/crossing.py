@@ -12,9 +12,9 @@ import keras
 import numpy as np
 from keras import tree
 
-from tf_lossprune.deploy.float32 import in_float32
 from tf_lossprune.deploy.keras2 import carry_layer
 from tf_lossprune.deploy.keras2_graph import read_keras2
+from tf_lossprune.deploy.modes import in_float32
 from tf_lossprune.deploy.operations import carry_operation
 from tf_lossprune.graph import Tensor, replay, trace
 

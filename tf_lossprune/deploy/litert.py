@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from tf_lossprune.deploy.check import check_file
-from tf_lossprune.deploy.float32 import in_float32
+from tf_lossprune.deploy.modes import in_float32, unrolled
 from tf_lossprune.deploy.samples import calibration_samples, random_samples
 from tf_lossprune.deploy.structure import (
     input_names,
@@ -37,7 +37,8 @@ def to_litert(
     whole graph to its fast kernels. Only LiteRT's own operations are allowed: a
     file that needs more would not run on a device. Inputs and outputs are named as in
     `model.export(format="litert")`. A model with a mixed-precision policy is converted
-    as if it were float32. The model is not changed.
+    as if it were float32; in int8, recurrent layers are unrolled. The model is not
+    changed.
 
     Before the file is written, it is run and compared with the model in inference
     mode: one inference each. Floats must agree (within 1e-3, with fp16 weights 1e-2, of
@@ -110,8 +111,13 @@ def _convert(model, path, precision, samples, check=None):
     # Imported here: nothing before this stage needs TensorFlow.
     import tensorflow as tf
 
+    int8 = precision.startswith("int8")
+
     def make_converter():
-        _export(model, folder)
+        with unrolled(model) if int8 else contextlib.nullcontext():
+            operations = _export(model, folder)
+        if int8:
+            _check_loops(operations, model)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         # As in Keras' own export: for layers that assign to their variables.
         converter.experimental_enable_resource_variables = True
@@ -130,6 +136,9 @@ def _export(model, folder):
 
     As `model.export(folder)` does it, but with `training=False`: some layers train
     where nothing is said.
+
+    Returns:
+        Names of the operations.
     """
 
     def serve(inputs):
@@ -144,8 +153,20 @@ def _export(model, folder):
     )
     archive = keras.export.ExportArchive()
     archive.track(model)
-    archive.add_endpoint("serve", serve, input_signature=[signature])
+    function = archive.add_endpoint("serve", serve, input_signature=[signature])
     archive.write_out(folder, verbose=False)
+    graph = function.get_concrete_function().graph
+    return {operation.type for operation in graph.get_operations()}
+
+
+def _check_loops(operations, model):
+    """Raises for loops, at which the search for ranges ends the whole process."""
+    loops = sorted(operations & {"While", "StatelessWhile"})
+    if loops:
+        raise ValueError(
+            "int8 files cannot hold loops: unroll them (`unroll=True`), or convert in "
+            f"'fp32' or 'fp16'. Received: {', '.join(loops)} (model {model.name!r})"
+        )
 
 
 def check_backend():
