@@ -26,7 +26,7 @@ from tf_lossprune.deploy import (
     from_tf_keras,
     to_litert,
 )
-from tf_lossprune.errors import InfeasibleBudgetError
+from tf_lossprune.errors import DifferenceError, InfeasibleBudgetError
 from tf_lossprune.frontier import compress_frontier
 from tf_lossprune.gates import (
     ClippedLinear,
@@ -53,6 +53,7 @@ __all__ = [
     "CompressionResult",
     "ConcreteDraw",
     "DeterministicDraw",
+    "DifferenceError",
     "GaussianLog",
     "HardDraw",
     "Importance",

@@ -16,3 +16,17 @@ class InfeasibleBudgetError(ValueError):
 
 class UncountableError(ValueError):
     """A resource of a model that cannot be counted; the message says where."""
+
+
+class DifferenceError(RuntimeError):
+    """Two networks that have to compute the same do not.
+
+    Attributes:
+        pruned: the `PrunedModel` with all that it has learned, or None.
+        compact: the compact model that differs from it, or None.
+    """
+
+    def __init__(self, message: str, pruned=None, compact=None) -> None:
+        super().__init__(message)
+        self.pruned = pruned
+        self.compact = compact

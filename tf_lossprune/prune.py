@@ -4,28 +4,22 @@ import difflib
 import inspect
 
 import keras
-import numpy as np
-from keras import tree
 
 from tf_lossprune.advice import check_backbone, check_trained
 from tf_lossprune.allocation import Schedule
 from tf_lossprune.allocation.constraint import Constraint
 from tf_lossprune.budget import Budget
+from tf_lossprune.check import check_compact, check_copy
 from tf_lossprune.cost.opaque import warn_of_opaque
 from tf_lossprune.exclude import excluded_layers
 from tf_lossprune.gates import Draw, Family, Importance
 from tf_lossprune.graph import trace
 from tf_lossprune.methods import Method, find_method
-from tf_lossprune.surgery import check_equal, copy_graph, cut
+from tf_lossprune.surgery import copy_graph, cut
 from tf_lossprune.training import PrunedModel
 from tf_lossprune.training.finite import check_weights
 from tf_lossprune.training.options import PruningOptions
-from tf_lossprune.training.program import as_program, full_precision
 from tf_lossprune.types import Exclude, InputShape, Limits, Multiple
-
-#: Largest relative difference between the gated and the compact model's output.
-TOLERANCE = {"float32": 1e-3, "float64": 1e-6}
-LOW_PRECISION_TOLERANCE = 5e-2
 
 
 def prune_model(
@@ -88,6 +82,7 @@ def prune_model(
         ValueError: for wrong values; if the model is pruned already; if nothing
             can be pruned.
         InfeasibleBudgetError: if the smallest widths break the budget.
+        DifferenceError: if the copy does not compute what the model does.
 
     Example:
 
@@ -128,6 +123,7 @@ def prune_model(
         seed=seed,
     )
     pruned = PrunedModel(template, budget, options)
+    check_copy(model, graph, names, pruned)
     check_backbone(pruned.channels)
     warn_of_opaque(pruned.channels, pruned.costs, budget.limits)
     if find_method(method).one_shot:
@@ -190,7 +186,8 @@ def strip_pruning(pruned: PrunedModel, *, check: bool = True) -> keras.Model:
     Raises:
         TypeError: if `pruned` is not a `PrunedModel`.
         ValueError: if the weights hold NaN or Inf.
-        RuntimeError: if the compact model's output differs from the gated one's.
+        DifferenceError: if the compact model's output differs from the gated one's.
+            Nothing is lost: it holds both (`error.pruned`, `error.compact`).
     """
     if not isinstance(pruned, PrunedModel):
         raise TypeError(
@@ -203,40 +200,5 @@ def strip_pruning(pruned: PrunedModel, *, check: bool = True) -> keras.Model:
         pruned.decide()
     compact = cut(pruned.channels, pruned.kept_units(), pruned.network.name)
     if check:
-        _check_output(pruned, compact)
+        check_compact(pruned, compact)
     return compact
-
-
-def _check_output(pruned, compact):
-    rng = np.random.default_rng(0)
-
-    def sample(tensor):
-        shape = [2] + [d or 32 for d in tensor.shape[1:]]
-        if "int" in tensor.dtype or tensor.dtype == "bool":
-            return rng.integers(0, 2, shape).astype(tensor.dtype)
-        return rng.normal(size=shape).astype("float32")
-
-    x = tree.map_structure(sample, pruned.channels.graph.inputs)
-    policies = {la.compute_dtype for la in pruned.channels.graph.layers}
-    if policies <= set(TOLERANCE):
-        tolerance = max(TOLERANCE[p] for p in policies)
-    else:
-        tolerance = LOW_PRECISION_TOLERANCE
-    channels_first = any(
-        getattr(layer, "data_format", None) == "channels_first"
-        for layer in pruned.channels.graph.layers
-    )
-    with full_precision():
-        expected, actual = (
-            _forward(model, x, channels_first) for model in (pruned, compact)
-        )
-    check_equal(expected, actual, tolerance)
-
-
-def _forward(model, x, channels_first):
-    if channels_first and keras.backend.backend() == "tensorflow":
-        from tf_lossprune.training.backends.tensorflow import forward_with_xla
-
-        # On a CPU, TensorFlow computes this format with XLA only.
-        return forward_with_xla(model, x)
-    return as_program(lambda x: model(x, training=False), model)(x)

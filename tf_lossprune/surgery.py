@@ -1,8 +1,5 @@
 """Rebuilds the compact model: channels that were gated away are cut out."""
 
-import os
-import tempfile
-
 import keras
 import numpy as np
 from keras import ops, tree
@@ -25,22 +22,27 @@ def cut(channels, keep, name=None):
     Returns:
         A functional `keras.Model` of clones of the same layer classes.
     """
-    cloner = Cloner(draw_weights=False)
-    copy = _copy_once(cloner, channels.record, keep)
+    cloner = Cloner(channels.graph.layers, draw_weights=False)
     dead = dead_values(channels, keep)
+    changed = _changed(channels, keep, dead)
+    resized = {}
 
     def call_fn(call, args, kwargs):
+        operation = call.operation
         if id(call.outputs[0]) in dead:
             return [_DEAD for _ in call.outputs]
         if any(id(t) in dead for t in call.inputs):
             return _add_constants(channels, keep, cloner, call, args, dead)
-        record = channels.record(call.operation)
+        args, kwargs = cloner.arguments([args, kwargs])
+        if id(operation) not in changed:
+            return cloner.copy(operation)(*args, **kwargs)
+        record = channels.record(operation)
         if id(call) in record.arguments:
             units, function = record.arguments[id(call)]
             args = function(list(args), keep[units])
-        config = {k: f(keep[units]) for k, (units, f) in record.config.items()}
-        outputs = cloner(call.operation, **config)(*args, **kwargs)
-        copy(call.operation)
+        if id(operation) in resized:
+            return resized[id(operation)](*args, **kwargs)
+        resized[id(operation)], outputs = _resize(cloner, record, keep, args, kwargs)
         return outputs
 
     inputs = make_inputs(channels.graph, cloner)
@@ -48,6 +50,53 @@ def cut(channels, keep, name=None):
     model = keras.Model(inputs, outputs, name=name or channels.graph.name)
     cloner.restore()
     return model
+
+
+def _changed(channels, keep, dead):
+    """The ids of the operations that get other widths, by config, weights or inputs."""
+    changed = set()
+    for call in channels.graph.calls:
+        record = channels.record(call.operation)
+        labels = [channels.labels[id(t)] for t in (*call.inputs, *call.outputs)]
+        labels += [x for axes in record.weights.values() for x in axes.values()]
+        labels += [units for units, _ in record.config.values()]
+        if id(call) in record.arguments:
+            labels.append(record.arguments[id(call)][0])
+        if not all(keep[x].all() for x in labels):
+            changed.add(id(call.operation))
+    return changed
+
+
+def _resize(cloner, record, keep, args, kwargs):
+    """Makes a layer with other widths and calls it.
+
+    Its weights are copied at once, as the memory that its first ones leave is then the
+    next layer's.
+
+    Returns:
+        The new layer and its outputs.
+    """
+    operation = record.layer
+    config = {k: f(keep[units]) for k, (units, f) in record.config.items()}
+    try:
+        new = cloner(operation, **config)
+        outputs = new(*args, **kwargs)
+        if isinstance(operation, keras.Layer):
+            copy_weights(operation, new, record, keep)
+        return new, outputs
+    except Exception as error:
+        values = dict(zip(map(id, operation.weights), _kept_weights(record, keep)))
+        cloner.forget(operation)
+        try:
+            new = cloner.narrowed(operation, values, config)
+            return new, new(*args, **kwargs)
+        except Exception:
+            raise ValueError(
+                "Expected a layer that can be made again with fewer channels: its "
+                "`get_config` has to return what its `__init__` takes. (The trained "
+                f"weights are safe, in the pruned model.) Received: {operation.name!r} "
+                f"({type(operation).__name__}): {error}"
+            ) from error
 
 
 def _add_constants(channels, keep, cloner, call, args, dead):
@@ -66,43 +115,27 @@ def _add_constants(channels, keep, cloner, call, args, dead):
     return keras.layers.Rescaling(1.0, offset, name=name, dtype=x.dtype)(x)
 
 
-def copy_graph(graph):
+def copy_graph(graph, dtype=None):
     """Makes a flat functional copy of a traced model, with the same weights.
 
     Args:
         graph: `Graph`.
+        dtype: string or None, the floating type to compute in; None: each layer's own.
 
     Returns:
-        The copy, and a dict from `id(layer)` to the name of the layer's clone.
+        The copy, and a dict from the id of a layer or operation to its copy's name.
     """
-    cloner = Cloner(draw_weights=False)
-    copy = _copy_once(cloner, lambda layer: None, None)
+    cloner = Cloner(graph.layers, dtype=dtype)
 
     def call_fn(call, args, kwargs):
-        outputs = cloner(call.operation)(*args, **kwargs)
-        copy(call.operation)
-        return outputs
+        args, kwargs = cloner.arguments([args, kwargs])
+        return cloner.copy(call.operation)(*args, **kwargs)
 
-    inputs = make_inputs(graph, cloner)
+    inputs = make_inputs(graph, cloner, dtype)
     outputs = replay(graph, inputs, call_fn)
     model = keras.Model(inputs, outputs, name=graph.name)
-    cloner.restore()
-    return model, {id(layer): cloner(layer).name for layer in graph.layers}
-
-
-def _copy_once(cloner, record, keep):
-    """A function that copies the weights of a layer whose clone was just called.
-
-    At once, as the memory that its first weights leave is then the next layer's.
-    """
-    copied = set()
-
-    def copy(operation):
-        if id(operation) not in copied and isinstance(operation, keras.Layer):
-            copied.add(id(operation))
-            copy_weights(operation, cloner(operation), record(operation), keep)
-
-    return copy
+    operations = [call.operation for call in graph.calls]
+    return model, {id(o): cloner.copy(o).name for o in operations}
 
 
 def _value(variable):
@@ -112,46 +145,21 @@ def _value(variable):
     return ops.convert_to_numpy(variable.value)
 
 
-def copy_weights(source, target, record, keep):
-    """Copies the kept slices of a layer's weights to its smaller clone."""
-    declared = {}
-    if record is not None:
-        declared = {id(record.weight(n)): axes for n, axes in record.weights.items()}
+def _kept_weights(record, keep):
+    """The kept slices of a layer's weights."""
+    declared = {id(record.weight(n)): axes for n, axes in record.weights.items()}
     values = []
-    for variable in source.weights:
+    for variable in record.layer.weights:
         value = _value(variable)
         for axis, units in declared.get(id(variable), {}).items():
             if not keep[units].all():
                 value = np.asarray(value).compress(keep[units], axis=axis)
         values.append(value)
-    target.set_weights(values)
+    return values
+
+
+def copy_weights(source, target, record, keep):
+    """Copies the kept slices of a layer's weights to its smaller clone."""
+    target.set_weights(_kept_weights(record, keep))
     if isinstance(source, keras.layers.Normalization):
         target.finalize_state()  # it computes with tensors made of its weights
-    if hasattr(source, "save_assets"):
-        _copy_assets(source, target)
-
-
-def _copy_assets(source, target):
-    """Copies what a layer keeps besides weights, such as a vocabulary."""
-    with tempfile.TemporaryDirectory() as folder:
-        source.save_assets(folder)
-        if os.listdir(folder):
-            target.load_assets(folder)
-
-
-def check_equal(expected, actual, tolerance):
-    """Raises `RuntimeError` unless two structures of arrays agree.
-
-    Args:
-        expected, actual: structures of arrays.
-        tolerance: float, relative to the largest expected value.
-    """
-    for a, b in zip(tree.flatten(expected), tree.flatten(actual), strict=True):
-        a, b = (np.asarray(ops.convert_to_numpy(x), np.float64) for x in (a, b))
-        error = np.abs(a - b).max(initial=0) / max(np.abs(a).max(initial=0), 1e-6)
-        if not error <= tolerance:
-            raise RuntimeError(
-                "The compact model does not compute what the gated model does: a "
-                "layer's rule is wrong. Please report the model. Received: relative "
-                f"difference {error:.2e}, allowed {tolerance:.0e}"
-            )

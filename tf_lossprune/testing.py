@@ -3,10 +3,11 @@
 import keras
 import numpy as np
 
+from tf_lossprune.equivalence import relative_error
+from tf_lossprune.errors import DifferenceError
 from tf_lossprune.graph import analyze
 from tf_lossprune.graph.rules import find_rule
 from tf_lossprune.prune import prune_model, strip_pruning
-from tf_lossprune.surgery import check_equal
 
 TRIALS = 5
 
@@ -31,7 +32,7 @@ def check_rule(layer, input_shape, *, tolerance=1e-4, seed=0):
 
     Raises:
         TypeError: if the layer's class has no rule.
-        RuntimeError: if the compact model computes something else.
+        DifferenceError: if the compact model computes something else.
 
     Example:
 
@@ -69,12 +70,12 @@ def check_rule(layer, input_shape, *, tolerance=1e-4, seed=0):
     if not groups:
         return groups
     pruned = prune_model(model, {"params": 1.0}, method="uniform", channel_multiple=1)
-    check_equal(model(x), pruned(x, training=False), tolerance)
+    _check_equal(layer, model(x), pruned(x, training=False), tolerance)
     for _ in range(TRIALS):
         close_at_random(pruned, rng)
         compact = strip_pruning(pruned, check=False)
         expected, actual = pruned(x, training=False), compact(x, training=False)
-        check_equal(expected, actual, tolerance)
+        _check_equal(layer, expected, actual, tolerance)
     return groups
 
 
@@ -91,3 +92,13 @@ def close_at_random(pruned, rng):
         closed[rng.integers(group.size)] = False
         kept[group.units[closed]] = 0.0
     pruned.gates.kept.assign(kept)
+
+
+def _check_equal(layer, expected, actual, tolerance):
+    error = relative_error(expected, actual)
+    if not error <= tolerance:
+        raise DifferenceError(
+            "The compact model does not compute what the gated model does: the layer's "
+            f"rule is wrong. Received: {layer.name!r} ({type(layer).__name__}) with a "
+            f"relative difference of {error:.1e}, allowed {tolerance:.0e}"
+        )

@@ -11,7 +11,6 @@ import numpy as np
 
 from tf_lossprune.graph import replay, trace
 from tf_lossprune.graph.replay import Cloner, make_inputs
-from tf_lossprune.surgery import copy_weights
 
 #: Layers that take up the batch normalisation behind them.
 _ABSORBING = (
@@ -53,12 +52,13 @@ def as_convolutions(model):
             alone[id(layer)] = layer
     if not alone:
         return model
-    cloner, made = Cloner(), {}
+    cloner, made = Cloner(graph.layers), {}
 
     def call_fn(call, args, kwargs):
         layer = call.operation
+        args, kwargs = cloner.arguments([args, kwargs])
         if id(layer) not in alone:
-            return cloner(layer)(*args, **kwargs)
+            return cloner.copy(layer)(*args, **kwargs)
         if id(layer) not in made:
             made[id(layer)] = keras.layers.DepthwiseConv2D(
                 1, name=cloner.unique(layer.name)
@@ -68,11 +68,8 @@ def as_convolutions(model):
     inputs = make_inputs(graph, cloner)
     outputs = replay(graph, inputs, call_fn)
     copy = keras.Model(inputs, outputs, name=graph.name)
-    for layer in graph.layers:
-        if id(layer) in alone:
-            made[id(layer)].set_weights(_scale_and_shift(layer))
-        else:
-            copy_weights(layer, cloner(layer), None, None)
+    for key, layer in alone.items():
+        made[key].set_weights(_scale_and_shift(layer))
     return copy
 
 

@@ -4,16 +4,9 @@ import keras
 import numpy as np
 from keras import tree
 
+from tf_lossprune.graph.copying import Copier
+from tf_lossprune.graph.live_config import from_live_config
 from tf_lossprune.graph.trace import Tensor
-
-
-def _unbuilt(config):
-    """A config without the input shapes that layers inside a layer were built for."""
-    if isinstance(config, dict):
-        return {k: _unbuilt(v) for k, v in config.items() if k != "build_config"}
-    if isinstance(config, list):
-        return [_unbuilt(v) for v in config]
-    return config
 
 
 class _Zeros(keras.initializers.Initializer):
@@ -24,16 +17,22 @@ class _Zeros(keras.initializers.Initializer):
 
 
 class Cloner:
-    """Clones layers once each, under names that are unique in the new model.
+    """Copies and clones layers once each, under names unique in the new model.
+
+    A copy (`copy`) is the live layer once more, with its weights; a clone (a call) is
+    made from the layer's config, for other widths.
 
     Args:
+        layers: list, the layers of the model; see `Copier`.
         draw_weights: bool, whether clones start from random weights. If not, they
             start from zeros, as their weights will be copied anyway: random numbers
             of every shape take most of the time that a large model needs. Call
             `restore` once the clones are built.
+        dtype: string or None, the floating type of copies; None: as it is.
     """
 
-    def __init__(self, draw_weights=True):
+    def __init__(self, layers=(), draw_weights=True, dtype=None):
+        self._copier = Copier(layers, dtype)
         self._clones = {}
         self._names = set()
         self._draw_weights = draw_weights
@@ -53,20 +52,55 @@ class Cloner:
             self._clones[id(operation)] = self._clone(operation, config)
         return self._clones[id(operation)]
 
+    def copy(self, operation):
+        """Returns the live copy of `operation`, made on the first request."""
+        if id(operation) not in self._clones:
+            name = self.unique(operation.name)
+            self._clones[id(operation)] = self._copier(operation, name)
+        return self._clones[id(operation)]
+
+    def arguments(self, struct):
+        """Arguments of a call with the model's variables replaced by their copies."""
+        return self._copier.arguments(struct)
+
     def _clone(self, operation, overrides):
-        config = {**_unbuilt(operation.get_config()), **overrides}
-        if "name" in config:
-            config["name"] = self.unique(operation.name)
-        clone = operation.__class__.from_config(config)
+        clone = from_live_config(operation, overrides)
+        clone.name = self.unique(operation.name)
         if not self._draw_weights:
             self._hold_back(clone)
         return clone
+
+    def narrowed(self, operation, values, config):
+        """A copy with smaller weights, for layers that no config makes again.
+
+        Args:
+            operation: layer.
+            values: dict, id of a variable -> its new value.
+            config: dict, attributes to replace.
+
+        Raises:
+            AttributeError: if the layer does not have one of these attributes.
+        """
+        self._copier.replace(values)
+        copy = self.copy(operation)
+        for name, value in config.items():
+            getattr(copy, name)
+            setattr(copy, name, value)
+        copy.input_spec = None  # both know the widths of before
+        copy._build_shapes_dict = None
+        return copy
 
     def _hold_back(self, clone):
         for name, value in list(vars(clone).items()):
             if isinstance(value, keras.initializers.Initializer):
                 self._initializers.append((clone, name, value))
                 setattr(clone, name, _Zeros())
+
+    def forget(self, operation):
+        """Lets `operation` be copied anew, under its name."""
+        clone = self._clones.pop(id(operation), None)
+        if clone is not None:
+            self._names.discard(clone.name)
 
     def restore(self):
         """Gives the clones their initializers back."""
@@ -83,14 +117,24 @@ class Cloner:
         return candidate
 
 
-def make_inputs(graph, cloner):
-    """Returns fresh `keras.Input`s with the graph's input structure."""
-    return tree.map_structure(
-        lambda t: keras.Input(
-            batch_shape=t.shape, dtype=t.dtype, name=cloner.unique(t.name)
-        ),
-        graph.inputs,
-    )
+def make_inputs(graph, cloner, dtype=None):
+    """Returns fresh `keras.Input`s with the graph's input structure.
+
+    Args:
+        graph: `Graph`.
+        cloner: `Cloner`; gives the names.
+        dtype: string or None, the type of floating inputs; None: their own.
+    """
+
+    def make(tensor):
+        floating = dtype and keras.backend.is_float_dtype(tensor.dtype)
+        return keras.Input(
+            batch_shape=tensor.shape,
+            dtype=dtype if floating else tensor.dtype,
+            name=cloner.unique(tensor.name),
+        )
+
+    return tree.map_structure(make, graph.inputs)
 
 
 def replay(graph, inputs, call_fn):

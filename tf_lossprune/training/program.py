@@ -3,7 +3,7 @@
 from tf_lossprune.training.backends import current_backend
 
 
-def as_program(function, model, often=False):
+def as_program(function, model, often=False, channels_first=False):
     """Compiles a function that runs a model, where op by op would be slow.
 
     On JAX, every operation that is called by itself is compiled for every new
@@ -16,6 +16,8 @@ def as_program(function, model, often=False):
             else it reads has to stay as it is.
         model: built `keras.Model` or layer.
         often: bool, whether it will be called many times.
+        channels_first: bool, whether layers have channels before the other axes:
+            TensorFlow computes that on a CPU with XLA only.
 
     Returns:
         A function of the same arguments, with the same result and effects.
@@ -27,7 +29,7 @@ def as_program(function, model, often=False):
     outputs = forward(images)
     ```
     """
-    return current_backend().as_program(function, model, often)
+    return current_backend().as_program(function, model, often, channels_first)
 
 
 def full_precision():
@@ -47,3 +49,12 @@ def full_precision():
     ```
     """
     return current_backend().full_precision()
+
+
+def double_precision():
+    """Lets tensors be float64, which some backends have to be told.
+
+    Returns:
+        A context manager.
+    """
+    return current_backend().double_precision()

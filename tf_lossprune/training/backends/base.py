@@ -16,13 +16,18 @@ class Backend(abc.ABC):
     # Programs.
 
     @staticmethod
-    def as_program(function, model, often=False):
+    def as_program(function, model, often=False, channels_first=False):
         """A function that runs a model, compiled where that pays; see `as_program`."""
         return function
 
     @staticmethod
     def full_precision():
         """A context in which float32 keeps all its digits."""
+        return contextlib.nullcontext()
+
+    @staticmethod
+    def double_precision():
+        """A context in which tensors may be float64."""
         return contextlib.nullcontext()
 
     # The training step.

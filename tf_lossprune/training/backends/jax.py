@@ -1,6 +1,7 @@
 """The training step on JAX: a pure function of all variables."""
 
 import jax
+import jax.experimental
 import keras
 from keras import ops, tree
 
@@ -11,7 +12,7 @@ class Step(Backend):
     """One backward pass for weights and gates."""
 
     @staticmethod
-    def as_program(function, model, often=False):
+    def as_program(function, model, often=False, channels_first=False):
         # What trains a `PrunedModel` is no variable of a layer.
         others = model.non_trainable_variables
         variables = {id(v): v for v in (*model.variables, *others)}
@@ -20,6 +21,12 @@ class Step(Backend):
     @staticmethod
     def full_precision():
         return jax.default_matmul_precision("float32")
+
+    @staticmethod
+    def double_precision():
+        if hasattr(jax, "enable_x64"):
+            return jax.enable_x64(True)
+        return jax.experimental.enable_x64()
 
     @property
     def non_trainable_variables(self):

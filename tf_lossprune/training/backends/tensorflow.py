@@ -8,19 +8,16 @@ import tensorflow as tf
 from tf_lossprune.training.backends.base import Backend
 
 
-def forward_with_xla(model, x):
-    """A model's inference on `x`, compiled by XLA."""
-    return tf.function(model, jit_compile=True)(x, training=False)
-
-
 class Step(Backend):
     """One backward pass for weights and gates."""
 
     _describes_itself = False
 
     @staticmethod
-    def as_program(function, model, often=False):
+    def as_program(function, model, often=False, channels_first=False):
         """As a graph for batches of any size; a trace pays from about ten calls on."""
+        if channels_first and not tf.config.list_physical_devices("GPU"):
+            return tf.function(function, jit_compile=True)  # a CPU cannot without
         return tf.function(function, reduce_retracing=True) if often else function
 
     @staticmethod

@@ -1,0 +1,104 @@
+"""The checks before training and before delivery: both sides compute the same."""
+
+import keras
+import numpy as np
+
+from tf_lossprune.equivalence import Difference, Network, find_difference
+from tf_lossprune.errors import DifferenceError
+from tf_lossprune.gates import GatedLayer
+from tf_lossprune.graph import Graph
+from tf_lossprune.graph.constants import dead_values, kept_part
+from tf_lossprune.training import PrunedModel
+
+_SAFE = (
+    "What was trained is safe, in the pruned model (`error.pruned` of this error): "
+    "`save_weights` keeps it, and `strip_pruning(pruned, check=False)` takes the "
+    "compact model out (`error.compact`), which you can evaluate on your data."
+)
+
+
+def check_copy(model: keras.Model, graph: Graph, names: dict, pruned: PrunedModel):
+    """Compares a wrapped model with all channels kept against the one it is made of.
+
+    Args:
+        model: the user's `keras.Model`.
+        graph: its `Graph`.
+        names: dict, id of its operations -> name of their copies.
+        pruned: `PrunedModel`.
+
+    Raises:
+        DifferenceError: if they differ; the message names the first layer that does.
+    """
+    expected = Network(model, name=lambda operation: names[id(operation)])
+    found = find_difference(graph, expected, _gated(pruned, all_kept=True))
+    if found is not None:
+        raise DifferenceError(
+            "Expected a copy of the model that computes what the model does, before "
+            f"anything is cut. {_cause(found)} cannot be copied faithfully: does it "
+            "keep state outside of its weights, or compute with a layer or variable "
+            "that it does not hold as an attribute? Please report the model. "
+            f"Received: {found}",
+            pruned,
+        )
+
+
+def check_compact(pruned: PrunedModel, compact: keras.Model):
+    """Compares a compact model with the gated one that it is cut from.
+
+    Args:
+        pruned: `PrunedModel` with fixed widths.
+        compact: what `cut` made of it.
+
+    Raises:
+        DifferenceError: if they differ; the message names the first layer that does.
+    """
+    channels, keep = pruned.channels, pruned.kept_units()
+    made, counts = {}, {}
+    for call in channels.graph.calls:
+        name = call.operation.name
+        counts[name] = counts.get(name, -1) + 1
+        made[name, counts[name]] = call
+
+    def part(name, number, values):
+        call, dead = made[name, number], dead_values(channels, keep)
+        if any(id(t) in dead for t in (*call.inputs, *call.outputs)):
+            return None
+        pairs = zip(call.outputs, values, strict=True)
+        return [kept_part(channels, tensor, value, keep) for tensor, value in pairs]
+
+    expected = _gated(pruned)
+    expected.part = part
+    try:
+        found = find_difference(channels.graph, expected, Network(compact))
+    except Exception as error:
+        raise DifferenceError(
+            f"The compact model cannot be run where the gated one can. {_SAFE} "
+            f"Please report the model. Received: {type(error).__name__}: {error}",
+            pruned,
+            compact,
+        ) from error
+    if found is not None:
+        raise DifferenceError(
+            "The compact model does not compute what the gated model does: the rule of "
+            f"{_cause(found)} is wrong. If it is yours, `check_rule` helps to mend it; "
+            f"else exclude that layer, and please report the model. {_SAFE} "
+            f"Received: {found}",
+            pruned,
+            compact,
+        )
+
+
+def _gated(pruned, all_kept=False):
+    """The gated network as one side of a comparison."""
+    kept = pruned.kept_units().astype("float32")
+    gates = np.ones_like(kept) if all_kept else kept
+
+    def name(operation):
+        inner = operation.layer if isinstance(operation, GatedLayer) else operation
+        return inner.name
+
+    return Network(pruned.network, lambda x: [x, gates], name)
+
+
+def _cause(found: Difference):
+    return f"layer {found.layer!r} ({found.kind})" if found.layer else "a layer"

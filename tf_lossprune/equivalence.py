@@ -1,0 +1,332 @@
+"""Whether two networks compute the same, and which layer is the first that does not.
+
+Two programs of one network differ by rounding, and some networks enlarge that without
+bound. So a difference is looked at again in float64, where what remains is a fault.
+Random layers draw from the same states on both sides; where they have none, only what
+does not depend on them is compared.
+"""
+
+import contextlib
+import dataclasses
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+from tf_lossprune.gates import GatedLayer
+from tf_lossprune.graph import Graph, replay, trace
+from tf_lossprune.samples import SIZES, has_unknown_sizes, sample
+from tf_lossprune.surgery import copy_graph
+from tf_lossprune.training.program import as_program, double_precision, full_precision
+
+#: Largest relative difference by the type that networks compute in.
+TOLERANCE = {"float32": 1e-3, "float64": 1e-6}
+LOW_PRECISION_TOLERANCE = 5e-2
+#: How far inputs are moved to see how much a network enlarges small differences.
+NOISE = 1e-6
+
+
+@dataclasses.dataclass
+class Network:
+    """One side of a comparison.
+
+    Attributes:
+        model: functional or Sequential `keras.Model`.
+        inputs: function from a sample to what the model is called with.
+        name: function from an operation of the model to the name by which the other
+            side knows it.
+        part: function `(name, number, values)` from an operation's name, the number
+            of its call and its outputs to what the other side has of them; or None.
+    """
+
+    model: keras.Model
+    inputs: Callable = lambda x: x
+    name: Callable = lambda operation: operation.name
+    part: Callable = lambda name, number, values: values
+
+
+@dataclasses.dataclass
+class Difference:
+    """What two networks differ in.
+
+    Attributes:
+        error: float, relative to the largest value that was expected.
+        layer: string or None, the first layer whose output differs.
+        kind: string or None, that layer's class.
+    """
+
+    error: float
+    layer: str | None = None
+    kind: str | None = None
+
+    def __str__(self):
+        where = f", from {self.layer!r} ({self.kind}) on" if self.layer else ""
+        return f"relative difference {self.error:.1e}{where}"
+
+
+def relative_error(expected: Any, actual: Any) -> float:
+    """The largest difference of two structures, relative to the largest value.
+
+    Equal infinities are equal, and so are two NaN.
+
+    Args:
+        expected, actual: structures of arrays or tensors.
+
+    Returns:
+        Infinity where shapes, texts, or places of NaN and infinities differ.
+    """
+    worst = 0.0
+    for a, b in zip(tree.flatten(expected), tree.flatten(actual), strict=True):
+        a, b = _array(a), _array(b)
+        if a.shape != b.shape or a.dtype != b.dtype:
+            return np.inf
+        same = a == b
+        if a.dtype == np.float64:
+            same |= np.isnan(a) & np.isnan(b)
+        if same.all():
+            continue
+        if a.dtype != np.float64 or not np.isfinite([a[~same], b[~same]]).all():
+            return np.inf
+        largest = np.abs(a[np.isfinite(a)]).max(initial=1e-6)
+        worst = max(worst, np.abs(a - b)[~same].max() / largest)
+    return float(worst)
+
+
+def find_difference(
+    graph: Graph, expected: Network, actual: Network
+) -> Difference | None:
+    """Compares two networks in inference on random input.
+
+    Args:
+        graph: `Graph` whose inputs both networks take.
+        expected, actual: `Network`s.
+
+    Returns:
+        A `Difference`, or None if they compute the same, as far as that can be told
+        (a warning says what was not compared).
+    """
+    tolerance = tolerance_of(graph)
+    with full_precision():
+        for positive in (False, True):
+            x, wanted = _first_run(graph, expected, positive)
+            if x is None:
+                return None
+            error = relative_error(wanted, _outputs(actual, x))
+            if error > tolerance:
+                return _examine(expected, actual, x, wanted, error, tolerance)
+            if all(np.isfinite(y).all() for y in _floats(wanted)):
+                return None
+    if not any(np.isfinite(y).any() for y in _floats(wanted)):
+        _warn(f"all outputs of {graph.name!r} are NaN or infinite on random input")
+    return None
+
+
+def tolerance_of(graph: Graph) -> float:
+    """The difference that rounding may make in a network."""
+    types = {layer.compute_dtype for layer in graph.layers}
+    if types <= set(TOLERANCE):
+        return max((TOLERANCE[t] for t in types), default=TOLERANCE["float32"])
+    return LOW_PRECISION_TOLERANCE
+
+
+def _first_run(graph, network, positive):
+    """A sample on which a network runs, and its outputs; or None twice."""
+    sizes = SIZES if has_unknown_sizes(graph) else SIZES[:1]
+    for size in sizes:
+        x = sample(graph, positive=positive, size=size)
+        try:
+            return x, _outputs(network, x)
+        except Exception as error:  # what a layer of the user's does not take
+            failed = error
+    _warn(f"{graph.name!r} does not run on random input ({failed})")
+    return None, None
+
+
+def _examine(expected, actual, x, wanted, error, tolerance):
+    """What to make of outputs that differ by more than the tolerance."""
+    if relative_error(wanted, _outputs(expected, x)) > tolerance / 10:
+        return _compare_what_is_fixed(expected, actual, x, tolerance)
+    difference, decisive = _in_float64(expected, actual, x)
+    if decisive:
+        return difference
+    moved = relative_error(wanted, _outputs(expected, _moved(x)))
+    if 10 * moved >= error:
+        _warn(
+            f"the outputs of {expected.model.name!r} move by {moved:.0e} for a change "
+            f"of its input by {NOISE:.0e}, and by {error:.0e} here"
+        )
+        return None
+    return difference or _first(expected, actual, x, tolerance, error)
+
+
+def _in_float64(expected, actual, x):
+    """The `Difference` in float64 or None, and whether that decides."""
+    try:
+        with double_precision():
+            twins = [_twin(expected), _twin(actual)]
+            error = relative_error(*(_outputs(twin, x) for twin in twins))
+            if error <= TOLERANCE["float64"]:
+                return None, True
+            found = _first(*twins, x, TOLERANCE["float64"], error)
+            return found, all(_is_clean(twin.model) for twin in twins)
+    except Exception:  # a layer that insists on another type
+        return None, False
+
+
+def _twin(network):
+    graph = trace(network.model)
+    model, names = copy_graph(graph, "float64")
+    theirs = {
+        names[id(call.operation)]: network.name(call.operation) for call in graph.calls
+    }
+
+    def inputs(x):
+        return tree.map_structure(_as_float64, network.inputs(x))
+
+    return Network(model, inputs, lambda o: theirs[o.name], network.part)
+
+
+def _is_clean(model):
+    """Whether all of a network computes in float64, as far as its types say."""
+    graph = trace(model)
+    quantized = any(getattr(la, "quantization_mode", None) for la in graph.layers)
+    types = {t.dtype for call in graph.calls for t in call.outputs}
+    return not quantized and not any(
+        keras.backend.is_float_dtype(t) and t != "float64" for t in types
+    )
+
+
+def _compare_what_is_fixed(expected, actual, x, tolerance):
+    """Compares the layers that do not depend on chance."""
+    one, two = _recorded(expected, x), _recorded(expected, x)
+    fixed = {
+        key: outputs
+        for key, outputs in one.items()
+        if relative_error(outputs, two[key]) <= tolerance / 10
+    }
+    found = _first_of(fixed, _recorded(actual, x), expected, tolerance)
+    if found is None:
+        name = next(key[0] for key in one if key not in fixed)
+        _warn(f"{name!r} is random without a `SeedGenerator`: it and what follows it")
+    return found
+
+
+def _first(expected, actual, x, tolerance, error):
+    """The `Difference` with the first layer in which two networks differ."""
+    wanted, found = _recorded(expected, x), _recorded(actual, x)
+    return _first_of(wanted, found, expected, tolerance) or Difference(error)
+
+
+def _first_of(wanted, found, expected, tolerance):
+    kinds = {
+        expected.name(call.operation): type(_unwrapped(call.operation)).__name__
+        for call in trace(expected.model).calls
+    }
+    for (name, number), values in wanted.items():
+        part = expected.part(name, number, values)
+        if part is None or (name, number) not in found:
+            continue
+        error = relative_error(part, found[name, number])
+        if error > tolerance:
+            return Difference(error, name, kinds[name])
+    return None
+
+
+def _unwrapped(operation):
+    return operation.layer if isinstance(operation, GatedLayer) else operation
+
+
+# Running a network.
+
+
+def _outputs(network, x):
+    return _run(network, lambda given: network.model(given, training=False), x)
+
+
+def _recorded(network, x):
+    """Dict, (name, number of the call) -> the outputs of each operation."""
+    graph, keys = trace(network.model), []
+
+    def function(given):
+        found, counts = [], {}
+        keys.clear()
+
+        def call_fn(call, args, kwargs):
+            if getattr(call.operation, "_call_has_training_arg", False):
+                kwargs = {**kwargs, "training": False}
+            outputs = call.operation(*args, **kwargs)
+            name = network.name(call.operation)
+            counts[name] = counts.get(name, -1) + 1
+            keys.append((name, counts[name]))
+            found.append(tree.flatten(outputs))
+            return outputs
+
+        replay(graph, given, call_fn)
+        return found
+
+    values = _run(network, function, x)
+    return {key: [_array(y) for y in ys] for key, ys in zip(keys, values)}
+
+
+def _run(network, function, x):
+    model = network.model
+    given = tree.map_structure(ops.convert_to_tensor, network.inputs(x))
+    channels_first = any(
+        getattr(layer, "data_format", None) == "channels_first"
+        for layer in model._flatten_layers()
+    )
+    with _same_random_states(model):
+        return as_program(function, model, channels_first=channels_first)(given)
+
+
+@contextlib.contextmanager
+def _same_random_states(model):
+    """Sets the states that layers draw from; puts them back afterwards."""
+    states = [v for v in model.variables if v.name == "seed_generator_state"]
+    before = [ops.convert_to_numpy(v) for v in states]
+    for variable in states:
+        variable.assign(np.array([1, 0]).astype(variable.dtype))
+    try:
+        yield
+    finally:
+        for variable, value in zip(states, before):
+            variable.assign(value)
+
+
+def _array(x):
+    x = np.asarray(x if isinstance(x, np.ndarray) else ops.convert_to_numpy(x))
+    if x.dtype.kind in "fV" or "float" in x.dtype.name:  # V: bfloat16 and its like
+        return x.astype("float64")
+    return x
+
+
+def _floats(struct):
+    arrays = [_array(y) for y in tree.flatten(struct)]
+    return [a for a in arrays if a.dtype == np.float64]
+
+
+def _as_float64(x):
+    dtype = keras.backend.standardize_dtype(x.dtype)
+    return ops.cast(x, "float64") if keras.backend.is_float_dtype(dtype) else x
+
+
+def _moved(x):
+    rng = np.random.default_rng(1)
+
+    def move(v):
+        if not isinstance(v, np.ndarray) or v.dtype.kind != "f":
+            return v
+        return (v * (1 + NOISE * rng.choice([-1, 1], v.shape))).astype(v.dtype)
+
+    return tree.map_structure(move, x)
+
+
+def _warn(reason):
+    warnings.warn(
+        "Whether the networks compute the same could not be told in full: "
+        f"{reason}. Evaluate both on data of yours.",
+        stacklevel=5,
+    )

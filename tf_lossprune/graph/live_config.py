@@ -1,0 +1,117 @@
+"""Makes a layer again from its config, with the live objects in it.
+
+For layers that get other widths. The config says how the layer is made; functions,
+regularizers and the like come from the layer itself, and so does what was set on it
+after construction.
+"""
+
+import types
+
+import keras
+
+#: Where a wrapper keeps the layer that its config calls `layer`.
+_PLACES = {"layer": ("layer", "forward_layer")}
+#: Attributes that belong to a layer's construction, not to what it computes.
+_OWN = {"name", "built", "build", "quantize"}
+_MAKERS = (
+    keras.initializers.Initializer,
+    keras.regularizers.Regularizer,
+    keras.constraints.Constraint,
+)
+
+
+def from_live_config(operation, overrides):
+    """Makes an operation again, unbuilt.
+
+    Args:
+        operation: `keras.Operation`.
+        overrides: dict, entries of its config to replace.
+
+    Returns:
+        A `keras.Operation` without weights.
+    """
+    config = {**live_config(operation), **overrides}
+    with keras.saving.CustomObjectScope(_classes(operation)):
+        new = type(operation).from_config(config)
+    hand_on(operation, new, overrides)
+    return new
+
+
+def live_config(operation):
+    """An operation's config with the objects themselves in place of their configs."""
+    try:
+        config = operation.get_config()
+    except Exception:  # of a function that cannot be written down, for one
+        config = _shadow(operation).get_config()
+    config = _unbuilt(config)
+    for key, value in config.items():
+        places = [getattr(operation, n, None) for n in _PLACES.get(key, (key,))]
+        live = next((x for x in places if x is not None), None)
+        if isinstance(live, keras.Layer):
+            if isinstance(value, dict) and "config" in value:
+                config[key] = {**value, "config": live_config(live)}
+        elif _is_live(live):
+            config[key] = live
+    return config
+
+
+def hand_on(old, new, overrides):
+    """Gives a layer what was set on another one of its class, but for its widths.
+
+    Args:
+        old, new: layers of one class, `new` unbuilt.
+        overrides: dict whose keys are the attributes to leave alone.
+    """
+    stock = type(old).__module__.split(".")[0] == "keras"
+    scalars = (bool, float, str) if stock else (bool, int, float, str)
+    for name, value in vars(old).items():
+        if name in _OWN or name in overrides or name not in vars(new):
+            continue
+        if isinstance(value, keras.Layer):
+            if type(vars(new)[name]) is type(value):
+                hand_on(value, vars(new)[name], overrides)
+        elif _is_live(value) or (
+            isinstance(value, scalars) and not name.startswith("_")
+        ):
+            vars(new)[name] = value
+    new.trainable = old.trainable if isinstance(old, keras.Layer) else None
+
+
+def _is_live(x):
+    """Whether something is a function or an object that makes or restrains weights."""
+    if isinstance(x, (keras.Operation, keras.Variable, type)):
+        return False
+    return isinstance(x, _MAKERS) or callable(x)
+
+
+def _unbuilt(config):
+    """A config without the input shapes that layers inside a layer were built for."""
+    if isinstance(config, dict):
+        return {k: _unbuilt(v) for k, v in config.items() if k != "build_config"}
+    if isinstance(config, list):
+        return [_unbuilt(v) for v in config]
+    return config
+
+
+def _classes(operation):
+    """Dict, name -> class of the layers in an operation that nobody registered."""
+    found = {}
+    if isinstance(operation, keras.Layer):
+        for layer in operation._flatten_layers():
+            if type(layer).__module__.split(".")[0] != "keras":
+                found[type(layer).__name__] = type(layer)
+    return found
+
+
+def _shadow(operation):
+    """The operation with a stock function in place of each that it holds."""
+    shadow = object.__new__(type(operation))
+    for name, value in vars(operation).items():
+        if isinstance(value, types.FunctionType) and name not in _OWN:
+            value = keras.activations.linear
+        elif isinstance(value, _MAKERS):
+            value = None
+        elif isinstance(value, keras.Layer):
+            value = _shadow(value)
+        vars(shadow)[name] = value
+    return shadow
