@@ -12,6 +12,12 @@ from tf_lossprune.deploy import from_tf_keras, to_tf_keras
 
 tf_keras = pytest.importorskip("tf_keras")
 
+
+def relu(x):
+    """A function of the user's, named like a stock one."""
+    return x * x - 1
+
+
 IMAGE, SEQUENCE, VECTOR = (6, 6, 4), (7, 4), (5,)
 
 #: Layers whose config or weights differ, one of each kind.
@@ -315,3 +321,21 @@ class ToKeras2Test(parameterized.TestCase):
             to_tf_keras("model.keras")
         with pytest.raises(TypeError, match="from_tf_keras.*Received: "):
             tf_lossprune.inspect_model(tf_keras.Sequential([tf_keras.Input((2,))]))
+
+
+class OwnFunctionsTest(parameterized.TestCase):
+    @parameterized.parameters("function", "lambda", "tensorflow", "nested")
+    def test_an_activation_function_of_the_users_own_comes_along(self, kind):
+        import tensorflow as tf
+
+        function = {"lambda": lambda x: x * x, "tensorflow": tf.nn.elu}.get(kind, relu)
+        inputs = tf_keras.Input((4, 4))
+        x = tf_keras.layers.Dense(8, activation=function)(inputs)
+        x = tf_keras.layers.Activation(function)(x)
+        if kind == "nested":
+            lstm = tf_keras.layers.LSTM(3, activation=function)
+            x = tf_keras.layers.Bidirectional(lstm)(x)
+        old = tf_keras.Model(inputs, x)
+        model = from_tf_keras(old)
+        x = np.random.default_rng(0).normal(size=(2, 4, 4)).astype("float32")
+        np.testing.assert_allclose(model(x), old(x), rtol=1e-4, atol=1e-5)

@@ -16,6 +16,9 @@ _IRRELEVANT |= {"query_shape", "key_shape", "value_shape", "quantization_config"
 _COMMON = {"linear", "relu", "sigmoid", "tanh", "softmax", "elu", "selu", "softplus"}
 _COMMON |= {"softsign", "exponential", "gelu", "mish"}
 
+#: Where a wrapper keeps a layer that its config has under another name.
+_PLACES = {"layer": "forward_layer"}
+
 #: Names that differ: of Keras 3 -> of Keras 2.
 _ARGUMENTS = {("LeakyReLU", "negative_slope"): "alpha"}
 _FUNCTIONS = {"silu": "swish"}
@@ -49,13 +52,28 @@ def carry_layer(layer, home, name, unique):
     root = type(layer).__module__.split(".")[0]
     if root not in ("keras", "tf_keras"):
         raise _error(layer.name, "is not a stock layer", type(layer).__name__)
-    config = {**layer.get_config(), "name": name}
+    config = {**_with_own_functions(layer, layer.get_config()), "name": name}
     kind, finish = type(layer).__name__, None
     if kind in _ACTIVATION_LAST and "activation" in config:
         config["activation"], finish = _activation(
             config["activation"], home, layer.name, type(layer), unique
         )
     return _rebuild(kind, config, home, type(layer), layer.name), finish
+
+
+def _with_own_functions(layer, config):
+    """A config with the activation functions that are no Keras' own in place."""
+    config = dict(config)
+    for key, value in config.items():
+        inner = getattr(layer, key, getattr(layer, _PLACES.get(key, key), None))
+        if isinstance(value, dict) and hasattr(inner, "get_config"):
+            if isinstance(value.get("config"), dict) and hasattr(inner, "weights"):
+                own = _with_own_functions(inner, value["config"])
+                config[key] = {**value, "config": own}
+        elif key.endswith("activation") and inspect.isfunction(inner):
+            if inner.__module__.split(".")[0] not in ("keras", "tf_keras"):
+                config[key] = inner
+    return config
 
 
 def _rebuild(kind, config, home, source, owner):
@@ -152,6 +170,8 @@ def _activation(value, home, owner, source=None, unique=None):
         source, unique: Its class, and a function that finds free names, where the
             activation may be added behind it.
     """
+    if inspect.isfunction(value):
+        return value, None
     if isinstance(value, dict) and source is not None:
         config = {**value["config"], "name": f"{owner}_activation"}
         value = {**value, "config": config}

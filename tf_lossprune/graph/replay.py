@@ -55,8 +55,12 @@ class Cloner:
     def copy(self, operation):
         """Returns the live copy of `operation`, made on the first request."""
         if id(operation) not in self._clones:
-            name = self.unique(operation.name)
-            self._clones[id(operation)] = self._copier(operation, name)
+            copy = self._copier(operation, self.unique(operation.name))
+            if isinstance(copy, keras.Layer):
+                # A file gives `build` a list for a shape, which some layers do not
+                # take. Without it, the model's graph builds them when it is read.
+                copy._build_shapes_dict = None
+            self._clones[id(operation)] = copy
         return self._clones[id(operation)]
 
     def arguments(self, struct):
@@ -86,8 +90,7 @@ class Cloner:
         for name, value in config.items():
             getattr(copy, name)
             setattr(copy, name, value)
-        copy.input_spec = None  # both know the widths of before
-        copy._build_shapes_dict = None
+        copy.input_spec = None  # it knows the widths of before
         return copy
 
     def _hold_back(self, clone):
