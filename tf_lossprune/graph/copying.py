@@ -299,7 +299,11 @@ class Copier:
         if new.quantization_mode is None:
             new._dtype_policy = keras.dtype_policies.DTypePolicy(self._dtype)
         for name, value in list(vars(new).items()):
-            if ops.is_tensor(value) and keras.backend.is_float_dtype(value.dtype):
+            if isinstance(value, keras.Variable) or not ops.is_tensor(value):
+                continue
+            if keras.backend.is_float_dtype(
+                keras.backend.standardize_dtype(value.dtype)
+            ):
                 vars(new)[name] = ops.cast(value, self._dtype)
 
     def _rename(self, old, new, name):
