@@ -282,7 +282,8 @@ def _run(network, function, x):
         getattr(layer, "data_format", None) == "channels_first"
         for layer in model._flatten_layers()
     )
-    with _same_random_states(model):
+    with _same_random_states(model), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what layers say to samples is of no use
         return as_program(function, model, channels_first=channels_first)(given)
 
 
