@@ -157,7 +157,8 @@ class Backup:
 
     def load(self, model, entry):
         """Restores weights, optimizer and random state from a part's record."""
-        model.optimizer.build(model.trainable_variables)
+        if not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
         model.load_weights(self.folder / entry["file"])
         for state, value in zip(_random_states(model), entry["seeds"]):
             state.assign(np.array(value, "uint32"))

@@ -87,12 +87,11 @@ def compress_frontier(
     pruned = probe
     if tightest:
         pruned = prune_model(model, asked[tightest], **prune_options)
-    snapshots = Snapshots([(index, asked[index]) for index in order[:-1]])
+    snapshots = Snapshots(run, [(index, asked[index]) for index in order[:-1]])
 
     def cut_all():
         snapshots.take_rest()
-        compact = strip_pruning(pruned, check=settings.check)
-        snapshots.found[tightest] = compact, pruned.kept_units()
+        snapshots.found[tightest] = strip_pruning(pruned), pruned.kept_units()
         return [snapshots.found[index][0] for index in range(len(asked))]
 
     compacts, history, seconds = run.execute(pruned, cut_all, [snapshots])
@@ -114,14 +113,16 @@ class Snapshots(StepCallback):
     """Cuts compact models as the search passes their budgets.
 
     Args:
+        run: `Run`, which takes the optimizer of that moment.
         budgets: list of `(key, Budget)`, the loosest first.
 
     Attributes:
         found: dict, key -> (compact model, kept units).
     """
 
-    def __init__(self, budgets):
+    def __init__(self, run, budgets):
         super().__init__()
+        self._run = run
         self._open = list(budgets)
         self._step = 0
         self.found = {}
@@ -144,6 +145,7 @@ class Snapshots(StepCallback):
         key, budget = self._open.pop(0)
         keep = self.model.snapshot(budget)
         self.found[key] = cut(self.model.channels, keep), keep
+        self._run.take_optimizer(self.model, self.found[key][0])
 
 
 def _read(budgets):

@@ -3,8 +3,10 @@
 import time
 
 from tf_lossprune.allocation import Schedule
+from tf_lossprune.allocation.schedule import SEARCH_SHARE, default_search_steps
 from tf_lossprune.backup import Backup
 from tf_lossprune.compiling import compile_settings, fresh_metrics
+from tf_lossprune.cut_variables import cut_variables
 from tf_lossprune.graph import trace
 from tf_lossprune.inspection import cost
 from tf_lossprune.methods import find_method
@@ -13,6 +15,8 @@ from tf_lossprune.team import Team
 from tf_lossprune.training import reestimate_statistics
 from tf_lossprune.training.distillation import Distillation
 from tf_lossprune.training.feed import Feed, HeldOut, split
+from tf_lossprune.training.fresh_optimizer import fresh_optimizer
+from tf_lossprune.training.optimizer_state import cut_optimizer, join_optimizers
 from tf_lossprune.training.phases import PhaseCallback, StepCallback
 from tf_lossprune.training.trial import (
     as_in_fit,
@@ -20,26 +24,6 @@ from tf_lossprune.training.trial import (
     complete_class_weight,
     try_batch,
 )
-
-#: Default length of the search: the first share of all steps; of a short training up
-#: to the second, until it has enough steps; of a long one no more than are of use.
-SEARCH_SHARE, LARGEST_SEARCH_SHARE = 0.15, 0.3
-ENOUGH_STEPS, MOST_STEPS = 200, 1000
-
-
-def default_search_steps(total, share=SEARCH_SHARE):
-    """How many of `total` steps search, if nobody says.
-
-    The search's steps are dear, and train what is cut off: longer ones were no better
-    (docs/methods.md).
-
-    Args:
-        total: int, steps in all.
-        share: float in (0, 1], share of a training of some thousand steps.
-    """
-    least = min(LARGEST_SEARCH_SHARE * total, ENOUGH_STEPS)
-    most = MOST_STEPS * share / SEARCH_SHARE
-    return max(1, round(min(max(share * total, least), most)))
 
 
 class Run:
@@ -99,6 +83,7 @@ class Run:
         self._left = total - self.search_steps
         self._callbacks = list(settings.callbacks or [])
         self._backup = Backup.of(backup)
+        self._optimizers = {}  # compact model -> the search's optimizer, cut
         self.dense, _ = copy_graph(trace(model))
         self.distillation = None
         self.dense_figures = {}
@@ -130,6 +115,7 @@ class Run:
         searched = time.perf_counter()
         compacts = cut()
         for compact in compacts:
+            self.take_optimizer(pruned, compact)
             self.refresh_statistics(compact)
         stripped = time.perf_counter()
         fine_tune = self.fine_tune(compacts)
@@ -186,7 +172,7 @@ class Run:
             models: list of compact models; they get compiled.
         """
         for model in models:
-            model.compile(**self._settings_for(model))
+            model.compile(**self._settings_for(model, [model]))
         if not self._left:
             return {}
         start, stop = self.search_steps, self.search_steps + self._left
@@ -253,9 +239,37 @@ class Run:
             "weights": [list(w.shape) for w in pruned.network.weights],
         }
 
-    def _settings_for(self, model):
-        """Settings with an optimizer that goes on where the search's stopped."""
-        optimizer = _continued(self._settings["optimizer"], model, self.search_steps)
+    def take_optimizer(self, pruned, compact):
+        """Cuts the search's optimizer as it is now, for a model that was just cut.
+
+        Args:
+            pruned: `PrunedModel`.
+            compact: the compact `keras.Model`.
+        """
+        optimizer = getattr(pruned, "optimizer", None)
+        if optimizer is None or not optimizer.built or compact in self._optimizers:
+            return
+        pieces = cut_variables(pruned.channels, compact)
+        self._optimizers[compact] = cut_optimizer(
+            optimizer, pieces, compact.trainable_variables
+        )
+
+    def _settings_for(self, model, members):
+        """Settings with an optimizer that goes on where the search's stopped.
+
+        Args:
+            model: the model that learns.
+            members: list of the compact models in it, or the model itself.
+        """
+        taken = [self._optimizers[m] for m in members if m in self._optimizers]
+        if len(taken) < len(members):  # no search has trained
+            optimizer = fresh_optimizer(
+                self._settings["optimizer"], shift=self.search_steps
+            )
+        elif model is members[0]:
+            optimizer = taken[0]
+        else:
+            optimizer = join_optimizers(taken, model.trainable_variables)
         return {**self._settings, **self._fresh_metrics(), "optimizer": optimizer}
 
     def _fresh_metrics(self):
@@ -270,7 +284,7 @@ class Run:
             model._symbolic_build(data_batch=as_in_fit(self._train.batch))
         weight = self._options.teacher_weight
         learner = Team(models, self.dense, self.distillation, weight)
-        learner.compile(**self._settings_for(learner))
+        learner.compile(**self._settings_for(learner, models))
         return learner
 
     def figures(self, model):
@@ -300,8 +314,8 @@ class _StopAfter(StepCallback):
 
 def _within_search(schedule, search_steps):
     """The schedule with its warm-up and search scaled to `search_steps` in all."""
-    phases = schedule.warmup + schedule.search
-    warmup = schedule.warmup / phases
+    search = SEARCH_SHARE if schedule.search is None else schedule.search
+    warmup = schedule.warmup / (schedule.warmup + search)
     config = {
         **schedule.get_config(),
         "warmup": warmup,
@@ -310,11 +324,3 @@ def _within_search(schedule, search_steps):
         "statistics_batches": 0,  # the compact model gets its own
     }
     return Schedule.from_config(config)
-
-
-def _continued(optimizer, model, steps):
-    """A fresh optimizer of the same kind whose schedule goes on at `steps`."""
-    fresh = optimizer.from_config(optimizer.get_config())
-    fresh.build(model.trainable_variables)
-    fresh.iterations.assign(steps)
-    return fresh

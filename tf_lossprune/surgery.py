@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from tf_lossprune.cut_variables import remember_cut
 from tf_lossprune.graph.constants import dead_values, kept_part
 from tf_lossprune.graph.replay import Cloner, make_inputs, replay
 
@@ -25,7 +26,7 @@ def cut(channels, keep, name=None):
     cloner = Cloner(channels.graph.layers, draw_weights=False)
     dead = dead_values(channels, keep)
     changed = _changed(channels, keep, dead)
-    resized = {}
+    made = {}
 
     def call_fn(call, args, kwargs):
         operation = call.operation
@@ -35,20 +36,23 @@ def cut(channels, keep, name=None):
             return _add_constants(channels, keep, cloner, call, args, dead)
         args, kwargs = cloner.arguments([args, kwargs])
         if id(operation) not in changed:
-            return cloner.copy(operation)(*args, **kwargs)
+            made[id(operation)] = cloner.copy(operation)
+            return made[id(operation)](*args, **kwargs)
         record = channels.record(operation)
         if id(call) in record.arguments:
             units, function = record.arguments[id(call)]
             args = function(list(args), keep[units])
-        if id(operation) in resized:
-            return resized[id(operation)](*args, **kwargs)
-        resized[id(operation)], outputs = _resize(cloner, record, keep, args, kwargs)
+        if id(operation) in made:
+            return made[id(operation)](*args, **kwargs)
+        made[id(operation)], outputs = _resize(cloner, record, keep, args, kwargs)
         return outputs
 
     inputs = make_inputs(channels.graph, cloner)
     outputs = replay(channels.graph, inputs, call_fn)
     model = keras.Model(inputs, outputs, name=name or channels.graph.name)
     cloner.restore()
+    operations = {id(call.operation): call.operation for call in channels.graph.calls}
+    remember_cut(model, keep, [(operations[key], new) for key, new in made.items()])
     return model
 
 

@@ -7,6 +7,26 @@ from keras import ops
 
 from tf_lossprune.config import Configurable, check_count, check_number
 
+#: Default length of the search: the first share of all steps; of a short training up
+#: to the second, until it has enough steps; of a long one no more than are of use.
+SEARCH_SHARE, LARGEST_SEARCH_SHARE = 0.15, 0.3
+ENOUGH_STEPS, MOST_STEPS = 200, 1000
+
+
+def default_search_steps(total, share=SEARCH_SHARE):
+    """How many of `total` steps search, if nobody says.
+
+    The search's steps are dear, and train what is cut off: longer ones were no better
+    (docs/methods.md).
+
+    Args:
+        total: int, steps in all.
+        share: float in (0, 1], share of a training of some thousand steps.
+    """
+    least = min(LARGEST_SEARCH_SHARE * total, ENOUGH_STEPS)
+    most = MOST_STEPS * share / SEARCH_SHARE
+    return max(1, round(min(max(share * total, least), most)))
+
 
 @keras.saving.register_keras_serializable(package="tf_lossprune")
 class Schedule(Configurable):
@@ -18,6 +38,8 @@ class Schedule(Configurable):
     Args:
         warmup: float in [0, 1), the share of `fit`'s steps for the warm-up.
         search: float in (0, 1], the share for the search; `warmup + search <= 1`.
+            None: 0.15 of the steps, at most 1,000; of less than about 1,300 steps up
+            to 0.3, until it has 200 steps.
         descent: float in (0, 1], the share of the search after which the budget
             has reached its target; the rest of the search holds it.
         power: float > 0. With `t` the progress of the descent, the budget goes
@@ -42,7 +64,7 @@ class Schedule(Configurable):
     def __init__(
         self,
         warmup: float = 0.0,
-        search: float = 0.4,
+        search: float | None = None,
         descent: float = 0.7,
         power: float = 2.0,
         start_variance: float = 0.03,
@@ -52,7 +74,7 @@ class Schedule(Configurable):
     ) -> None:
         for name, value in (
             ("warmup", warmup),
-            ("search", search),
+            *([] if search is None else [("search", search)]),
             ("descent", descent),
             ("power", power),
             ("start_variance", start_variance),
@@ -61,8 +83,10 @@ class Schedule(Configurable):
             check_number(name, value)
         check_count("statistics_batches", statistics_batches, 0)
         _check("warmup", warmup, 0 <= warmup < 1, "in [0, 1)")
-        _check("search", search, 0 < search <= 1, "in (0, 1]")
-        _check("warmup + search", warmup + search, warmup + search <= 1, "at most 1")
+        if search is not None:
+            _check("search", search, 0 < search <= 1, "in (0, 1]")
+            both = warmup + search
+            _check("warmup + search", both, both <= 1, "at most 1")
         _check("descent", descent, 0 < descent <= 1, "in (0, 1]")
         _check("power", power, power > 0, "above 0")
         for name, v in (("start", start_variance), ("end", end_variance)):
@@ -85,8 +109,11 @@ class Schedule(Configurable):
 
     def steps(self, total):
         """Steps of warm-up and search out of `total`: two ints."""
-        warmup = int(round(self.warmup * total))
-        search = max(1, int(round(self.search * total)))
+        warmup = min(int(round(self.warmup * total)), total - 1)
+        if self.search is None:
+            search = default_search_steps(total)
+        else:
+            search = max(1, int(round(self.search * total)))
         return warmup, min(search, total - warmup)
 
     def budget(self, progress, target):

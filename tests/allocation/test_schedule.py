@@ -1,0 +1,70 @@
+"""When what happens in one `fit`, and how long a search is by default."""
+
+import keras
+from absl.testing import parameterized
+
+import tf_lossprune
+from tests.training import small
+from tf_lossprune.allocation.schedule import default_search_steps
+
+
+class DefaultSearchStepsTest(parameterized.TestCase):
+    @parameterized.parameters(
+        (1, 1), (100, 30), (600, 180), (1000, 200), (1300, 200), (4000, 600)
+    )
+    def test_short_trainings_get_enough(self, total, steps):
+        self.assertEqual(default_search_steps(total), steps)
+
+    @parameterized.parameters((6666, 1000), (10000, 1000), (10**6, 1000))
+    def test_long_trainings_get_no_more(self, total, steps):
+        self.assertEqual(default_search_steps(total), steps)
+
+    @parameterized.parameters((100, 30), (4000, 1200), (10000, 2000))
+    def test_share(self, total, steps):
+        self.assertEqual(default_search_steps(total, 0.3), steps)
+
+
+class DefaultScheduleTest(parameterized.TestCase):
+    @parameterized.parameters(10, 600, 1300, 4000, 100_000)
+    def test_the_rule_holds_for_fit(self, total):
+        expected = default_search_steps(total)
+        self.assertEqual(tf_lossprune.Schedule().steps(total), (0, expected))
+        warmup = tf_lossprune.Schedule(warmup=0.5).steps(total)
+        self.assertEqual(warmup, (total // 2, expected))
+
+    @parameterized.parameters((0.4, 40), (1.0, 100), (0.001, 1))
+    def test_a_share_is_a_share(self, share, steps):
+        self.assertEqual(tf_lossprune.Schedule(search=share).steps(100), (0, steps))
+
+    @parameterized.parameters((0.9, 10, (9, 1)), (0.99, 10, (9, 1)), (0.5, 1, (0, 1)))
+    def test_a_search_has_a_step(self, warmup, total, steps):
+        self.assertEqual(tf_lossprune.Schedule(warmup=warmup).steps(total), steps)
+
+    def test_saved_and_loaded(self):
+        for given in (tf_lossprune.Schedule(), tf_lossprune.Schedule(search=0.4)):
+            config = keras.saving.serialize_keras_object(given)
+            again = keras.saving.deserialize_keras_object(config)
+            self.assertEqual(again.search, given.search)
+            self.assertEqual(again.steps(5000), given.steps(5000))
+
+    def test_fit_and_compress_search_equally_long(self):
+        x, y = small.data()
+        given = {"method": "loss", "channel_multiple": 1}
+        pruned = tf_lossprune.prune_model(small.network(), {"macs": 0.5}, **given)
+        history = small.fit(small.compile_model(pruned), epochs=5).history
+        self.assertEqual(pruned.search_end, default_search_steps(5 * small.STEPS))
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        _, result = tf_lossprune.compress(
+            small.network(),
+            {"macs": 0.5},
+            (x, y),
+            batch_size=small.BATCH,
+            epochs=5,
+            optimizer="sgd",
+            loss=loss,
+            jit_compile=False,
+            verbose=0,
+            **given,
+        )
+        searched = sum(phase == 1.0 for phase in history["phase"])
+        self.assertLen(result.history["search"]["loss"], searched + 1)
