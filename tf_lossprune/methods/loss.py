@@ -60,7 +60,9 @@ class LossSearch(Search):
         family, layout = self._options.family, self.layout
         p, threshold = self._probabilities(x, soft, steepness)
         p_flat = layout.flat(p)
-        noise = keras.random.uniform(p_flat.shape, seed=self.seed_generator)
+        noise = keras.random.uniform(
+            p_flat.shape, dtype="float32", seed=self.seed_generator
+        )
         gates, slope = self._options.draw(p_flat, noise)
         if self.method.order == 2:
             # A running mean does not depend on what is drawn now.

@@ -153,7 +153,7 @@ class Search(keras.layers.Layer):
 
     def variance(self):
         """Scalar tensor: the gates' mean `p (1 - p)`; 0 where nothing is drawn."""
-        return ops.zeros(())
+        return ops.zeros((), "float32")
 
     # What a method overrides.
 
@@ -171,7 +171,7 @@ class Search(keras.layers.Layer):
 
     def ratios(self, limits=None):
         """Tensor `[groups]`: the keep ratios under these limits (None: now's)."""
-        return ops.ones((self.layout.num_groups,))
+        return ops.ones((self.layout.num_groups,), "float32")
 
     def draw(self, searching, limits):
         """Draws one step of the search.
@@ -184,7 +184,8 @@ class Search(keras.layers.Layer):
             Gates `[num_units + 1]`, the factors `weight` of a `Step` or None, and
             ratios `[groups]`.
         """
-        return ops.ones((self.layout.num_units + 1,)), None, self.ratios(limits)
+        gates = ops.ones((self.layout.num_units + 1,), "float32")
+        return gates, None, self.ratios(limits)
 
     def penalty(self):
         """Scalar tensor, added to the loss during the search; None: nothing is."""

@@ -21,6 +21,7 @@ def gated_network(name, channels):
     taken |= {layer.name for layer in channels.graph.layers}
     gates = keras.Input(
         batch_shape=(channels.num_units + 1,),
+        dtype="float32",
         name=_free_name("channel_gates_input", taken),
     )
     inputs = tree.map_structure(

@@ -39,7 +39,7 @@ class BarSearch(Search):
 
     def draw(self, searching, limits):
         shape = (self.layout.num_units + 1,)
-        noise = keras.random.uniform(shape, seed=self.seed_generator)
+        noise = keras.random.uniform(shape, dtype="float32", seed=self.seed_generator)
         u = ops.clip(noise, 1e-6, 1.0 - 1e-6)
         logit = ops.log(u) - ops.log(1.0 - u) + self.log_odds.value
         soft = ops.sigmoid(logit / TEMPERATURE)
@@ -47,7 +47,7 @@ class BarSearch(Search):
         inside = ops.cast(ops.logical_and(stretched > 0, stretched < 1), "float32")
         slope = inside * (HIGH - LOW) * soft * (1.0 - soft) / TEMPERATURE
         gates = ops.clip(stretched, 0.0, 1.0)
-        fixed = ops.one_hot(0, shape[0])  # unit 0 always stays
+        fixed = ops.one_hot(0, shape[0], dtype="float32")  # unit 0 always stays
         return gates * (1.0 - fixed) + fixed, slope * (1.0 - fixed), self.ratios()
 
     def learn(self, step, gate_gradient):

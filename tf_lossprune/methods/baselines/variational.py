@@ -26,9 +26,9 @@ class VariationalSearch(Search):
 
     def draw(self, searching, limits):
         shape = (self.layout.num_units + 1,)
-        noise = keras.random.normal(shape, seed=self.seed_generator)
+        noise = keras.random.normal(shape, dtype="float32", seed=self.seed_generator)
         spread = ops.exp(0.5 * self.log_variance.value) * noise
-        fixed = ops.one_hot(0, shape[0])  # unit 0 always stays
+        fixed = ops.one_hot(0, shape[0], dtype="float32")  # unit 0 always stays
         gates = (self.mean.value + spread) * (1.0 - fixed) + fixed
         return gates, 0.5 * spread * (1.0 - fixed), self.ratios(limits)
 
