@@ -115,6 +115,8 @@ def compress(
             temperature: float > 0, softens classes for the distillation; 3.
             statistics_batches: int >= 0, training batches from which batch
                 normalisation statistics are re-estimated after the cut; 32.
+            check: bool, whether to compare the compact model with the pruned one when
+                it is cut out; True. Where they differ, the error holds both.
             batch_size, callbacks, verbose, shuffle, class_weight, steps_per_epoch,
                 validation_split, validation_steps, validation_batch_size,
                 validation_freq: as in `fit`, for both parts. Sample weights are a
@@ -128,6 +130,7 @@ def compress(
         TypeError, ValueError, InfeasibleBudgetError: as `prune_model`, before any
             training; TypeError for an unknown option; ValueError if there is no loss,
             and if data, loss, metrics and model do not fit together.
+        DifferenceError: as `strip_pruning`; it holds the trained model.
 
     Example:
 
@@ -141,7 +144,9 @@ def compress(
     run = Run(model, train, validation, settings, method, backup=backup)
     prune_options = run.prune_options(prune_options)
     pruned = prune_model(model, budget, method=method, **prune_options)
-    (compact,), history, seconds = run.execute(pruned, lambda: [strip_pruning(pruned)])
+    (compact,), history, seconds = run.execute(
+        pruned, lambda: [strip_pruning(pruned, check=settings.check)]
+    )
     channels = pruned.kept_channels()
     result = CompressionResult.of(
         pruned.budget, channels, run, compact, history, seconds

@@ -174,7 +174,7 @@ def _in_float64(expected, actual, x):
             moved = _outputs(twins[0], _moved(x, "float64"))
             if 10 * relative_error(wanted, moved) >= error:
                 return None, False
-            difference = _first(*twins, x, TOLERANCE["float64"], error)
+            difference = _first(twins[0], twins[1], x, TOLERANCE["float64"], error)
             return difference, all(_is_clean(twin.model) for twin in twins)
     except Exception:  # a layer that insists on another type
         return None, False

@@ -91,7 +91,8 @@ def compress_frontier(
 
     def cut_all():
         snapshots.take_rest()
-        snapshots.found[tightest] = strip_pruning(pruned), pruned.kept_units()
+        compact = strip_pruning(pruned, check=settings.check)
+        snapshots.found[tightest] = compact, pruned.kept_units()
         return [snapshots.found[index][0] for index in range(len(asked))]
 
     compacts, history, seconds = run.execute(pruned, cut_all, [snapshots])

@@ -22,6 +22,7 @@ class Settings:
     distill: bool | float = False
     temperature: float = 3.0
     statistics_batches: int = 32
+    check: bool = True
     # As in `compile`.
     optimizer: Any = None
     loss: Any = None

@@ -242,6 +242,32 @@ class CopiesTest(parameterized.TestCase):
             dense.kernel.assign(np.full((8, 8), 0.5))
         np.testing.assert_allclose(copy(x), model(x), rtol=1e-5)
 
+    @parameterized.parameters("argument", "closure")
+    def test_channels_of_weights_tied_by_hand_stay(self, kind):
+        inputs = keras.Input((6,))
+        x = layers.Dense(16, activation="relu")(inputs)
+        layer = layers.Dense(8, use_bias=False, name="tied")
+        x = layers.Dense(16, activation="relu")(layer(x))
+        x = layers.Dense(8)(x)
+        if kind == "argument":
+            x = ops.matmul(x, ops.transpose(layer.kernel.value))
+            x = ops.matmul(x, layer.kernel)
+        else:
+            x = layers.Lambda(lambda x: x @ ops.transpose(layer.kernel))(x)
+        model = keras.Model(inputs, layers.Dense(2)(x))
+        pruned = tf_lossprune.prune_model(
+            model, {"params": 0.9}, method="uniform", channel_multiple=1
+        )
+        self.assertNotIn("tied", [group.name for group in pruned.groups])
+        compact = tf_lossprune.strip_pruning(pruned)
+        kernel = compact.get_layer("tied").kernel
+        self.assertEqual(tuple(kernel.shape), (16, 8))
+        tail = keras.Model(compact.get_layer("tied").output, compact.output)
+        given = np.ones((1, 8), "float32")
+        before = ops.convert_to_numpy(tail(given))
+        kernel.assign(2 * kernel)
+        self.assertFalse(np.allclose(before, ops.convert_to_numpy(tail(given))))
+
     def test_a_string_lookup_keeps_its_words(self):
         if keras.backend.backend() != "tensorflow":
             self.skipTest("strings are TensorFlow's")

@@ -10,6 +10,7 @@ import collections
 import copy
 import functools
 import types
+from typing import Any
 
 import keras
 import numpy as np
@@ -229,7 +230,7 @@ class Copier:
         """A layer, operation or random state."""
         if isinstance(x, keras.layers.TFSMLayer):
             return self._saved_model(x)
-        new = type(x).__new__(type(x))
+        new: Any = type(x).__new__(type(x))  # type: ignore[call-overload]
         self._copies[id(x)] = new
         left = set(_LEFT)
         if isinstance(x, keras.Operation):
@@ -277,7 +278,7 @@ class Copier:
                 *self.arguments(args), **self.arguments(kwargs)
             ),
         )
-        functional = next(c for c in type(x).__mro__ if c.__name__ == "Functional")
+        functional: Any = next(c for c in type(x).__mro__ if c.__name__ == "Functional")
         functional.__init__(new, inputs, outputs, name=x.name)
 
     def _saved_model(self, x):
@@ -317,6 +318,34 @@ class Copier:
             path = x._path
             if path is not None and (path == before or path.startswith(f"{before}/")):
                 x._path = name + path[len(before) :]
+
+
+def used_by_hand(call):
+    """The variables that a call reads though its layer does not own them.
+
+    Args:
+        call: `Call`.
+
+    Returns:
+        List of variables, among its arguments or in a closure.
+    """
+    operation, found, seen = call.operation, [], set()
+    own = {id(v) for v in getattr(operation, "variables", ())}
+    held = [v for k, v in vars(operation).items() if k not in _LEFT | _GRAPH]
+    waiting = [call.args, call.kwargs, *held]
+    while waiting:
+        x = waiting.pop()
+        if id(x) in seen:
+            continue
+        seen.add(id(x))
+        if isinstance(x, keras.Variable):
+            if id(x) not in own:
+                found.append(x)
+        elif isinstance(x, keras.Layer):
+            waiting += x.variables
+        else:
+            waiting += _parts(x)
+    return found
 
 
 def _is_seed(x):

@@ -7,6 +7,7 @@ from keras import tree
 
 from tf_lossprune.graph import labels as lb
 from tf_lossprune.graph.context import Context, LayerRecord
+from tf_lossprune.graph.copying import used_by_hand
 from tf_lossprune.graph.rules import find_rule
 from tf_lossprune.graph.trace import trace
 from tf_lossprune.graph.work import Work
@@ -126,7 +127,7 @@ def analyze(model, exclude=None, input_shape=None):
             )
         for tensor, found in zip(call.outputs, ctx.output_labels):
             labels[id(tensor)] = found
-    _freeze_shared(records, ties, log)
+    _freeze_shared(graph, records, ties, log)
     for tensor in tree.flatten(graph.outputs):
         units = np.unique(labels[id(tensor)])
         ties.freeze(units)
@@ -147,21 +148,28 @@ def _apply_rule(ctx):
     return rule
 
 
-def _freeze_shared(records, ties, log):
-    """Freezes the channels of weights that another layer holds inside itself."""
+def _freeze_shared(graph, records, ties, log):
+    """Freezes the channels of weights that something else than their layer reads.
+
+    Another layer that holds them inside itself, a function's closure, or an operation
+    to which they were handed.
+    """
     declared = {
         id(record.weight(name)): axes
         for record in records.values()
         for name, axes in record.weights.items()
     }
+    used = [(call.operation.name, used_by_hand(call)) for call in graph.calls]
     for record in records.values():
         own = {id(record.weight(name)) for name in record.weights}
-        for weight in getattr(record.layer, "weights", ()):
-            axes = {} if id(weight) in own else declared.get(id(weight), {})
-            for labels in axes.values():
+        held = [w for w in getattr(record.layer, "weights", ()) if id(w) not in own]
+        used.append((record.layer.name, held))
+    for name, weights in used:
+        for weight in weights:
+            for labels in declared.get(id(weight), {}).values():
                 units = np.unique(labels[labels != lb.FROZEN])
                 ties.freeze(units)
-                log.append((units, record.layer.name, "its weights are used in"))
+                log.append((units, name, "its weights are used in"))
 
 
 def _producer_of(graph, tensor):

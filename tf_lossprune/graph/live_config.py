@@ -43,7 +43,7 @@ def live_config(operation):
         config = operation.get_config()
     except Exception:  # of a function that cannot be written down, for one
         config = _shadow(operation).get_config()
-    config = _unbuilt(config)
+    config = unbuilt(config)
     for key, value in config.items():
         places = [getattr(operation, n, None) for n in _PLACES.get(key, (key,))]
         live = next((x for x in places if x is not None), None)
@@ -84,12 +84,12 @@ def _is_live(x):
     return isinstance(x, _MAKERS) or callable(x)
 
 
-def _unbuilt(config):
+def unbuilt(config):
     """A config without the input shapes that layers inside a layer were built for."""
     if isinstance(config, dict):
-        return {k: _unbuilt(v) for k, v in config.items() if k != "build_config"}
+        return {k: unbuilt(v) for k, v in config.items() if k != "build_config"}
     if isinstance(config, list):
-        return [_unbuilt(v) for v in config]
+        return [unbuilt(v) for v in config]
     return config
 
 

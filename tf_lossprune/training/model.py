@@ -18,6 +18,7 @@ from tf_lossprune.training.finite import check_weights
 from tf_lossprune.training.network import arranged, gated_network
 from tf_lossprune.training.phases import PhaseCallback, with_phases
 from tf_lossprune.training.program import as_program
+from tf_lossprune.training.reloading import check_reloading
 from tf_lossprune.training.saving import SavedState
 from tf_lossprune.training.step import StepContract
 
@@ -340,6 +341,7 @@ class PrunedModel(SavedState, StepContract, current_backend(), keras.Model):
         )
 
     def get_config(self):
+        check_reloading(self._template())
         return {
             "name": self.name,
             "template": keras.saving.serialize_keras_object(self._template()),
