@@ -21,6 +21,7 @@ TEST = [
     "build>=1.2",
     "hypothesis>=6.100",
     "ipykernel>=6.29",
+    "keras-hub>=0.18",
     "matplotlib>=3.8",
     "mypy>=1.10",
     "nbclient>=0.10",

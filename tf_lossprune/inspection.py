@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from tf_lossprune.allocation import minimum_widths, width_steps
-from tf_lossprune.cost import RESOURCES, Resource, cost_models, opaque_layers
+from tf_lossprune.cost import RESOURCES, Resource, cost_models, opaque_layers, plain
 from tf_lossprune.exclude import excluded_layers
 from tf_lossprune.graph import analyze, removable_blocks, trace
 from tf_lossprune.types import Exclude, InputShape, Multiple
@@ -47,8 +47,9 @@ class Inspection:
             layers = ", ".join(group.producers + group.through)
             lines.append(f"{group.name:32s}{group.size:6d}{cells}  {layers}")
         for name, value in self.cost.items():
+            text = f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
             lines.append(
-                f"{name}: {value:,}, smallest reachable share {self.smallest[name]:.2%}"
+                f"{name}: {text}, smallest reachable share {self.smallest[name]:.2%}"
             )
         lines += [f"{name}: {why}" for name, why in self.uncounted.items()]
         lines += [f"frozen: {layer} ({reason})" for layer, reason in self.frozen]
@@ -110,7 +111,7 @@ def inspect_model(
     return Inspection(
         groups=channels.groups,
         frozen=channels.frozen,
-        cost={name: int(cost.dense) for name, cost in costs.items()},
+        cost={name: plain(cost.dense) for name, cost in costs.items()},
         share=share,
         smallest={n: c.total(smallest) / max(c.dense, 1) for n, c in costs.items()},
         opaque=opaque_layers(channels, costs),

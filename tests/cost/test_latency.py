@@ -268,6 +268,42 @@ class BudgetTest(parameterized.TestCase):
         self.assertIsInstance(pruned.cost()["macs"], int)
 
 
+@keras.saving.register_keras_serializable(package="test_latency")
+class OwnDense(layers.Layer):
+    """No rule knows it, and its config does not tell its width."""
+
+    def __init__(self, units, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], self.units))
+
+    def call(self, x):
+        return keras.ops.matmul(x, self.kernel)
+
+
+class OpaqueTest(parameterized.TestCase):
+    def test_layers_without_a_rule_take_their_time(self):
+        x = keras.Input((12, 6))
+        y = layers.Dense(16, activation="relu")(x)
+        y = layers.Dense(8)(y)
+        y = OwnDense(256, name="own")(y)
+        y = keras.ops.matmul(y, np.ones((256, 32), "float32"))
+        y = keras.ops.reshape(layers.LSTM(8, return_sequences=True)(y), (-1, 8))
+        y = keras.ops.reshape(layers.Dense(4)(y), (-1, 12 * 4))
+        model = keras.Model(x, layers.Dense(2)(y))
+        table = tf_lossprune.calibrate_latency(model, rounds=2)
+        latency = Latency(table, measure=False)
+        found = tf_lossprune.inspect_model(model, resources=[latency])
+        shares = {e.layer.split("_")[0]: e.share["latency_ms"] for e in found.opaque}
+        self.assertContainsSubset(["own", "matmul"], shares)
+        for share in shares.values():
+            self.assertGreater(share, 0)
+        self.assertLess(sum(shares.values()) + found.smallest["latency_ms"], 2.0)
+        self.assertGreater(found.cost["latency_ms"], 0)
+
+
 class CalibrateTest(parameterized.TestCase):
     def test_on_this_machine(self):
         inputs = keras.Input((8, 8, 3))

@@ -56,18 +56,18 @@ class Builder:
 
     def step(self):
         """Adds one operation, or a small block of them."""
-        pools = [(self.images, IMAGE_STEPS)]
-        if self.sequences:
-            pools.append((self.sequences, SEQUENCE_STEPS))
-        if self.vectors:
-            pools.append((self.vectors, VECTOR_STEPS))
-        pool, steps = self.rng.choice(pools)
+        pools = [p for p in (self.images, self.sequences, self.vectors) if p]
+        pool = self.rng.choice(pools)
         x = self.take(pool)
-        found = self.rng.choice(steps)(self, x)
+        found = self.rng.choice(self.steps_for(x))(self, x)
         for y in found if isinstance(found, (list, tuple)) else [found]:
             self.used.discard(id(y))
             rank = len(y.shape)
             {4: self.images, 3: self.sequences, 2: self.vectors}[rank].append(y)
+
+    def steps_for(self, x):
+        """What may follow a tensor, by its rank."""
+        return {4: IMAGE_STEPS, 3: SEQUENCE_STEPS, 2: VECTOR_STEPS}[len(x.shape)]
 
     def width(self):
         return self.rng.choice([2, 3, 4, 6, 8])

@@ -71,14 +71,16 @@ def signature(channels, call):
     widths = channels.record(call.operation).config
     config = {
         key: value
-        for key, value in call.operation.get_config().items()
+        for key, value in _config(call.operation).items()
         if key not in (*widths, *_NO_MATTER) and not key.endswith(_NO_MATTER_ENDINGS)
     }
 
     def shown(x):
         if isinstance(x, Tensor):
             return "tensor"
-        return x if isinstance(x, (int, float, str, type(None))) else type(x).__name__
+        if isinstance(x, (int, float, str, type(None))):
+            return x
+        return f"{type(x).__name__} {tuple(getattr(x, 'shape', ()))}"
 
     parts = {
         "class": type(call.operation).__name__,
@@ -89,14 +91,22 @@ def signature(channels, call):
     return json.dumps(parts, sort_keys=True, default=str)
 
 
+def _config(operation):
+    """The config of an operation; where it has none, its name tells it from others."""
+    try:
+        return operation.get_config()
+    except (NotImplementedError, TypeError, ValueError):
+        return {"operation": operation.name}
+
+
 def _without_channels(channels, call, tensor):
     """The sample's shape, with a star where channels lie."""
-    labels, shape = channels.labels[id(tensor)], list(tensor.sample_shape)
+    labels, shape = channels.labels[id(tensor)], list(tensor.sizes[1:])
     first = getattr(call.operation, "data_format", None) == "channels_first"
     varying = [axis for axis, size in enumerate(labels.shape) if size > 1]
     for axis in varying or ([0 if first else -1] if shape else []):
         shape[axis] = "*"
-    return shape
+    return [tensor.sizes[0], *shape] if tensor.sizes[:1] != (1,) else shape
 
 
 def channel_entries(channels, tensors):
@@ -113,7 +123,7 @@ def channel_entries(channels, tensors):
     for tensor in tensors:
         labels = channels.labels[id(tensor)].reshape(-1)
         if labels.size == 1:
-            size = tensor.sample_shape[-1] if tensor.sample_shape else 1
+            size = tensor.sizes[-1] if tensor.sample_shape else 1
             labels = np.broadcast_to(labels, (size or 1,))
         found.append(labels)
     return np.concatenate(found)
@@ -180,12 +190,12 @@ def width_bin(width):
 
 def _builder(channels, call, keep):
     def build():
-        cloner = Cloner()
+        cloner = Cloner([call.operation] if call.is_layer else [])
         inputs = {}
         for tensor in call.inputs:
             if id(tensor) not in inputs:
                 shape = _kept_shape(tensor, channels.labels[id(tensor)], keep)
-                inputs[id(tensor)] = keras.Input(shape, dtype=tensor.dtype)
+                inputs[id(tensor)] = keras.Input(batch_shape=shape, dtype=tensor.dtype)
         args, kwargs = tree.map_structure(
             lambda x: inputs[id(x)] if isinstance(x, Tensor) else x,
             [call.args, call.kwargs],
@@ -195,16 +205,22 @@ def _builder(channels, call, keep):
             units, function = record.arguments[id(call)]
             args = function(list(args), keep[units])
         config = {k: f(keep[units]) for k, (units, f) in record.config.items()}
-        outputs = cloner(call.operation, **config)(*args, **kwargs)
+        if record.weights or config:
+            layer = cloner(call.operation, **config)
+        else:  # as it is, whatever it is
+            layer = cloner.copy(call.operation)
+            args, kwargs = cloner.arguments([args, kwargs])
+        outputs = layer(*args, **kwargs)
         return keras.Model(list(inputs.values()), outputs, name="probe")
 
     return build
 
 
 def _kept_shape(tensor, labels, keep):
-    shape = list(tensor.sample_shape)
+    shape = list(tensor.sizes[1:])
     for axis, size in enumerate(labels.shape):
         if size > 1:
             others = tuple(a for a in range(labels.ndim) if a != axis)
             shape[axis] = int(keep[labels].any(axis=others).sum())
-    return tuple(shape)
+    folded = tensor.sizes[:1] != (1,)
+    return (tensor.sizes[0] if folded else None, *shape)

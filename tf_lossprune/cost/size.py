@@ -15,6 +15,7 @@ from tf_lossprune.cost.base import (
 )
 from tf_lossprune.cost.fusion import folded_normalizations
 from tf_lossprune.cost.model import CostModel
+from tf_lossprune.cost.opaque import undeclared_weights
 from tf_lossprune.cost.probes import channel_entries
 from tf_lossprune.graph.context import find_weight
 from tf_lossprune.precision import check_precision
@@ -49,14 +50,16 @@ class FileSize(CostFunction):
     Args:
         weights: `CostModel` of the bytes that follow the widths.
         overhead: float, what the file holds besides them.
+        opaque: dict, layer name -> the bytes in the overhead that are its weights.
     """
 
     name = "size_bytes"
 
-    def __init__(self, weights, overhead):
+    def __init__(self, weights, overhead, opaque=()):
         self.sizes = weights.sizes
         self._weights = weights
         self._overhead = float(overhead)
+        self._opaque = dict(opaque)
         self.dense = weights.dense + self._overhead
         self._share = weights.dense / max(self.dense, 1.0)
 
@@ -65,6 +68,11 @@ class FileSize(CostFunction):
 
     def per_layer(self, kept):
         return self._weights.per_layer(kept)
+
+    def fixed_share(self, layers):
+        opaque = sum(self._opaque.get(name, 0.0) for name in layers)
+        opaque = min(opaque, self._overhead) / max(self.dense, 1.0)
+        return super().fixed_share(layers) + opaque
 
     def fraction(self, ratios):
         fixed = 1.0 - self._share
@@ -114,7 +122,12 @@ class SizeBytes(Resource):
         return SizeBytes(self.precision, measured - self._weights(channels).dense)
 
     def function(self, channels):
-        return FileSize(self._weights(channels), self.bind(channels).overhead)
+        opaque = {
+            layer: ENTRY_BYTES[self.precision] * entries
+            for layer, entries in undeclared_weights(channels).items()
+        }
+        overhead = self.bind(channels).overhead
+        return FileSize(self._weights(channels), overhead, opaque)
 
     def measure(self, model, channels):
         """Bytes of the file that `model` is converted to."""

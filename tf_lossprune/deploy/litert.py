@@ -239,11 +239,20 @@ def convert_operation(model, path, precision):
     check_backend()
     import tensorflow as tf
 
+    # As constants: a loop of a recurrent layer would look for variables in vain.
+    values = [(v, tf.constant(keras.ops.convert_to_numpy(v))) for v in model.variables]
+
     @tf.function
     def function(*inputs):
-        return model(inputs[0] if len(inputs) == 1 else list(inputs), training=False)
+        with keras.StatelessScope(values):
+            return model(
+                inputs[0] if len(inputs) == 1 else list(inputs), training=False
+            )
 
-    specs = [tf.TensorSpec((1, *t.shape[1:]), t.dtype) for t in model.inputs]
+    # A probe has a batch where something is folded into it.
+    specs = [
+        tf.TensorSpec((t.shape[0] or 1, *t.shape[1:]), t.dtype) for t in model.inputs
+    ]
     found = _random_samples(model, precision)
     samples = None if found is None else [list(sample.values()) for sample in found]
     with _captured_stderr():

@@ -1,0 +1,94 @@
+"""What is told of a network's cost is what is in its file."""
+
+import importlib.util
+import random
+import unittest
+import warnings
+
+import pytest
+from absl.testing import parameterized
+
+import tf_lossprune
+from benchmarks import counts, zoo
+from examples import models
+from tests import judge
+from tests.graph.opaque_graphs import opaque_graph
+
+#: In the short target; the others are in the long one.
+SHORT_HUB = ("EfficientNetV2", "HGNetV2", "MiT")
+SHORT = ("MobileNetV3Small",)
+GRAPHS, MORE_GRAPHS = 6, 150
+
+needs_hub = unittest.skipIf(
+    importlib.util.find_spec("keras_hub") is None, "keras-hub is not installed"
+)
+
+
+class CountsTest(parameterized.TestCase):
+    def check(self, name):
+        row = counts.counts(name)
+        self.assertLessEqual(
+            abs(row["macs"] - row["judged_macs"]), 0.01 * row["judged_macs"]
+        )
+        self.assertEqual(row["params"], row["counted_params"])
+        if "asked" in row:
+            self.assertLessEqual(row["judged_share"], 1.01 * row["asked"])
+            self.assertAlmostEqual(row["told_share"], row["judged_share"], delta=0.01)
+
+    @parameterized.parameters([(name,) for name in SHORT])
+    def test_network(self, name):
+        self.check(name)
+
+    @parameterized.parameters(*sorted(set(zoo.constructors()) - set(SHORT)))
+    @pytest.mark.long
+    def test_other_network(self, name):
+        self.check(name)
+
+    @parameterized.parameters([(name,) for name in SHORT_HUB])
+    @needs_hub
+    def test_network_of_keras_hub(self, name):
+        self.check(f"hub/{name}")
+
+    @parameterized.parameters(*sorted(set(counts.HUB) - set(SHORT_HUB)))
+    @pytest.mark.long
+    @needs_hub
+    def test_other_network_of_keras_hub(self, name):
+        self.check(f"hub/{name}")
+
+
+class OpaqueGraphsTest(parameterized.TestCase):
+    @parameterized.parameters(*range(GRAPHS))
+    def test_random_graph(self, seed):
+        self.check(seed)
+
+    @parameterized.parameters(*range(GRAPHS, GRAPHS + MORE_GRAPHS))
+    @pytest.mark.long
+    def test_other_random_graph(self, seed):
+        self.check(seed)
+
+    def check(self, seed):
+        rng = random.Random(seed)
+        model = opaque_graph(rng, rng.randrange(4, 14))
+        models.randomize(model, seed)
+        dense = judge.macs(model)
+        found = tf_lossprune.inspect_model(model, channel_multiple=1)
+        self.assertLessEqual(abs(found.cost["macs"] - dense), 0.01 * dense)
+        self.assertEqual(found.cost["params"], model.count_params())
+        least = found.smallest["macs"]
+        if not found.groups or least > 0.98:
+            return
+        share = least + rng.uniform(0.02, 1.0) * (1.0 - least)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            pruned = tf_lossprune.prune_model(
+                model,
+                {"macs": min(share, 1.0)},
+                method=rng.choice(["uniform", "magnitude"]),
+                channel_multiple=1,
+            )
+            compact = tf_lossprune.strip_pruning(pruned)
+        delivered = judge.macs(compact)
+        self.assertLessEqual(delivered, 1.01 * share * dense)
+        told = tf_lossprune.cost(compact)
+        self.assertLessEqual(abs(told["macs"] - delivered), 0.01 * delivered)
+        self.assertEqual(told["params"], compact.count_params())
