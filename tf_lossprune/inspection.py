@@ -134,6 +134,26 @@ def _resources(resources):
     return names, own
 
 
+def known_costs(
+    model: keras.Model,
+    resources: Sequence[str] = ("macs", "params"),
+    input_shape: InputShape = None,
+) -> dict[str, Any]:
+    """What a model costs, as far as it can be counted.
+
+    Args:
+        model: built functional or Sequential `keras.Model`.
+        resources: names of the resources to count.
+        input_shape: as in `prune_model`.
+
+    Returns:
+        Dict, resource -> number.
+    """
+    channels = analyze(model, input_shape=input_shape)
+    costs = cost_models(channels, resources, optional=dict.fromkeys(resources))
+    return {name: plain(found.dense) for name, found in costs.items()}
+
+
 def cost(
     model: keras.Model, per_layer: bool = False, *, input_shape: InputShape = None
 ) -> dict[str, Any]:

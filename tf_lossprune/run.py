@@ -8,7 +8,7 @@ from tf_lossprune.backup import Backup
 from tf_lossprune.compiling import compile_settings, fresh_metrics
 from tf_lossprune.cut_variables import cut_variables
 from tf_lossprune.graph import trace
-from tf_lossprune.inspection import cost
+from tf_lossprune.inspection import known_costs
 from tf_lossprune.methods import find_method
 from tf_lossprune.surgery import copy_graph
 from tf_lossprune.team import Team
@@ -87,6 +87,7 @@ class Run:
         self.dense, _ = copy_graph(trace(model))
         self.distillation = None
         self.dense_figures = {}
+        self._input_shape = None
 
     def prune_options(self, options):
         """Options of `prune_model`, with the schedule's phases scaled to the search."""
@@ -108,6 +109,7 @@ class Run:
             The compact models, and the histories and seconds of the parts as they
             stand in a `CompressionResult`.
         """
+        self._input_shape = pruned.options.input_shape
         self._backup.open(self._identity(pruned))
         self._try()
         began = time.perf_counter()
@@ -293,7 +295,7 @@ class Run:
         Args:
             model: compiled `keras.Model`.
         """
-        figures = cost(model)
+        figures = known_costs(model, input_shape=self._input_shape)
         if self._validation is None:
             return figures
         return {**figures, **self._validation.evaluate(model)}

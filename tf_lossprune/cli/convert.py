@@ -14,7 +14,7 @@ from tf_lossprune.cli.command import (
     define_precision,
 )
 from tf_lossprune.cli.inputs import check_model_path, load_model, read_source
-from tf_lossprune.inspection import cost
+from tf_lossprune.inspection import known_costs
 from tf_lossprune.report.figures import text_of
 
 
@@ -34,7 +34,7 @@ def _strip(values, arguments):
     compact = strip_pruning(pruned)
     _make_folder(out)
     compact.save(out)
-    kept, costs = pruned.kept_channels(), cost(compact)
+    kept, costs = pruned.kept_channels(), known_costs(compact)
     data = {
         "out": out,
         "budget": dict(pruned.budget.limits),

@@ -12,7 +12,7 @@ from tf_lossprune.cli.command import (
     define_channels,
 )
 from tf_lossprune.cli.inputs import find_model
-from tf_lossprune.errors import InfeasibleBudgetError
+from tf_lossprune.errors import InfeasibleBudgetError, UncountableError
 from tf_lossprune.inspection import inspect_model
 
 
@@ -53,6 +53,8 @@ def _run(values, arguments):
             for k, group in enumerate(found.groups)
         ],
         "frozen": [{"layer": n, "reason": why} for n, why in found.frozen],
+        "opaque": [dataclasses.asdict(entry) for entry in found.opaque],
+        "uncounted": found.uncounted,
     }
     if budget:
         _check(budget, found)
@@ -61,6 +63,9 @@ def _run(values, arguments):
 
 
 def _check(budget, found):
+    for name in budget.limits:
+        if name in found.uncounted:
+            raise UncountableError(found.uncounted[name])
     costs = {name: _Dense(value) for name, value in found.cost.items()}
     shares = budget.shares(costs)
     broken = [name for name in shares if shares[name] < found.smallest[name]]

@@ -9,7 +9,7 @@ from absl import flags
 
 from tf_lossprune.cli.command import Command, Result, define_data, define_precision
 from tf_lossprune.cli.inputs import load_model, read_source
-from tf_lossprune.inspection import inspect_model
+from tf_lossprune.inspection import known_costs
 from tf_lossprune.report.table import aligned, comparison_table
 from tf_lossprune.training.feed import HeldOut
 
@@ -105,17 +105,12 @@ def _settings_of(model):
 
 
 def costs_of(model):
-    """MACs, parameters and, where the sizes are known, peak memory of a model.
+    """MACs, parameters and peak memory of a model, as far as they can be counted.
 
     Args:
         model: functional or Sequential `keras.Model`.
     """
-    try:
-        return inspect_model(
-            model, resources=("macs", "params", "peak_memory_bytes")
-        ).cost
-    except ValueError:  # unknown sizes, which are no matter for MACs of dense layers
-        return inspect_model(model).cost
+    return known_costs(model, ("macs", "params", "peak_memory_bytes"))
 
 
 def measure_files(figures, models, precision, samples, threads=1, out=None):

@@ -209,8 +209,9 @@ def _signatures(records, ties, roots, frozen):
     """
     found = [[] for _ in range(ties.count)]
     for index, (start, size, _) in enumerate(ties.blocks):
-        for root in roots[start : start + size]:
-            found[root].append((index,))
+        made, held = (index,), roots[start : start + size]
+        for root in held[~frozen[held]].tolist():
+            found[root].append(made)
     used = [
         labels
         for record in records.values()
@@ -221,10 +222,10 @@ def _signatures(records, ties, roots, frozen):
     ]
     for number, labels in enumerate([*used, *ties.parts]):
         held, counts = np.unique(roots[labels], return_counts=True)
-        for root, count in zip(held, counts):
-            if not frozen[root]:
-                found[root].append((-1 - number, int(count)))
-    return [tuple(sorted(set(s))) for s in found]
+        free = ~frozen[held]
+        for root, count in zip(held[free].tolist(), counts[free].tolist()):
+            found[root].append((-1 - number, count))
+    return [tuple(sorted(set(s))) if s else () for s in found]
 
 
 def _name_groups(records, ties, unit_of, group_of, count):
