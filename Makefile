@@ -47,8 +47,8 @@ test: $(STAMP)
 # counts, such as the guarantee.
 JAX_TESTS := tests/allocation tests/gates tests/methods tests/report \
   tests/graph/test_blocks.py tests/graph/test_groups.py tests/graph/test_rules.py \
-  tests/graph/test_structures.py tests/cost/test_model.py tests/cost/test_opaque.py \
-  tests/cost/test_resources.py \
+  tests/graph/test_structures.py tests/resources/test_model.py tests/resources/test_opaque.py \
+  tests/resources/test_resources.py \
   tests/training/test_distillation.py tests/training/test_feed.py \
   tests/training/test_keras_features.py tests/training/test_learning.py \
   tests/training/test_masked_losses.py \

@@ -20,8 +20,8 @@ from absl import app, flags
 import tf_lossprune
 from benchmarks import common
 from examples import models
-from tf_lossprune.cost import Latency
 from tf_lossprune.deploy import convert_to_measure, this_device, times_in_turns
+from tf_lossprune.resources import Latency
 
 FLAGS = flags.FLAGS
 

@@ -16,9 +16,9 @@ from absl import app, flags
 import tf_lossprune
 from benchmarks import common
 from examples import models
-from tf_lossprune.cost import PeakMemory
 from tf_lossprune.deploy import arena_bytes, convert_to_measure
 from tf_lossprune.graph import analyze
+from tf_lossprune.resources import PeakMemory
 
 FLAGS = flags.FLAGS
 

@@ -29,7 +29,7 @@ from examples import models
 from examples.flags import format_budget, parse_budget
 from examples.optimizers import cosine_sgd
 from tf_lossprune import deploy
-from tf_lossprune.report.table import aligned
+from tf_lossprune.tables import aligned
 
 _DATA = flags.DEFINE_enum(
     "data", "fashion_mnist", ["fashion_mnist", "digits"], "The task."

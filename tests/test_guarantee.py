@@ -8,8 +8,8 @@ from absl.testing import parameterized
 import tf_lossprune
 from examples import models
 from tests.graph.random_graphs import random_graph
-from tf_lossprune.cost import cost_models
 from tf_lossprune.graph import analyze
+from tf_lossprune.resources import cost_models
 
 NAMES = ("macs", "params", "peak_memory_bytes")
 BUILDERS = [

@@ -10,15 +10,6 @@ from tf_lossprune.callbacks import (
     SafeBackupAndRestore,
 )
 from tf_lossprune.compress import CompressionResult, compress
-from tf_lossprune.cost import (
-    Latency,
-    LatencyTable,
-    LayerTable,
-    PeakMemory,
-    Resource,
-    SizeBytes,
-    register_resource,
-)
 from tf_lossprune.deploy import (
     calibrate_latency,
     compare,
@@ -38,8 +29,18 @@ from tf_lossprune.gates import (
     SigmoidLog,
 )
 from tf_lossprune.graph import register_rule
-from tf_lossprune.inspection import Inspection, cost, inspect_model
+from tf_lossprune.inspection import Inspection, inspect_model
 from tf_lossprune.prune import prune_model, strip_pruning
+from tf_lossprune.resources import (
+    Latency,
+    LatencyTable,
+    LayerTable,
+    PeakMemory,
+    Resource,
+    SizeBytes,
+    cost,
+    register_resource,
+)
 from tf_lossprune.testing import check_rule
 from tf_lossprune.training import PrunedModel, reestimate_statistics
 from tf_lossprune.version import __version__

@@ -7,9 +7,9 @@ from typing import Any
 
 import keras
 
-from tf_lossprune.cost import RESOURCES, Resource
-from tf_lossprune.cost.base import MILLISECONDS
 from tf_lossprune.errors import InfeasibleBudgetError
+from tf_lossprune.resources import RESOURCES, Resource
+from tf_lossprune.resources.base import MILLISECONDS
 
 #: A number above 1 and below this is no plausible number of MACs or bytes.
 SMALLEST_COUNT = 1000
@@ -79,18 +79,29 @@ class Budget:
         """The `Resource` of this name."""
         return self._known[name]
 
+    def with_measurer(self, measurer):
+        """This budget, with what its resources ask where they cannot count.
+
+        Args:
+            measurer: `Measurer`.
+        """
+        return self._changed(lambda resource: resource.with_measurer(measurer))
+
     def bind(self, channels):
         """This budget, with what its resources measure of the dense model.
 
         Args:
             channels: `ChannelGraph`.
         """
-        bound = {r.name: r for r in self.resources}
+        return self._changed(lambda resource: resource.bind(channels))
+
+    def _changed(self, change):
+        found = {r.name: r for r in self.resources}
         for name in self.limits:
-            resource = self._known[name].bind(channels)
+            resource = change(self._known[name])
             if resource is not self._known[name]:
-                bound[name] = resource
-        return Budget(self.limits, bound.values())
+                found[name] = resource
+        return Budget(self.limits, found.values())
 
     def shares(self, costs):
         """The limits as shares of the dense cost: dict, resource -> float.

@@ -2,14 +2,20 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 
 from tf_lossprune.allocation import minimum_widths, width_steps
-from tf_lossprune.cost import RESOURCES, Resource, cost_models, opaque_layers, plain
+from tf_lossprune.deploy.measurer import LitertMeasurer
 from tf_lossprune.exclude import excluded_layers
 from tf_lossprune.graph import analyze, removable_blocks, trace
+from tf_lossprune.resources import (
+    RESOURCES,
+    Resource,
+    cost_models,
+    opaque_layers,
+    plain,
+)
 from tf_lossprune.types import Exclude, InputShape, Multiple
 
 
@@ -92,8 +98,10 @@ def inspect_model(
     """
     excluded = {id(la) for la in excluded_layers(trace(model).layers, exclude)}
     channels = analyze(model, lambda layer: id(layer) in excluded, input_shape)
-    names, own = _resources(resources)
+    names, by_name = _resources(resources)
     uncounted = dict.fromkeys(names)
+    measurer = LitertMeasurer()
+    own = [(by_name.get(n) or RESOURCES[n]).with_measurer(measurer) for n in names]
     costs = cost_models(channels, names, own, uncounted)
     sizes = [group.size for group in channels.groups]
     producers = [group.producers for group in channels.groups]
@@ -120,74 +128,13 @@ def inspect_model(
 
 
 def _resources(resources):
-    """Names, and the resources among them that have settings of their own."""
-    own = [r for r in resources if isinstance(r, Resource)]
+    """Names, and by name the resources among them that are no names."""
+    own = {r.name: r for r in resources if isinstance(r, Resource)}
     names = [r.name if isinstance(r, Resource) else r for r in resources]
-    unknown = [
-        n for n in names if n not in RESOURCES and n not in {r.name for r in own}
-    ]
+    unknown = [n for n in names if n not in RESOURCES and n not in own]
     if unknown:
         raise ValueError(
             f"Expected resources among {sorted(RESOURCES)}. "
             f"Received: {sorted(map(str, unknown))}"
         )
     return names, own
-
-
-def known_costs(
-    model: keras.Model,
-    resources: Sequence[str] = ("macs", "params"),
-    input_shape: InputShape = None,
-) -> dict[str, Any]:
-    """What a model costs, as far as it can be counted.
-
-    Args:
-        model: built functional or Sequential `keras.Model`.
-        resources: names of the resources to count.
-        input_shape: as in `prune_model`.
-
-    Returns:
-        Dict, resource -> number.
-    """
-    channels = analyze(model, input_shape=input_shape)
-    costs = cost_models(channels, resources, optional=dict.fromkeys(resources))
-    return {name: plain(found.dense) for name, found in costs.items()}
-
-
-def cost(
-    model: keras.Model, per_layer: bool = False, *, input_shape: InputShape = None
-) -> dict[str, Any]:
-    """Counts what a model costs.
-
-    Args:
-        model: built functional or Sequential `keras.Model`, dense or compact.
-        per_layer: bool, whether to add the costs of each layer.
-        input_shape: as in `prune_model`.
-
-    Returns:
-        A dict with `"macs"` (multiply-accumulates of convolutions and matrix
-        products per sample, whatever layer they are in) and `"params"` (all stored
-        weights), both ints; with `per_layer` also `"layers"`, a dict from layer
-        name to such a dict.
-
-    Raises:
-        TypeError, ValueError: if the model cannot be traced, has unknown spatial
-            sizes, or a layer whose operations cannot be counted.
-
-    Example:
-
-    ```python
-    tf_lossprune.cost(model)["macs"]
-    ```
-    """
-    channels = analyze(model, input_shape=input_shape)
-    costs = cost_models(channels)
-    sizes = [group.size for group in channels.groups]
-    found: dict = {name: int(model.dense) for name, model in costs.items()}
-    if per_layer:
-        layers = {}
-        for name, model in costs.items():
-            for layer, value in model.per_layer(sizes).items():
-                layers.setdefault(layer, {})[name] = value
-        found["layers"] = layers
-    return found

@@ -10,11 +10,12 @@ from tf_lossprune.allocation import Schedule
 from tf_lossprune.allocation.constraint import Constraint
 from tf_lossprune.budget import Budget
 from tf_lossprune.check import check_compact, check_copy
-from tf_lossprune.cost.opaque import warn_of_opaque
+from tf_lossprune.deploy.measurer import LitertMeasurer
 from tf_lossprune.exclude import excluded_layers
 from tf_lossprune.gates import Draw, Family, Importance
 from tf_lossprune.graph import trace
 from tf_lossprune.methods import Method, find_method
+from tf_lossprune.resources.opaque import warn_of_opaque
 from tf_lossprune.surgery import copy_graph, cut
 from tf_lossprune.training import PrunedModel
 from tf_lossprune.training.finite import check_weights
@@ -105,7 +106,7 @@ def prune_model(
     graph = trace(model)
     if not find_method(method).one_shot:
         _check_training(model)
-    budget = Budget(budget)
+    bound = Budget(budget).with_measurer(LitertMeasurer())
     template, names = copy_graph(graph)
     options = PruningOptions(
         method=method,
@@ -122,10 +123,10 @@ def prune_model(
         input_shape=input_shape,
         seed=seed,
     )
-    pruned = PrunedModel(template, budget, options)
+    pruned = PrunedModel(template, bound, options)
     check_copy(model, graph, names, pruned)
     check_backbone(pruned.channels)
-    warn_of_opaque(pruned.channels, pruned.costs, budget.limits)
+    warn_of_opaque(pruned.channels, pruned.costs, bound.limits)
     if find_method(method).one_shot:
         pruned.decide()
     return pruned

@@ -8,8 +8,8 @@ from tf_lossprune.backup import Backup
 from tf_lossprune.compiling import compile_settings, fresh_metrics
 from tf_lossprune.cut_variables import cut_variables
 from tf_lossprune.graph import trace
-from tf_lossprune.inspection import known_costs
 from tf_lossprune.methods import find_method
+from tf_lossprune.resources import known_costs
 from tf_lossprune.surgery import copy_graph
 from tf_lossprune.team import Team
 from tf_lossprune.training import reestimate_statistics

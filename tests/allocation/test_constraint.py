@@ -5,8 +5,8 @@ from absl.testing import parameterized
 
 from examples import models
 from tf_lossprune.allocation import AugmentedLagrangian, Projection
-from tf_lossprune.cost import cost_models
 from tf_lossprune.graph import analyze
+from tf_lossprune.resources import cost_models
 
 
 def setup():

@@ -10,8 +10,8 @@ from tf_lossprune.allocation import (
     minimum_widths,
     width_steps,
 )
-from tf_lossprune.cost import cost_models
 from tf_lossprune.graph import analyze, bottlenecks
+from tf_lossprune.resources import cost_models
 
 ARCHES = ("resnet20", "vgg16_bn", "mobilenet_v2")
 

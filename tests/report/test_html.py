@@ -14,10 +14,11 @@ import tf_lossprune
 from tests.report.sample import REPORT
 from tf_lossprune import report
 from tf_lossprune.compress import CompressionResult
-from tf_lossprune.report import figures, geometry
+from tf_lossprune.report import geometry
 from tf_lossprune.report import html as html_module
 from tf_lossprune.report.curves import charts
 from tf_lossprune.report.page import verdict
+from tf_lossprune.tables import figures
 
 EVIL = '<script>alert("x")</script>&\'{{ 7001 * 7 }}'
 

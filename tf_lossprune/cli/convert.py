@@ -14,8 +14,8 @@ from tf_lossprune.cli.command import (
     define_precision,
 )
 from tf_lossprune.cli.inputs import check_model_path, load_model, read_source
-from tf_lossprune.inspection import known_costs
-from tf_lossprune.report.figures import text_of
+from tf_lossprune.resources import known_costs
+from tf_lossprune.tables.figures import text_of
 
 
 def _define_strip(values):

@@ -9,8 +9,8 @@ from absl import flags
 
 from tf_lossprune.cli.command import Command, Result, define_data, define_precision
 from tf_lossprune.cli.inputs import load_model, read_source
-from tf_lossprune.inspection import known_costs
-from tf_lossprune.report.table import aligned, comparison_table
+from tf_lossprune.resources import known_costs
+from tf_lossprune.tables import aligned, comparison_table
 from tf_lossprune.training.feed import HeldOut
 
 

@@ -23,7 +23,6 @@ from tf_lossprune.cli.command import (
 from tf_lossprune.cli.inputs import load_model, read_source
 from tf_lossprune.cli.measure import costs_of, measure_files
 from tf_lossprune.compress import compress
-from tf_lossprune.cost import Latency, PeakMemory, SizeBytes
 from tf_lossprune.graph import trace
 from tf_lossprune.report import (
     TrainingLog,
@@ -33,6 +32,7 @@ from tf_lossprune.report import (
     write_html,
     write_json,
 )
+from tf_lossprune.resources import Latency, PeakMemory, SizeBytes
 from tf_lossprune.surgery import copy_graph
 from tf_lossprune.training.feed import Feed
 

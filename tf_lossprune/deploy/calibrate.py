@@ -1,20 +1,19 @@
 """Times single operations on a device, for budgets in milliseconds."""
 
 import csv
-import functools
 import os
-import platform
 import tempfile
 
 import keras
 
 from tf_lossprune.config import check_count
-from tf_lossprune.cost.latency import COLUMNS, NETWORK, OVERHEAD, LatencyTable
-from tf_lossprune.cost.probes import call_probes, executed_calls
 from tf_lossprune.deploy.benchmark import times_in_turns
 from tf_lossprune.deploy.litert import convert_operation, convert_to_measure
 from tf_lossprune.graph import analyze, trace
 from tf_lossprune.precision import check_precision
+from tf_lossprune.resources.device import this_device
+from tf_lossprune.resources.latency import COLUMNS, NETWORK, OVERHEAD, LatencyTable
+from tf_lossprune.resources.probes import call_probes, executed_calls
 from tf_lossprune.surgery import copy_graph
 from tf_lossprune.types import Path
 
@@ -122,19 +121,3 @@ def _nothing():
     """A network whose time is that of calling the runtime."""
     inputs = keras.Input((1,))
     return keras.Model(inputs, keras.layers.ReLU()(inputs))
-
-
-@functools.cache
-def this_device():
-    """What tells this machine from others: a dict of strings."""
-    processor = platform.processor()
-    if os.path.exists("/proc/cpuinfo"):
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-            names = [li.split(":", 1)[1] for li in file if li.startswith("model name")]
-        processor = names[0].strip() if names else processor
-    return {
-        "system": platform.system(),
-        "machine": platform.machine(),
-        "processor": processor,
-        "cores": str(os.cpu_count()),
-    }

@@ -15,9 +15,9 @@ from tf_lossprune.deploy.benchmark import arena_bytes, check_count, times_in_tur
 from tf_lossprune.deploy.check import litert_error
 from tf_lossprune.deploy.litert import convert_to_measure, to_litert
 from tf_lossprune.deploy.runtime import run_litert
-from tf_lossprune.inspection import cost
 from tf_lossprune.precision import check_precision
-from tf_lossprune.report.table import comparison_table
+from tf_lossprune.resources import cost
+from tf_lossprune.tables import comparison_table
 from tf_lossprune.types import Data, Path
 
 #: Samples on which a file's error is measured.

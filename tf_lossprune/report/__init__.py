@@ -4,8 +4,8 @@ from tf_lossprune.report.data import read_json, report_data, write_json
 from tf_lossprune.report.frontier import frontier_table, plot_frontier
 from tf_lossprune.report.html import html_report, write_html
 from tf_lossprune.report.plot import plot_ratios
-from tf_lossprune.report.table import comparison_table, ratio_table
 from tf_lossprune.report.training import TrainingLog
+from tf_lossprune.tables import comparison_table, ratio_table
 
 __all__ = [
     "TrainingLog",

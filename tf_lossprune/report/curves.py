@@ -1,7 +1,7 @@
 """The charts over training, from what was recorded while it ran."""
 
-from tf_lossprune.report.figures import heading, is_number, is_share, scaled, title_of
 from tf_lossprune.report.geometry import Series, line_chart
+from tf_lossprune.tables.figures import heading, is_number, is_share, scaled, title_of
 
 _PARTS = (("search", "search"), ("fine_tune", "fine-tuning"))
 

@@ -11,7 +11,7 @@ import numpy as np
 from tf_lossprune.budget import Budget
 from tf_lossprune.exclude import excluded_layers
 from tf_lossprune.graph import analyze, trace
-from tf_lossprune.report.figures import figure_of
+from tf_lossprune.tables.figures import figure_of
 from tf_lossprune.version import __version__
 
 

@@ -3,10 +3,10 @@
 import os
 
 from tf_lossprune.report.curves import axis_text, in_percent
-from tf_lossprune.report.figures import budget_text, scaled, title_of
 from tf_lossprune.report.geometry import octave_ticks
 from tf_lossprune.report.plot import agg_figure
-from tf_lossprune.report.table import aligned
+from tf_lossprune.tables import aligned
+from tf_lossprune.tables.figures import budget_text, scaled, title_of
 
 
 def frontier_table(results, metric="accuracy", resource="macs"):

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tf_lossprune.report.figures import is_number
+from tf_lossprune.tables.figures import is_number
 
 #: Beyond this many rows, the lanes of groups that span several layers are left out.
 MOST_LANES = 12

@@ -1,7 +1,8 @@
 """What the HTML report shows, as texts and places for its templates."""
 
 from tf_lossprune.report.curves import axis_text, charts, in_percent
-from tf_lossprune.report.figures import (
+from tf_lossprune.report.geometry import Series, line_chart, network_profile
+from tf_lossprune.tables.figures import (
     COSTS,
     budget_text,
     change_of,
@@ -14,7 +15,6 @@ from tf_lossprune.report.figures import (
     text_of,
     title_of,
 )
-from tf_lossprune.report.geometry import Series, line_chart, network_profile
 
 _TILE_COSTS = ("macs", "params", "tflite_bytes", "latency_ms")
 _ROLES = (

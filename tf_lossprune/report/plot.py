@@ -2,7 +2,7 @@
 
 import os
 
-from tf_lossprune.report.table import read_groups
+from tf_lossprune.tables import read_groups
 
 # Beyond this many groups the bars get thinner instead of the picture taller.
 _TALLEST_INCHES = 24.0

@@ -8,8 +8,8 @@ from keras import ops, tree
 
 from tf_lossprune.advice import check_search
 from tf_lossprune.budget import Budget
-from tf_lossprune.cost import cost_models, plain
 from tf_lossprune.graph import analyze
+from tf_lossprune.resources import cost_models, plain
 from tf_lossprune.training.backends import current_backend
 from tf_lossprune.training.choice import WidthChoice
 from tf_lossprune.training.data import batch_spec, check_data

@@ -9,9 +9,9 @@ from keras import layers
 
 import tf_lossprune
 from examples import models
-from tf_lossprune.cost import SizeBytes
-from tf_lossprune.deploy import to_litert
+from tf_lossprune.deploy import LitertMeasurer, to_litert
 from tf_lossprune.graph import analyze
+from tf_lossprune.resources import Measurer, SizeBytes
 from tf_lossprune.surgery import cut
 
 pytestmark = pytest.mark.skipif(
@@ -64,7 +64,7 @@ def test_the_estimate_is_the_files(use_bias, where, tmp_path):
     kept = [keep[group.units].sum() for group in channels.groups]
     compact = cut(channels, keep)
     for precision in ("fp32", "int8"):
-        size = SizeBytes(precision)
+        size = SizeBytes(precision, measurer=LitertMeasurer())
         real = size.measure(compact, channels)
         # Names and padding do not depend on the widths; where layers have no bias, the
         # file has zeros, once for all layers of one width.
@@ -97,5 +97,34 @@ def test_weights_that_no_rule_knows_are_in_the_file_too(tmp_path):
     x = layers.Dense(16, activation="relu")(inputs)
     x = layers.Bidirectional(layers.LSTM(8))(layers.TimeDistributed(layers.Dense(6))(x))
     model = models.randomize(keras.Model(inputs, layers.Dense(2)(x)))
-    cost = SizeBytes("fp32").function(analyze(model))
+    cost = SizeBytes("fp32", measurer=LitertMeasurer()).function(analyze(model))
     assert abs(cost.dense - size_of(model, tmp_path, "fp32")) <= 64
+
+
+def test_without_a_measurer_the_error_names_the_cure():
+    with pytest.raises(ValueError, match=r"LitertMeasurer.*Received: SizeBytes"):
+        SizeBytes("fp32").function(analyze(network(True, "behind")))
+    with pytest.raises(TypeError, match="Expected a Measurer"):
+        SizeBytes("fp32", measurer="litert")
+
+
+@keras.saving.register_keras_serializable(package="test_size")
+class Scales(Measurer):
+    """A format of its own, in which a file has no header."""
+
+    def convert(self, model, path, precision):
+        with open(path, "wb") as file:
+            file.write(bytes(4 * model.count_params()))
+
+
+def test_a_measurer_of_the_users_own_is_asked_and_saved(tmp_path):
+    model = network(True, "behind")
+    size = SizeBytes("fp32", measurer=Scales())
+    budget = tf_lossprune.Budget({"size_bytes": 0.5}, resources=[size])
+    pruned = tf_lossprune.prune_model(model, budget, method="uniform")
+    dense = pruned.costs["size_bytes"].dense
+    assert dense == 4 * model.count_params()
+    assert tf_lossprune.strip_pruning(pruned).count_params() <= dense / 8
+    pruned.save(tmp_path / "pruned.keras")
+    again = keras.models.load_model(tmp_path / "pruned.keras")
+    assert isinstance(again.budget.resource("size_bytes").measurer, Scales)

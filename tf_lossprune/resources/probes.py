@@ -12,9 +12,9 @@ import keras
 import numpy as np
 from keras import tree
 
-from tf_lossprune.cost.fusion import merged_calls
 from tf_lossprune.graph.replay import Cloner
 from tf_lossprune.graph.trace import Tensor
+from tf_lossprune.resources.fusion import merged_calls
 
 #: Kept shares of the input channels; time is linear in them.
 INPUT_SHARES = (1.0, 0.25)

@@ -4,9 +4,9 @@ import math
 
 import keras
 
-from tf_lossprune.cost.base import Term, register_resource, weight_terms
-from tf_lossprune.cost.model import BilinearResource
-from tf_lossprune.cost.opaque import check_counted, opaque_calls, unknown_sizes
+from tf_lossprune.resources.base import Term, register_resource, weight_terms
+from tf_lossprune.resources.model import BilinearResource
+from tf_lossprune.resources.opaque import check_counted, opaque_calls, unknown_sizes
 
 
 @keras.saving.register_keras_serializable(package="tf_lossprune")

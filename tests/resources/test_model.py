@@ -6,8 +6,8 @@ from absl.testing import parameterized
 
 import tf_lossprune
 from examples import models
-from tf_lossprune.cost import cost_models
 from tf_lossprune.graph import analyze
+from tf_lossprune.resources import cost_models
 
 
 class CostModelTest(parameterized.TestCase):

@@ -11,21 +11,24 @@ import numpy as np
 from keras import ops
 
 from tf_lossprune.config import Configurable
-from tf_lossprune.cost.base import (
+from tf_lossprune.graph import analyze
+from tf_lossprune.precision import check_precision
+from tf_lossprune.resources.base import (
     MILLISECONDS,
     CostFunction,
     Resource,
     Term,
 )
-from tf_lossprune.cost.model import CostModel, unit_counts
-from tf_lossprune.cost.operation import OperationTime
-from tf_lossprune.cost.probes import (
+from tf_lossprune.resources.device import this_device
+from tf_lossprune.resources.measurer import AsksMeasurer
+from tf_lossprune.resources.model import CostModel, unit_counts
+from tf_lossprune.resources.operation import OperationTime
+from tf_lossprune.resources.probes import (
     channel_entries,
     executed_calls,
     signature,
 )
-from tf_lossprune.graph import analyze
-from tf_lossprune.precision import check_precision
+from tf_lossprune.surgery import copy_graph
 
 #: Names of the two rows that are no operations: an empty file and the network.
 OVERHEAD, NETWORK = "overhead", "network"
@@ -235,7 +238,7 @@ class LatencyFunction(CostFunction):
 
 
 @keras.saving.register_keras_serializable(package="tf_lossprune")
-class Latency(Resource):
+class Latency(AsksMeasurer, Resource):
     """Milliseconds of one inference on a device that was measured.
 
     Where the table was made on this machine, the dense model is timed when it is
@@ -250,6 +253,7 @@ class Latency(Resource):
             function from the path of a `.tflite` file to milliseconds on the device.
         dense: float or None, milliseconds of the dense model; None: measured when
             the model is wrapped, else as the table says.
+        measurer: `Measurer` or None; `prune_model` and `inspect_model` set it.
 
     Raises:
         TypeError: for another kind of table.
@@ -269,7 +273,8 @@ class Latency(Resource):
     unit = "ms"
     units = MILLISECONDS
 
-    def __init__(self, table, measure="auto", dense=None):
+    def __init__(self, table, measure="auto", dense=None, measurer=None):
+        super().__init__(measurer)
         if isinstance(table, (str, os.PathLike)):
             table = LatencyTable.load(table)
         if not isinstance(table, LatencyTable):
@@ -292,8 +297,6 @@ class Latency(Resource):
         self._measure = measure
         self.measured = bool(measure)
         if measure == "auto":
-            from tf_lossprune.deploy.calibrate import this_device
-
             device = this_device()
             self.measured = all(table.device.get(k) == device[k] for k in device)
 
@@ -304,19 +307,20 @@ class Latency(Resource):
             "table": keras.saving.serialize_keras_object(self.table),
             "measure": measure,
             "dense": self.dense,
+            **super().get_config(),
         }
 
     @classmethod
     def from_config(cls, config):
         config = dict(config)
         config["table"] = keras.saving.deserialize_keras_object(config["table"])
-        return cls(**config)
+        return super().from_config(config)
 
     def bind(self, channels):
         if not self.measured or self.dense is not None:
             return self
         dense = float(np.median(self._time(channels)))
-        return Latency(self.table, self._measure, dense)
+        return Latency(self.table, self._measure, dense, self.measurer)
 
     def measure(self, model, channels):
         """Milliseconds of `model`, at the speed the dense model had when wrapped."""
@@ -328,19 +332,16 @@ class Latency(Resource):
 
     def _time(self, channels, *models):
         """Milliseconds of the dense model and of others in each turn, `[turns, n]`."""
-        from tf_lossprune.deploy import convert_to_measure
-        from tf_lossprune.deploy.benchmark import times_of_turns
-        from tf_lossprune.surgery import copy_graph
-
+        measurer = self.ask()
         precision = self.table.device["precision"]
         models = (copy_graph(channels.graph)[0], *models)
         with tempfile.TemporaryDirectory() as folder:
             paths = [os.path.join(folder, f"{k}.tflite") for k in range(len(models))]
             for model, path in zip(models, paths):
-                convert_to_measure(model, path, precision)
+                measurer.convert(model, path, precision)
             if callable(self._measure):
                 return np.array([[float(self._measure(path)) for path in paths]])
-            return times_of_turns(paths, self.table.device["threads"], TURNS)
+            return measurer.times(paths, self.table.device["threads"], TURNS)
 
     def function(self, channels):
         operations = []

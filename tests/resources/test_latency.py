@@ -13,11 +13,11 @@ from absl.testing import parameterized
 import tf_lossprune
 from examples import models
 from tf_lossprune.allocation import fit_widths
-from tf_lossprune.cost import Latency, LatencyTable
-from tf_lossprune.cost.latency import COLUMNS
-from tf_lossprune.cost.probes import call_probes, executed_calls, width_bin
-from tf_lossprune.deploy import this_device
+from tf_lossprune.deploy import LitertMeasurer, this_device
 from tf_lossprune.graph import analyze
+from tf_lossprune.resources import Latency, LatencyTable
+from tf_lossprune.resources.latency import COLUMNS
+from tf_lossprune.resources.probes import call_probes, executed_calls, width_bin
 
 layers = keras.layers
 
@@ -239,6 +239,7 @@ class BudgetTest(parameterized.TestCase):
         compact = tf_lossprune.strip_pruning(pruned)
         limit, tried = 0.5 * timed[0], timed[2::2]
         kept = [time for time in tried if time <= limit]
+        latency = latency.with_measurer(LitertMeasurer())
         delivered = latency.measure(compact, pruned.channels)
         self.assertEqual(delivered, max(kept))
         self.assertGreater(delivered, kept[0])
@@ -246,10 +247,12 @@ class BudgetTest(parameterized.TestCase):
     def test_three_quarters_of_the_turns_keep_the_budget(self):
         """Of their shares of the dense time, which was 2 ms when it was wrapped."""
         model = models.digits_resnet(width=8)
-        latency = Latency(table_of(model), measure=True, dense=2.0)
+        latency = Latency(
+            table_of(model), measure=True, dense=2.0, measurer=LitertMeasurer()
+        )
         turns = np.array([[1.0, 0.5], [1.0, 0.4], [3.0, 1.5], [1.0, 0.7], [1.0, 0.9]])
         with mock.patch(
-            "tf_lossprune.deploy.benchmark.times_of_turns", return_value=turns
+            "tf_lossprune.deploy.measurer.times_of_turns", return_value=turns
         ):
             found = latency.measure(model, analyze(model))
         self.assertAlmostEqual(found, 0.7 * 2.0)
@@ -316,7 +319,7 @@ class CalibrateTest(parameterized.TestCase):
             table.device, {**this_device(), "precision": "fp32", "threads": 1}
         )
         self.assertGreater(table.predict(model), 0.0)
-        bound = Latency(table).bind(analyze(model))
+        bound = Latency(table, measurer=LitertMeasurer()).bind(analyze(model))
         self.assertGreater(bound.dense, 0.0)
         self.assertGreater(bound.measure(model, analyze(model)), 0.0)
         other = LatencyTable(table.rows, {**table.device, "processor": "another"})

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tf_lossprune.cost.probes import width_bin
+from tf_lossprune.resources.probes import width_bin
 
 
 class OperationTime:

@@ -4,7 +4,7 @@ import doctest
 
 import pytest
 
-from tf_lossprune.report import comparison_table, ratio_table, table
+from tf_lossprune.tables import comparison_table, ratio_table, text
 
 DENSE = {
     "accuracy": 0.9396,
@@ -93,6 +93,6 @@ def test_wrong_groups(groups, error):
 
 
 def test_examples_of_the_docstrings():
-    results = doctest.testmod(table, optionflags=doctest.NORMALIZE_WHITESPACE)
+    results = doctest.testmod(text, optionflags=doctest.NORMALIZE_WHITESPACE)
     assert results.attempted == 2
     assert results.failed == 0

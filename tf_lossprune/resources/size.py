@@ -5,7 +5,9 @@ import tempfile
 
 import keras
 
-from tf_lossprune.cost.base import (
+from tf_lossprune.graph.context import find_weight
+from tf_lossprune.precision import check_precision
+from tf_lossprune.resources.base import (
     BYTES,
     CostFunction,
     Resource,
@@ -13,12 +15,11 @@ from tf_lossprune.cost.base import (
     register_resource,
     weight_terms,
 )
-from tf_lossprune.cost.fusion import folded_normalizations
-from tf_lossprune.cost.model import CostModel
-from tf_lossprune.cost.opaque import undeclared_weights
-from tf_lossprune.cost.probes import channel_entries
-from tf_lossprune.graph.context import find_weight
-from tf_lossprune.precision import check_precision
+from tf_lossprune.resources.fusion import folded_normalizations
+from tf_lossprune.resources.measurer import AsksMeasurer
+from tf_lossprune.resources.model import CostModel
+from tf_lossprune.resources.opaque import undeclared_weights
+from tf_lossprune.resources.probes import channel_entries
 from tf_lossprune.surgery import copy_graph
 
 #: Bytes of a weight's entry.
@@ -83,7 +84,7 @@ class FileSize(CostFunction):
 
 
 @keras.saving.register_keras_serializable(package="tf_lossprune")
-class SizeBytes(Resource):
+class SizeBytes(AsksMeasurer, Resource):
     """Bytes of the `.tflite` file at a precision.
 
     Both sides of a budget are measured on files: the dense model's once, and every
@@ -95,6 +96,7 @@ class SizeBytes(Resource):
     Args:
         precision: string, `"fp32"`, `"fp16"`, `"int8"` or `"int8_fp32_io"`.
         overhead: float or None, bytes besides the weights; None: measured.
+        measurer: `Measurer` or None; `prune_model` and `inspect_model` set it.
 
     Raises:
         ValueError: for another precision.
@@ -105,12 +107,14 @@ class SizeBytes(Resource):
     units = BYTES
     measured = True
 
-    def __init__(self, precision="fp32", overhead=None):
+    def __init__(self, precision="fp32", overhead=None, measurer=None):
+        super().__init__(measurer)
         self.precision = check_precision(precision)
         self.overhead = overhead
 
     def get_config(self):
-        return {"precision": self.precision, "overhead": self.overhead}
+        config = {"precision": self.precision, "overhead": self.overhead}
+        return {**config, **super().get_config()}
 
     def bind(self, channels):
         if self.overhead is not None:
@@ -119,7 +123,8 @@ class SizeBytes(Resource):
         measured = self.measure(dense, channels)
         # Below 0 if weights are stored smaller than they are counted: the dense size
         # is the file's in any case.
-        return SizeBytes(self.precision, measured - self._weights(channels).dense)
+        overhead = measured - self._weights(channels).dense
+        return SizeBytes(self.precision, overhead, self.measurer)
 
     def function(self, channels):
         opaque = {
@@ -131,11 +136,10 @@ class SizeBytes(Resource):
 
     def measure(self, model, channels):
         """Bytes of the file that `model` is converted to."""
-        from tf_lossprune.deploy import convert_to_measure
-
+        measurer = self.ask()
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "model.tflite")
-            convert_to_measure(model, path, self.precision)
+            measurer.convert(model, path, self.precision)
             return os.path.getsize(path)
 
     def _weights(self, channels):

@@ -4,9 +4,9 @@ import numbers
 
 import keras
 
-from tf_lossprune.cost.base import Term
-from tf_lossprune.cost.model import BilinearResource
-from tf_lossprune.cost.probes import channel_entries
+from tf_lossprune.resources.base import Term
+from tf_lossprune.resources.model import BilinearResource
+from tf_lossprune.resources.probes import channel_entries
 
 
 @keras.saving.register_keras_serializable(package="tf_lossprune")

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tf_lossprune.report.figures import common, comparison
+from tf_lossprune.tables.figures import common, comparison
 
 _BAR = 24
 

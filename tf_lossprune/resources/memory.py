@@ -4,16 +4,16 @@ import keras
 import numpy as np
 from keras import ops, tree
 
-from tf_lossprune.cost.base import (
+from tf_lossprune.precision import check_precision
+from tf_lossprune.resources.base import (
     BYTES,
     CostFunction,
     Resource,
     register_resource,
 )
-from tf_lossprune.cost.fusion import merged_calls
-from tf_lossprune.cost.model import unit_counts
-from tf_lossprune.cost.opaque import check_counted, check_sizes, opaque_calls
-from tf_lossprune.precision import check_precision
+from tf_lossprune.resources.fusion import merged_calls
+from tf_lossprune.resources.model import unit_counts
+from tf_lossprune.resources.opaque import check_counted, check_sizes, opaque_calls
 
 #: Bytes of one activation.
 ACTIVATION_BYTES = {"fp32": 4, "fp16": 4, "int8": 1, "int8_fp32_io": 1}

@@ -3,8 +3,8 @@
 import numpy as np
 from keras import ops
 
-from tf_lossprune.cost.base import RESOURCES, CostFunction, Resource
 from tf_lossprune.errors import UncountableError
+from tf_lossprune.resources.base import RESOURCES, CostFunction, Resource
 
 
 def unit_counts(units, group_of, groups):

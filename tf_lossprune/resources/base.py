@@ -103,6 +103,10 @@ class Resource(Configurable):
         """Returns the `CostFunction` for a `ChannelGraph`."""
         raise NotImplementedError
 
+    def with_measurer(self, measurer):
+        """This resource, which asks a `Measurer` where it cannot count."""
+        return self
+
     def bind(self, channels):
         """This resource with what it measures of the dense model, to be stored."""
         return self

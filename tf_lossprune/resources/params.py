@@ -2,9 +2,9 @@
 
 import keras
 
-from tf_lossprune.cost.base import Term, register_resource, weight_terms
-from tf_lossprune.cost.model import BilinearResource
-from tf_lossprune.cost.opaque import undeclared_weights
+from tf_lossprune.resources.base import Term, register_resource, weight_terms
+from tf_lossprune.resources.model import BilinearResource
+from tf_lossprune.resources.opaque import undeclared_weights
 
 
 @keras.saving.register_keras_serializable(package="tf_lossprune")

@@ -1,0 +1,88 @@
+"""What measures networks that resources cannot count."""
+
+import copy
+
+import keras
+
+from tf_lossprune.config import Configurable
+
+
+class Measurer(Configurable):
+    """Makes and times the file that a device would run.
+
+    `tf_lossprune.deploy.LitertMeasurer` is the one that `prune_model` and
+    `inspect_model` hand to the resources of a budget. One of your own, for another
+    format or a device on a cable, is registered for `keras.saving`, since it is saved
+    with the pruned model.
+    """
+
+    def convert(self, model, path, precision):
+        """Writes a model's file.
+
+        Args:
+            model: Functional `keras.Model`.
+            path: Path of the file.
+            precision: string, one of `PRECISIONS`.
+        """
+        raise NotImplementedError
+
+    def times(self, paths, threads, turns):
+        """Milliseconds of one inference, of several files in turns.
+
+        Args:
+            paths: List of paths of files that `convert` wrote.
+            threads: int, threads of the runtime.
+            turns: int, how often each file is timed.
+
+        Returns:
+            float array `[turns, files]`.
+        """
+        raise NotImplementedError
+
+
+class AsksMeasurer(Configurable):
+    """The part of a resource that asks a `Measurer`.
+
+    Args:
+        measurer: `Measurer` or None.
+
+    Raises:
+        TypeError: for another object.
+    """
+
+    def __init__(self, measurer=None):
+        if measurer is not None and not isinstance(measurer, Measurer):
+            raise TypeError(
+                "Expected a Measurer. "
+                f"Received: {measurer!r} (of type {type(measurer).__name__})"
+            )
+        self.measurer = measurer
+
+    def get_config(self):
+        measurer = self.measurer and keras.saving.serialize_keras_object(self.measurer)
+        return {"measurer": measurer}
+
+    @classmethod
+    def from_config(cls, config):
+        measurer = config.get("measurer")
+        measurer = measurer and keras.saving.deserialize_keras_object(measurer)
+        return cls(**{**config, "measurer": measurer})
+
+    def with_measurer(self, measurer):
+        """This resource, with a measurer unless it has one."""
+        if self.measurer is not None:
+            return self
+        new = copy.copy(self)
+        new.measurer = measurer
+        return new
+
+    def ask(self):
+        """Returns the measurer; raises `ValueError` where there is none."""
+        if self.measurer is None:
+            name = type(self).__name__
+            raise ValueError(
+                f"Expected {name} with a measurer. `prune_model` and `inspect_model` "
+                "bring one; elsewhere use `resource.with_measurer("
+                f"tf_lossprune.deploy.LitertMeasurer())`. Received: {name} without one"
+            )
+        return self.measurer
