@@ -2,7 +2,7 @@
 # make test         the tests that run in minutes
 # make test-jax     what runs on the JAX backend; several devices
 # make test-long    all tests
-# make lint         style and types of the Python files, style of the Bazel files
+# make lint         style, types and layers of the Python files, style of the Bazel files
 # make docs         the documentation as pages, in out/site
 # make bench        the short benchmarks (step time, scaling)
 # make clean        remove what the runs wrote, and the environment
@@ -73,6 +73,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 	@if command -v npx >/dev/null; then \
 	  echo 'buildifier -mode=check -lint=warn BUILD MODULE.bazel'; \
 	  npx --yes $(BUILDIFIER) -mode=check -lint=warn BUILD MODULE.bazel; \

@@ -20,6 +20,7 @@ TEST = [
     *JAX,
     "build>=1.2",
     "hypothesis>=6.100",
+    "import-linter>=2.12",
     "ipykernel>=6.29",
     "keras-hub>=0.18",
     "matplotlib>=3.8",

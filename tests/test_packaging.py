@@ -158,22 +158,6 @@ def test_what_is_imported_is_declared():
                 assert f'"{declared[module]}>' in setup, module
 
 
-def test_only_some_files_know_tensorflow():
-    """The core is Keras 3; TensorFlow is the way to train and to deploy."""
-    allowed = {
-        "training/backends/tensorflow.py",
-        "graph/recording/tensorflow.py",
-        "cli/image_batches.py",
-        "deploy",
-    }
-    for path in (ROOT / "tf_lossprune").rglob("*.py"):
-        name = path.relative_to(ROOT / "tf_lossprune").as_posix()
-        if name in allowed or name.split("/")[0] in allowed:
-            continue
-        found = re.search(r"^\s*(import|from) tensorflow\b", path.read_text(), re.M)
-        assert not found, name
-
-
 def test_nothing_points_outside_of_the_checkout():
     # Spelt in two parts, so that this file passes its own test.
     outside = ["../" + "shared", "/work" + "/", "/root" + "/", "/tmp" + "/"]
