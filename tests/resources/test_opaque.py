@@ -3,6 +3,7 @@
 MACs are judged by the operations of the LiteRT file, parameters by `count_params()`.
 """
 
+import tempfile
 import unittest
 import warnings
 
@@ -227,6 +228,35 @@ class ToldIsTrueTest(parameterized.TestCase):
         model = image_model(layers.Lambda(raw))
         self.assertEqual(tf_lossprune.cost(model)["macs"], judge.macs(model))
 
+    def test_functions_traced_before_and_saved_models_count(self):
+        import tensorflow as tf
+
+        class Compiled(layers.Layer):
+            def build(self, shape):
+                self.kernel = self.add_weight(shape=(3, 3, shape[-1], 4))
+
+            @tf.function(jit_compile=True)
+            def compute(self, x):
+                return tf.nn.conv2d(x, self.kernel, 1, "SAME")
+
+            def call(self, x):
+                return self.compute(x)
+
+        saved = keras.Sequential(
+            [keras.Input((12, 12, 12)), layers.Conv2D(4, 3), layers.ReLU()]
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            saved.export(folder, verbose=False)
+            loaded = layers.TFSMLayer(folder, call_endpoint="serve")
+            for layer in (Compiled(), loaded):
+                model = image_model(layer)
+                self.assertEqual(tf_lossprune.cost(model)["macs"], judge.macs(model))
+
+    def test_unrolled_cells_and_loops_count(self):
+        for unroll in (False, True):
+            model = sequence_model(layers.RNN(layers.LSTMCell(8), unroll=unroll))
+            self.assertEqual(tf_lossprune.cost(model)["macs"], judge.macs(model))
+
 
 class CountedTest(parameterized.TestCase):
     @parameterized.parameters(*MACS.items())
@@ -234,15 +264,16 @@ class CountedTest(parameterized.TestCase):
         self.assertEqual(tf_lossprune.cost(CASES[name]())["macs"], macs)
 
     def test_quantized_and_adapted_layers_count(self):
-        """As they do without."""
-        for change in (lambda la: la.quantize("int8"), lambda la: la.enable_lora(2)):
-            model = image_model(layers.Conv2D(16, 3, name="changed"))
-            before = tf_lossprune.cost(model)["macs"]
+        """As they do without; and the product that makes the adapted kernel."""
+        for change, more in (
+            (lambda la: la.quantize("int8"), 0),
+            (lambda la: la.enable_lora(2), 12 * 2 * 8),
+        ):
             dense = layers.Dense(8)
             model = image_model(lambda y, d=dense: d(y))
             before = tf_lossprune.cost(model)["macs"]
             change(dense)
-            self.assertEqual(tf_lossprune.cost(model)["macs"], before)
+            self.assertEqual(tf_lossprune.cost(model)["macs"], before + more)
 
     def test_an_activation_of_ones_own_counts(self):
         mixing = np.ones((16, 16), "float32")

@@ -45,23 +45,28 @@ def product(sizes: Iterable) -> float:
     return math.prod(math.nan if size is None else float(size) for size in sizes)
 
 
-def summarize(steps: Sequence[Step], given: Iterable, read: Iterable) -> Recording:
+def summarize(
+    steps: Sequence[Step], given: Iterable, read: Iterable, weights: Iterable = ()
+) -> Recording:
     """Adds up what runs: what depends on the inputs, and what somebody reads.
 
-    The rest is computed when the model is converted, or never.
+    The rest is computed when the model is converted, or never. Products of weights
+    alone are counted, as not every converter computes them.
 
     Args:
         steps: list of `Step`s in the order in which they run.
         given: keys of the inputs.
         read: keys of the outputs that are read.
+        weights: keys of the tensors that stand for weights.
     """
     given, read = set(given), set(read)
-    running = _running(steps, given, read)
+    running = _running(steps, given.union(weights), read)
     macs = sum(step.work.macs for step in running)
     unknown = next((s.work.unknown for s in running if s.work.unknown), None)
     if unknown is None and math.isnan(macs):
         unknown = "its sizes are not known"
-    return Recording(macs, _fullest(running, given, read), unknown)
+    activations = _running(running, given, read)
+    return Recording(macs, _fullest(activations, given, read), unknown)
 
 
 def depending(steps, given):

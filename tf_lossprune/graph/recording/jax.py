@@ -42,10 +42,11 @@ class JaxRecorder:
 
         expression = jax.make_jaxpr(stateless)(*specs).jaxpr
         inputs = [id(v) for v in expression.invars]
-        steps = _steps(expression, inputs)
+        weights = [id(v) for v in expression.constvars]
+        steps = _steps(expression, {*inputs, *weights})
         wanted = [id(v) for v, is_read in zip(expression.outvars, read) if is_read]
         shapes = [tuple(v.aval.shape) for v in expression.outvars]
-        return summarize(steps, inputs, wanted), shapes
+        return summarize(steps, inputs, wanted, weights), shapes
 
 
 def _shape(variable):

@@ -1,5 +1,7 @@
 """Records calls as TensorFlow operations."""
 
+import math
+
 import keras
 import tensorflow as tf
 
@@ -42,16 +44,31 @@ class TensorFlowRecorder:
 
     def record(self, function, given, read):
         """See `make_recorder`."""
+        found = self._record(function, given, read)
+        if _is_known(*found):
+            return found
+        # A function that was traced before knows the sizes of that time.
+        eagerly = tf.config.functions_run_eagerly()
+        tf.config.run_functions_eagerly(True)
+        try:
+            again = self._record(function, given, read)
+        finally:
+            tf.config.run_functions_eagerly(eagerly)
+        return again if _is_known(*again) else found
+
+    def _record(self, function, given, read):
         with self._graph.as_default():
             inputs = [tf.compat.v1.placeholder(d, shape=s) for s, d in given]
             before = len(self._graph.get_operations())
             with keras.StatelessScope():
                 outputs = [tf.convert_to_tensor(t) for t in function(*inputs)]
             operations = self._graph.get_operations()[before:]
-        names = [t.name for t in inputs]
-        steps = _steps(operations, names)
-        wanted = [t.name for t, is_read in zip(outputs, read) if is_read]
-        return summarize(steps, names, wanted), [_shape(t) for t in outputs]
+        wanted = [t for t, is_read in zip(outputs, read) if is_read]
+        return _summary(operations, inputs, wanted), [_shape(t) for t in outputs]
+
+
+def _is_known(work, shapes):
+    return not math.isnan(work.macs) and not any(s is None or None in s for s in shapes)
 
 
 def _shape(tensor):
@@ -62,8 +79,22 @@ def _elements(tensor):
     return product((None,) if _shape(tensor) is None else _shape(tensor))
 
 
+def _summary(operations, given, read):
+    """The `Recording` of some operations between some tensors."""
+    given = [t.name for t in given]
+    weights = _weights(operations)
+    steps = _steps(operations, {*given, *weights})
+    return summarize(steps, given, [t.name for t in read], weights)
+
+
+def _weights(operations):
+    """Names of the variables that some operations read."""
+    tensors = (t for op in operations for t in op.inputs)
+    return {t.name for t in tensors if t.dtype == tf.resource}
+
+
 def _steps(operations, given):
-    """The `Step`s of some operations, knowing which inputs a sample changes."""
+    """The `Step`s of some operations, knowing which inputs change."""
     moving, found = set(given), []
     for op in operations:
         inputs = [t.name for t in op.inputs]
@@ -87,7 +118,7 @@ def _work(op, moving):
         return Recording(MACS[op.type](op))
     bodies = _bodies(op)
     if bodies:
-        return _longest(bodies, moving)
+        return _longest(op, bodies, moving)
     if not hasattr(tf.raw_ops, op.type):
         return Recording(unknown=f"it runs the custom operation {op.type}")
     return Recording()
@@ -100,18 +131,26 @@ def _bodies(op):
         if key in op.node_def.attr:
             value = op.node_def.attr[key]
             names += [f.name for f in (value.func, *value.list.func) if f.name]
-    return [op.graph._get_function(name).graph for name in names]
+    return [_function(op, name) for name in names]
 
 
-def _longest(bodies, moving):
+def _function(op, name):
+    """The graph of a function that an operation calls."""
+    # A graph that was imported does not have the functions' graphs.
+    return getattr(op.graph, "imported_from", op.graph)._get_function(name).graph
+
+
+def _longest(op, bodies, moving):
     found = []
     for body in bodies:
         # The condition of a branch is no input of its function.
-        inputs = [t.name for t in body.inputs]
-        flags = moving[len(moving) - len(inputs) :]
-        given = [name for name, flag in zip(inputs, flags) if flag]
-        steps = _steps(body.get_operations(), given)
-        found.append(summarize(steps, given, [t.name for t in body.outputs]))
+        first = len(moving) - len(body.inputs)
+        operations, inputs, outputs = _sized(body, op.inputs[first:])
+        given = [t for t, flag in zip(inputs, moving[first:]) if flag]
+        found.append(_summary(operations, given, outputs))
+        for mine, theirs in zip(op.outputs, outputs):
+            if len(bodies) == 1:
+                mine.set_shape(theirs.shape)
     return Recording(
         max(work.macs for work in found),
         max(work.elements for work in found),
@@ -119,21 +158,46 @@ def _longest(bodies, moving):
     )
 
 
+def _sized(body, given):
+    """Operations, inputs and outputs of a function for arguments of known sizes."""
+    if all(map(_fits, body.inputs, given)):
+        return body.get_operations(), body.inputs, body.outputs
+    graph = tf.__internal__.FuncGraph("sized")
+    graph.imported_from = body
+    with graph.as_default():
+        inputs = [tf.compat.v1.placeholder(t.dtype, t.shape, "given") for t in given]
+        names = [t.name for t in body.inputs]
+        tf.graph_util.import_graph_def(
+            body.as_graph_def(), dict(zip(names, inputs)), name=""
+        )
+    for op in body.get_operations():  # what came from variables is known there
+        for tensor in op.outputs:
+            graph.get_tensor_by_name(tensor.name).set_shape(tensor.shape)
+    outputs = [graph.get_tensor_by_name(t.name) for t in body.outputs]
+    return graph.get_operations(), inputs, outputs
+
+
+def _fits(declared, given):
+    """Whether a function knows the sizes of an argument."""
+    return given.dtype in (tf.resource, tf.variant) or declared.shape == given.shape
+
+
 def _loop(op, moving):
-    body = op.graph._get_function(op.get_attr("body").name).graph
+    body = _function(op, op.get_attr("body").name)
     inputs = [t.name for t in body.inputs]
     outputs = [t.name for t in body.outputs]
     operations = body.get_operations()
+    weights = _weights(operations)
     moving = list(moving)
     while True:  # what one turn changes, the next one reads
         given = [name for name, flag in zip(inputs, moving) if flag]
-        steps = _steps(operations, given)
+        steps = _steps(operations, {*given, *weights})
         changed = depending(steps, given)
         after = [flag or name in changed for flag, name in zip(moving, outputs)]
         if after == moving:
             break
         moving = after
-    work = summarize(steps, given, outputs)
+    work = summarize(steps, given, outputs, weights)
     if not work.macs and not work.unknown:
         return work
     turns = _turns(op, body)
@@ -144,7 +208,7 @@ def _loop(op, moving):
 
 def _turns(op, body):
     """How often a loop runs at most: from a counter's start to its limit."""
-    condition = op.graph._get_function(op.get_attr("cond").name).graph
+    condition = _function(op, op.get_attr("cond").name)
     places = {t.name: k for k, t in enumerate(condition.inputs)}
 
     def value(tensor):
