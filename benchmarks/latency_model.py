@@ -50,10 +50,10 @@ def calibrated(arch, model):
     path = pathlib.Path(FLAGS.tables) / name
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        tf_lossprune.calibrate_latency(
+        tf_lossprune.deploy.calibrate_latency(
             model, precision=FLAGS.precision, threads=FLAGS.threads
         ).save(path)
-    return tf_lossprune.LatencyTable.load(path)
+    return tf_lossprune.resources.LatencyTable.load(path)
 
 
 def cut(model, budget, multiple):

@@ -87,7 +87,7 @@ def main(argv):
         print(f"epoch {epoch + 1}: loss {np.mean(losses):.4f}, {pruned.phase}")
 
     compact = tf_lossprune.strip_pruning(pruned)
-    tf_lossprune.reestimate_statistics(compact, train)
+    tf_lossprune.training.reestimate_statistics(compact, train)
     compact.compile(loss=loss_fn, metrics=["accuracy"])
     for name, model in (("dense", dense), ("compact", compact)):
         _, accuracy = model.evaluate(digits.x_test, digits.y_test, verbose=0)

@@ -299,24 +299,30 @@ OBJECTS = {
         lambda: tf_lossprune.AugmentedLagrangian(rho=None), "number", TypeError
     ),
     "coefficients": with_object(
-        lambda: tf_lossprune.LayerTable("energy", [1, 2]), "dict", TypeError
+        lambda: tf_lossprune.resources.LayerTable("energy", [1, 2]), "dict", TypeError
     ),
     "three_coefficients": with_object(
-        lambda: tf_lossprune.LayerTable("energy", {"first": (1, 2, 3)}), "four"
+        lambda: tf_lossprune.resources.LayerTable("energy", {"first": (1, 2, 3)}),
+        "four",
     ),
-    "precision": with_object(lambda: tf_lossprune.SizeBytes("int4"), "'int8'"),
+    "precision": with_object(
+        lambda: tf_lossprune.resources.SizeBytes("int4"), "'int8'"
+    ),
     "latency_table": with_object(
-        lambda: tf_lossprune.Latency("no_such.json"), "export_probes"
+        lambda: tf_lossprune.resources.Latency("no_such.json"), "export_probes"
     ),
-    "latency_rows": with_object(lambda: tf_lossprune.LatencyTable([], {}), "above 0"),
+    "latency_rows": with_object(
+        lambda: tf_lossprune.resources.LatencyTable([], {}), "above 0"
+    ),
     "latency_file": with_object(
-        lambda: tf_lossprune.LatencyTable.load(saved("{}", ".json")), "export_probes"
+        lambda: tf_lossprune.resources.LatencyTable.load(saved("{}", ".json")),
+        "export_probes",
     ),
     "backup": with_object(
-        lambda: tf_lossprune.SafeBackupAndRestore(None), "folder", TypeError
+        lambda: tf_lossprune.callbacks.SafeBackupAndRestore(None), "folder", TypeError
     ),
     "backup_empty": with_object(
-        lambda: tf_lossprune.SafeBackupAndRestore(""), "folder"
+        lambda: tf_lossprune.callbacks.SafeBackupAndRestore(""), "folder"
     ),
 }
 
@@ -527,42 +533,44 @@ TOOLS = {
         "whole number",
     ),
     "calibrate_precision": (
-        lambda model: tf_lossprune.calibrate_latency(model, precision="int4"),
+        lambda model: tf_lossprune.deploy.calibrate_latency(model, precision="int4"),
         ValueError,
         "'int8'",
     ),
     "calibrate_rounds": (
-        lambda model: tf_lossprune.calibrate_latency(model, rounds=0),
+        lambda model: tf_lossprune.deploy.calibrate_latency(model, rounds=0),
         ValueError,
         "rounds",
     ),
     "calibrate_threads": (
-        lambda model: tf_lossprune.calibrate_latency(model, threads=0),
+        lambda model: tf_lossprune.deploy.calibrate_latency(model, threads=0),
         ValueError,
         "threads",
     ),
     "probes_of_nothing": (
-        lambda model: tf_lossprune.export_probes("m.keras", saved("", "")),
+        lambda model: tf_lossprune.deploy.export_probes("m.keras", saved("", "")),
         TypeError,
         "keras.Model",
     ),
     "reestimate_nothing": (
-        lambda model: tf_lossprune.reestimate_statistics(model, None),
+        lambda model: tf_lossprune.training.reestimate_statistics(model, None),
         TypeError,
         "batches",
     ),
     "reestimate_count": (
-        lambda model: tf_lossprune.reestimate_statistics(model, [X], batches=0),
+        lambda model: tf_lossprune.training.reestimate_statistics(
+            model, [X], batches=0
+        ),
         ValueError,
         "at least 1",
     ),
     "rule_of_an_object": (
-        lambda model: tf_lossprune.register_rule(layers.Dense(1)),
+        lambda model: tf_lossprune.rules.register_rule(layers.Dense(1)),
         TypeError,
         "layer class",
     ),
     "resource": (
-        lambda model: tf_lossprune.register_resource("macs"),
+        lambda model: tf_lossprune.resources.register_resource("macs"),
         TypeError,
         "Resource",
     ),

@@ -61,7 +61,9 @@ class BudgetTest(parameterized.TestCase):
         self.assertEqual(caught.exception.smallest, {"macs": 0.1, "params": 0.1})
 
     def test_resources_of_its_own(self):
-        energy = tf_lossprune.LayerTable("energy", {"a": (1, 0, 0, 0)}, unit="uJ")
+        energy = tf_lossprune.resources.LayerTable(
+            "energy", {"a": (1, 0, 0, 0)}, unit="uJ"
+        )
         budget = Budget({"energy": "50%"}, resources=[energy])
         again = Budget.from_config(budget.get_config())
         self.assertEqual(again, budget)

@@ -40,7 +40,7 @@ class CallbacksTest(parameterized.TestCase):
     def test_checkpoint_keeps_no_epoch_from_before_the_budget(self):
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "{epoch}.keras")
-            best = tf_lossprune.BudgetModelCheckpoint(path, monitor="loss")
+            best = tf_lossprune.callbacks.BudgetModelCheckpoint(path, monitor="loss")
             fit([best])
             # The search ends with the second of four epochs.
             names = sorted(os.listdir(folder))
@@ -53,12 +53,12 @@ class CallbacksTest(parameterized.TestCase):
     def test_checkpoint_by_steps(self):
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "{epoch}-{batch}.keras")
-            fit([tf_lossprune.BudgetModelCheckpoint(path, save_freq=2)])
+            fit([tf_lossprune.callbacks.BudgetModelCheckpoint(path, save_freq=2)])
             epochs = {int(name.split("-")[0]) for name in os.listdir(folder)}
             self.assertEqual(min(epochs), 2)
 
     def test_early_stopping_waits_for_the_cut(self):
-        patient = tf_lossprune.BudgetEarlyStopping(
+        patient = tf_lossprune.callbacks.BudgetEarlyStopping(
             monitor="phase", mode="min", patience=1, restore_best_weights=True
         )
         pruned = fit([patient], epochs=8)
@@ -80,7 +80,7 @@ class CallbacksTest(parameterized.TestCase):
 
     def test_tensorboard(self):
         with tempfile.TemporaryDirectory() as folder:
-            pruned = fit([tf_lossprune.PruningTensorBoard(folder)])
+            pruned = fit([tf_lossprune.callbacks.PruningTensorBoard(folder)])
             files = glob.glob(os.path.join(folder, "train", "*"))
             text = b"".join(open(name, "rb").read() for name in files)
         for name in (

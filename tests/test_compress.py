@@ -152,7 +152,7 @@ class CompressTest(parameterized.TestCase):
         x, _ = data(64)
         model = models.digits_resnet(width=8)
         models.randomize(model, 0)
-        tf_lossprune.reestimate_statistics(model, [(x, None)])
+        tf_lossprune.training.reestimate_statistics(model, [(x, None)])
         first = model.get_layer("stem_conv")(x)
         mean = np.array(first).mean((0, 1, 2))
         variance = np.array(first).var((0, 1, 2))

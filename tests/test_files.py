@@ -57,7 +57,7 @@ class FilesTest(parameterized.TestCase):
         self.assertEqual(path.read_text(), "old")
 
     def test_safe_backup_syncs_before_it_renames(self):
-        safe = tf_lossprune.SafeBackupAndRestore(
+        safe = tf_lossprune.callbacks.SafeBackupAndRestore(
             self.folder / "safe", delete_checkpoint=False
         )
         _train(_network(), callbacks=[safe])

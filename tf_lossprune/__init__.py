@@ -28,7 +28,6 @@ from tf_lossprune.gates import (
     Importance,
     SigmoidLog,
 )
-from tf_lossprune.graph import register_rule
 from tf_lossprune.inspection import Inspection, inspect_model
 from tf_lossprune.prune import prune_model, strip_pruning
 from tf_lossprune.resources import (
@@ -41,6 +40,7 @@ from tf_lossprune.resources import (
     cost,
     register_resource,
 )
+from tf_lossprune.rules import register_rule
 from tf_lossprune.testing import check_rule
 from tf_lossprune.training import PrunedModel, reestimate_statistics
 from tf_lossprune.version import __version__

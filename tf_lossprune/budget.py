@@ -161,7 +161,7 @@ class Budget:
         if name == "latency_ms" and name not in self._known:
             raise ValueError(
                 "A budget in milliseconds needs a calibration of the device: "
-                "Budget({'latency_ms': ...}, resources=[tf_lossprune.Latency("
+                "Budget({'latency_ms': ...}, resources=[tf_lossprune.resources.Latency("
                 f"table)]). Received: {name!r} without one"
             )
         if name not in self._known:

@@ -43,7 +43,7 @@ class BudgetModelCheckpoint(_OnceFixed, keras.callbacks.ModelCheckpoint):
     Example:
 
     ```python
-    best = tf_lossprune.BudgetModelCheckpoint(
+    best = tf_lossprune.callbacks.BudgetModelCheckpoint(
         "best.keras", monitor="val_accuracy", save_best_only=True)
     pruned.fit(train, validation_data=val, epochs=10, callbacks=[best])
     compact = tf_lossprune.strip_pruning(keras.models.load_model("best.keras"))
@@ -93,7 +93,7 @@ class SafeBackupAndRestore(keras.callbacks.Callback):
     Example:
 
     ```python
-    safe = tf_lossprune.SafeBackupAndRestore("out/backup")
+    safe = tf_lossprune.callbacks.SafeBackupAndRestore("out/backup")
     pruned.fit(train, epochs=100, callbacks=[safe])  # again after a crash
     ```
     """

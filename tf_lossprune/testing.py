@@ -37,7 +37,7 @@ def check_rule(layer, input_shape, *, tolerance=1e-4, seed=0):
     Example:
 
     ```python
-    @tf_lossprune.register_rule(LayerScale)
+    @tf_lossprune.rules.register_rule(LayerScale)
     def layer_scale(context, layer):
         channels = context.channels()
         if channels is None:
@@ -46,7 +46,7 @@ def check_rule(layer, input_shape, *, tolerance=1e-4, seed=0):
         context.weight("gamma", {0: channels})
         context.output(context.input_labels[0])
 
-    groups = tf_lossprune.check_rule(LayerScale(), (8, 8, 6))
+    groups = tf_lossprune.testing.check_rule(LayerScale(), (8, 8, 6))
     assert [group.name for group in groups] == ["made"]
     ```
     """

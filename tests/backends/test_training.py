@@ -143,7 +143,7 @@ class TrainingTest(parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, "KERAS_BACKEND=tensorflow.*Received: "):
             tf_lossprune.prune_model(model, {"size_bytes": 0.5}, method="uniform")
         with self.assertRaisesRegex(ValueError, "KERAS_BACKEND=tensorflow.*Received: "):
-            tf_lossprune.calibrate_latency(model)
+            tf_lossprune.deploy.calibrate_latency(model)
 
     @parameterized.parameters("uniform", "magnitude")
     def test_one_shot(self, method):

@@ -123,7 +123,7 @@ class ProcessTest(parameterized.TestCase):
             "import keras, tf_keras, tf_lossprune\n"
             "inputs = tf.keras.Input((4,))\n"
             "old = tf.keras.Model(inputs, tf.keras.layers.Dense(2)(inputs))\n"
-            "model = tf_lossprune.from_tf_keras(old)\n"
+            "model = tf_lossprune.deploy.from_tf_keras(old)\n"
             "assert isinstance(model, keras.Model)\n"
             "tf_lossprune.deploy.cluster_weights(model, 2)\n"
             "assert tf.keras.layers.Dense is tf_keras.layers.Dense\n"
@@ -313,4 +313,4 @@ class ClusterTest(parameterized.TestCase):
     def test_wrappers_have_to_come_off_first(self):
         learner = deploy.cluster_weights(small(), 4)
         with pytest.raises(ValueError, match="taken off first.*Received: "):
-            tf_lossprune.from_tf_keras(learner)
+            tf_lossprune.deploy.from_tf_keras(learner)

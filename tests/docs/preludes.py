@@ -74,9 +74,9 @@ def compressed():
 def latency():
     """Also the files that a phone's owner would have: times of its operations."""
     names = common()
-    table = tf_lossprune.calibrate_latency(names["model"])
+    table = tf_lossprune.deploy.calibrate_latency(names["model"])
     table.save("phone.json")
-    tf_lossprune.export_probes(names["model"], "probes")
+    tf_lossprune.deploy.export_probes(names["model"], "probes")
     with open("probes/probes.csv", newline="") as file:
         files = [row["file"] for row in csv.DictReader(file)]
     times = "".join(f"{name},{10.0 + i}\n" for i, name in enumerate(files))

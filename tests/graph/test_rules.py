@@ -83,8 +83,8 @@ class RulesTest(parameterized.TestCase):
         class Mine(Scale):
             pass
 
-        tf_lossprune.register_rule(Mine)(scale_rule)
-        groups = tf_lossprune.check_rule(Mine(), shape)
+        tf_lossprune.rules.register_rule(Mine)(scale_rule)
+        groups = tf_lossprune.testing.check_rule(Mine(), shape)
         self.assertEqual([(g.name, g.size) for g in groups], [("made", 6)])
         self.assertLen(groups[0].through, 1)
 
@@ -92,17 +92,17 @@ class RulesTest(parameterized.TestCase):
         class Wrong(Scale):
             pass
 
-        tf_lossprune.register_rule(Wrong)(forgetful_rule)
+        tf_lossprune.rules.register_rule(Wrong)(forgetful_rule)
         with self.assertRaisesRegex(RuntimeError, "rule is wrong.*Received"):
-            tf_lossprune.check_rule(Wrong(), (8, 8, 6))
+            tf_lossprune.testing.check_rule(Wrong(), (8, 8, 6))
 
     def test_bad_registrations(self):
         with self.assertRaisesRegex(TypeError, "layer class.*Received"):
-            tf_lossprune.register_rule(Scale())
+            tf_lossprune.rules.register_rule(Scale())
         with self.assertRaisesRegex(ValueError, "effect.*Received"):
-            tf_lossprune.register_rule(Scale, effect="eats")
+            tf_lossprune.rules.register_rule(Scale, effect="eats")
         with self.assertRaisesRegex(TypeError, "register_rule.*Received"):
-            tf_lossprune.check_rule(Scale(), (4,))
+            tf_lossprune.testing.check_rule(Scale(), (4,))
 
     def test_new_channels_by_a_users_rule(self):
         class Projection(keras.layers.Layer):
@@ -119,7 +119,7 @@ class RulesTest(parameterized.TestCase):
             def get_config(self):
                 return {**super().get_config(), "units": self.units}
 
-        @tf_lossprune.register_rule(Projection, effect="prunes")
+        @tf_lossprune.rules.register_rule(Projection, effect="prunes")
         def projection(context, layer):
             out = context.fresh(layer.units)
             axes = {0: out, 1: context.channels()}
@@ -128,5 +128,5 @@ class RulesTest(parameterized.TestCase):
             context.config("units", out)
             context.output(out)
 
-        groups = tf_lossprune.check_rule(Projection(5, name="mine"), (4, 6))
+        groups = tf_lossprune.testing.check_rule(Projection(5, name="mine"), (4, 6))
         self.assertEqual([(g.name, g.size) for g in groups], [("made", 6), ("mine", 5)])

@@ -296,7 +296,7 @@ class OpaqueTest(parameterized.TestCase):
         y = keras.ops.reshape(layers.LSTM(8, return_sequences=True)(y), (-1, 8))
         y = keras.ops.reshape(layers.Dense(4)(y), (-1, 12 * 4))
         model = keras.Model(x, layers.Dense(2)(y))
-        table = tf_lossprune.calibrate_latency(model, rounds=2)
+        table = tf_lossprune.deploy.calibrate_latency(model, rounds=2)
         latency = Latency(table, measure=False)
         found = tf_lossprune.inspect_model(model, resources=[latency])
         shares = {e.layer.split("_")[0]: e.share["latency_ms"] for e in found.opaque}
@@ -313,7 +313,7 @@ class CalibrateTest(parameterized.TestCase):
         x = layers.Conv2D(6, 3, name="a")(inputs)
         x = layers.Add()([x, layers.Conv2D(6, 3, activation="relu", name="b")(inputs)])
         model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x)))
-        table = tf_lossprune.calibrate_latency(model, rounds=2)
+        table = tf_lossprune.deploy.calibrate_latency(model, rounds=2)
         self.assertTrue(Latency(table).measured)
         self.assertEqual(
             table.device, {**this_device(), "precision": "fp32", "threads": 1}
@@ -328,7 +328,7 @@ class CalibrateTest(parameterized.TestCase):
     def test_probes_for_another_device(self):
         model = models.digits_resnet(width=4)
         with tempfile.TemporaryDirectory() as folder:
-            path = tf_lossprune.export_probes(model, folder)
+            path = tf_lossprune.deploy.export_probes(model, folder)
             with open(path, newline="") as file:
                 rows = list(csv.DictReader(file))
             for row in rows:

@@ -121,7 +121,7 @@ def convolutions_only(layer):
 class TableTest(parameterized.TestCase):
     def test_counts_inputs_and_outputs(self):
         channels = analyze(chain())
-        table = tf_lossprune.LayerTable(
+        table = tf_lossprune.resources.LayerTable(
             "energy", {"b": (1, 10, 100, 1000), "head": (0, 0, 1, 0)}
         )
         energy = cost_models(channels, ["energy"], [table])["energy"]
@@ -129,7 +129,7 @@ class TableTest(parameterized.TestCase):
         self.assertEqual(energy.total([3, 5]), 15 + 30 + 500 + 1000 + 2)
 
     def test_function_of_the_layer_is_saved(self):
-        table = tf_lossprune.LayerTable("energy", convolutions_only)
+        table = tf_lossprune.resources.LayerTable("energy", convolutions_only)
         budget = tf_lossprune.Budget({"energy": 0.5}, resources=[table])
         pruned = tf_lossprune.prune_model(chain(), budget, method="uniform")
         with tempfile.TemporaryDirectory() as folder:
@@ -148,10 +148,10 @@ class TableTest(parameterized.TestCase):
     )
     def test_bad_tables(self, coefficients, kind):
         with self.assertRaisesRegex(kind, "Received: "):
-            tf_lossprune.LayerTable("energy", coefficients)
+            tf_lossprune.resources.LayerTable("energy", coefficients)
 
     def test_unknown_layers(self):
-        table = tf_lossprune.LayerTable("energy", {"nowhere": (1, 1, 1, 1)})
+        table = tf_lossprune.resources.LayerTable("energy", {"nowhere": (1, 1, 1, 1)})
         budget = tf_lossprune.Budget({"energy": 0.5}, resources=[table])
         with self.assertRaisesRegex(ValueError, "at least one layer.*Received"):
             tf_lossprune.prune_model(chain(), budget)

@@ -94,7 +94,7 @@ def train(folder, name, epochs, pipe):
     keras.utils.set_random_seed(0)
     tf.config.experimental.enable_op_determinism()
     pruned, data = build(), Digits()
-    safe = tf_lossprune.SafeBackupAndRestore(os.path.join(folder, name))
+    safe = tf_lossprune.callbacks.SafeBackupAndRestore(os.path.join(folder, name))
     callbacks = [safe, Progress(data, pipe)]
     pruned.fit(data, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks)
     variables = [*pruned.variables, *pruned.optimizer.variables]

@@ -19,7 +19,7 @@ from tests.training import small
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 KERAS = keras.callbacks.BackupAndRestore
-SAFE = tf_lossprune.SafeBackupAndRestore
+SAFE = tf_lossprune.callbacks.SafeBackupAndRestore
 
 
 class Killed(BaseException):

@@ -45,7 +45,7 @@ def calibrate_latency(
     Example:
 
     ```python
-    table = tf_lossprune.calibrate_latency(model, threads=1)
+    table = tf_lossprune.deploy.calibrate_latency(model, threads=1)
     table.save("laptop.json")
     ```
     """

@@ -71,7 +71,7 @@ def from_tf_keras(
 
     ```python
     old = tf_keras.models.load_model("old.h5")
-    model = tf_lossprune.from_tf_keras(old)
+    model = tf_lossprune.deploy.from_tf_keras(old)
     pruned = tf_lossprune.prune_model(model, {"macs": 0.5})
     ```
     """

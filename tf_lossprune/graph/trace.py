@@ -115,7 +115,7 @@ def check_model(model):
     if type(model).__module__.split(".")[0] == "tf_keras":
         raise TypeError(
             "Expected a Keras 3 model, but this one belongs to tf_keras (Keras 2). "
-            "Carry it over with `tf_lossprune.from_tf_keras(model)`. "
+            "Carry it over with `tf_lossprune.deploy.from_tf_keras(model)`. "
             f"Received: {type(model).__module__}."
             f"{type(model).__name__}"
         )

@@ -262,9 +262,9 @@ class Latency(AsksMeasurer, Resource):
     Example:
 
     ```python
-    table = tf_lossprune.calibrate_latency(model)
+    table = tf_lossprune.deploy.calibrate_latency(model)
     budget = tf_lossprune.Budget({"latency_ms": "4 ms"},
-                                 resources=[tf_lossprune.Latency(table)])
+                                 resources=[tf_lossprune.resources.Latency(table)])
     pruned = tf_lossprune.prune_model(model, budget)
     ```
     """

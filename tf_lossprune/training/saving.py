@@ -69,8 +69,8 @@ class SavedState:
                 raise OSError(
                     "The file with the weights is damaged or torn, as by a process "
                     "that was killed while it wrote: go on from an earlier one (see "
-                    f"`tf_lossprune.SafeBackupAndRestore`). Received: {filepath} "
-                    f"({error})"
+                    "`tf_lossprune.callbacks.SafeBackupAndRestore`). "
+                    f"Received: {filepath} ({error})"
                 ) from error
             raise ValueError(
                 "Expected the weights of this very model: made by `prune_model` from "

@@ -33,7 +33,7 @@ def reestimate_statistics(model, data, batches=32, forward=None):
 
     ```python
     compact = tf_lossprune.strip_pruning(pruned)
-    tf_lossprune.reestimate_statistics(compact, train)
+    tf_lossprune.training.reestimate_statistics(compact, train)
     ```
     """
     check_count("batches", batches, 1)

@@ -42,7 +42,7 @@ def register_rule(*classes, effect="carries", remark=""):
     Example:
 
     ```python
-    @tf_lossprune.register_rule(MyScale)
+    @tf_lossprune.rules.register_rule(MyScale)
     def my_scale(context, layer):
         channels = context.channels()
         if channels is not None:
