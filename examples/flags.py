@@ -5,7 +5,7 @@ import json
 
 from absl import flags
 
-from tf_lossprune.budget import format_budget, parse_budget
+from tf_lossprune.budget_text import format_budget, parse_budget
 
 __all__ = [
     "define_data_flags",

@@ -6,6 +6,7 @@ import os
 import pathlib
 import shutil
 import signal
+import sys
 import textwrap
 import threading
 import time
@@ -291,8 +292,9 @@ def _held_interrupts():
             raise KeyboardInterrupt
         event.set()
         # Not through sys.stderr, which may be in the middle of a write.
-        os.write(2, b"\nStopping after this step; Ctrl-C again stops at once.\n")
+        os.write(stderr, b"\nStopping after this step; Ctrl-C again stops at once.\n")
 
+    stderr = sys.__stderr__.fileno() if sys.__stderr__ else 2
     before = signal.signal(signal.SIGINT, hold)
     try:
         yield event

@@ -2,18 +2,17 @@
 
 import math
 import numbers
-import re
 from typing import Any
 
 import keras
 
+from tf_lossprune.budget_text import LIMIT
 from tf_lossprune.errors import InfeasibleBudgetError
 from tf_lossprune.resources import RESOURCES, Resource
 from tf_lossprune.resources.base import MILLISECONDS
 
 #: A number above 1 and below this is no plausible number of MACs or bytes.
 SMALLEST_COUNT = 1000
-_TEXT = re.compile(r"\s*([0-9.]+(?:[eE][-+]?[0-9]+)?)\s*([a-zA-Z%]*)\s*")
 
 
 @keras.saving.register_keras_serializable(package="tf_lossprune")
@@ -231,7 +230,7 @@ def _base_unit(resource):
 
 
 def _read_text(name, text, units):
-    match = _TEXT.fullmatch(text)
+    match = LIMIT.fullmatch(text)
     number, unit = (match.group(1), match.group(2)) if match else ("", None)
     try:
         value = float(number)
@@ -245,52 +244,3 @@ def _read_text(name, text, units):
             f"{[u for u in units if u]}, or in percent up to 100%. Received: {text!r}"
         )
     return value * units[unit], False
-
-
-def parse_budget(text):
-    """Turns `"macs=0.5,size_bytes=300kB"` into the dict that `prune_model` takes.
-
-    Only the form is checked here; `Budget` checks the resources and values.
-
-    Args:
-        text: Comma-separated `resource=limit` pairs. A limit is a number, or a
-            number with a unit or in percent.
-
-    Returns:
-        Dict from resource name to float or, where there is a unit, text.
-
-    Raises:
-        ValueError: If the text is not of that form, or names a resource twice.
-
-    Example:
-        >>> parse_budget("macs=0.5,size_bytes=300kB")
-        {'macs': 0.5, 'size_bytes': '300kB'}
-    """
-    budget = {}
-    for pair in text.split(","):
-        name, _, value = (part.strip() for part in pair.partition("="))
-        match = _TEXT.fullmatch(value)
-        try:
-            value = value if match and match.group(2) else float(value)
-        except ValueError:
-            value = None
-        if not name or value is None or name in budget:
-            raise ValueError(
-                "Expected a budget such as 'macs=0.5' or 'macs=0.5,size_bytes=300kB', "
-                f"each resource once. Received: {text!r}"
-            )
-        budget[name] = value
-    return budget
-
-
-def format_budget(budget):
-    """The inverse of `parse_budget`, with the resources in alphabetical order.
-
-    Args:
-        budget: Dict from resource name to number or text.
-
-    Returns:
-        A string such as `"macs=0.5,params=0.4"`.
-    """
-    texts = {k: v if isinstance(v, str) else f"{v:g}" for k, v in budget.items()}
-    return ",".join(f"{name}={texts[name]}" for name in sorted(texts))

@@ -40,7 +40,10 @@ def test_strip(capsys, folder, tmp_path):
     assert data["groups"][0]["kept"] < 8
     compact = keras.models.load_model(out)
     assert compact.count_params() == data["cost"]["params"]
-    assert lossprune("strip", folder / "dense.keras", f"--out={out}") == 1
+    command = ["strip", folder / "dense.keras", f"--out={out}"]
+    assert lossprune(*command) == 1
+    assert f"{str(out)!r}, which exists" in capsys.readouterr().err
+    assert lossprune(*command, "--overwrite") == 1
     assert "made by `prune_model`" in capsys.readouterr().err
     command = ["strip", folder / "pruned.keras", f"--out={folder / 'pruned.keras'}"]
     assert lossprune(*command) == 1
@@ -65,6 +68,8 @@ def test_convert_and_benchmark(capsys, folder, tmp_path):
     assert "median ms" in capsys.readouterr().out
     samples.write_text("no array")
     assert lossprune("convert", source, *options) == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert lossprune("convert", source, *options, "--overwrite") == 1
     assert "--data as a .npy file" in capsys.readouterr().err
 
 

@@ -148,14 +148,15 @@ def test_a_class_without_images_is_named(run, tmp_path, capsys):
 def test_validation_folders_keep_the_numbers_of_the_classes(run, tmp_path, capsys):
     """A class without validation images does not shift the others' numbers."""
     from tf_lossprune.cli.images import read_images
-    from tf_lossprune.cli.prune import COMMAND
+    from tf_lossprune.cli.command import CommandLine
+    from tf_lossprune.cli.commands import COMMANDS
 
     for name in ("cat", "cow", "dog"):
         (tmp_path / "images" / "train").mkdir(exist_ok=True)
         os.rename(tmp_path / "images" / name, tmp_path / "images" / "train" / name)
     write_images(tmp_path / "images" / "val", ["dog"], size=(8, 8, 3), count=2)
     model = network(channels=3)
-    values, _ = COMMAND.parse(["images", "--pixels=-1,1"])
+    _, values, _ = CommandLine(COMMANDS).parse(["prune", "images", "--pixels=-1,1"])
     train, validation, settings = read_images(tmp_path / "images", model, values)
     labels = np.concatenate([np.asarray(y) for _, y in validation])
     np.testing.assert_array_equal(labels, [2, 2])

@@ -45,15 +45,20 @@ def test_the_documentation_names_commands_and_flags_that_exist():
         (["xyz"], "Expected a command among inspect, "),
         (["inspect"], "Expected 'lossprune inspect"),
         (["inspect", "a.keras", "b.keras"], "Received: 2 arguments"),
-        (["inspect", "a.keras", "--colour=red"], "Unknown command line flag 'colour'"),
+        (["inspect", "a.keras", "--colour=red"], "Received: '--colour=red'"),
+        (["inspect", "a.keras", "--channel_multipel=4"], "mean '--channel_multiple'"),
         (["inspect", "a.keras"], "existing model file. Received: 'a.keras'"),
         (["inspect", "hooks.py"], "existing Python file. Received: 'hooks.py'"),
-        (["inspect", "no_such_module"], "ModuleNotFoundError"),
+        (["inspect", "no_such_module"], "Received: 'no_such_module'"),
         (["inspect", "--import=none.py", "a.keras"], "Received: 'none.py'"),
         (["prune", "hooks.py", "--epochs=0"], "--epochs=0"),
         (["prune", "hooks.py", "--epochs=many"], "--epochs=many"),
-        (["prune", "hooks.py", "--budget=half"], "Expected a budget such as"),
-        (["prune", "hooks.py", "--budget=watts=0.5"], "Expected a resource among"),
+        (["prune", "there.py", "--budget=half"], "Expected a budget such as"),
+        (["prune", "there.py", "--budget=watts=0.5"], "Expected a resource among"),
+        (["prune", "there.py", "--budget=latency_ms=0.5"], "--latency_table=FILE"),
+        (["prune", "there.py", "--latency_table=a.json"], "Received: 'a.json'"),
+        (["prune", "there.py", "--channel_multiple=x"], "a whole number or 'auto'"),
+        (["prune", "there.py", "--out=there.py"], "--out as a folder"),
         (["convert", "a.tflite"], "a model as a .keras file"),
         (["convert", "a.keras", "--out=a.bin"], "ending in .tflite"),
         (["convert", "a.keras", "--precision=int8"], "--data="),
@@ -64,11 +69,13 @@ def test_the_documentation_names_commands_and_flags_that_exist():
 )
 def test_wrong_use(arguments, words, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    pathlib.Path("there.py").touch()
     assert lossprune(*arguments) == 1
     streams = capsys.readouterr()
     assert words in streams.err
     assert streams.err.startswith("lossprune: ") and streams.err.count("\n") == 1
     assert not streams.out
+    assert [path.name for path in tmp_path.iterdir()] == ["there.py"]
 
 
 def test_errors_as_json(capsys):

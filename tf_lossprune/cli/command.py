@@ -1,10 +1,18 @@
-"""What a command of the command line is made of."""
+"""What a command of the command line is made of, and how its line is read."""
 
 import dataclasses
+import difflib
+import importlib
+import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from absl import flags
+from absl.flags import argparse_flags
+
+from tf_lossprune.version import __version__
+
+PROGRAM = "lossprune"
 
 
 class InputError(ValueError):
@@ -34,166 +42,135 @@ class Command:
         summary: string, one line.
         counts: `(least, most)` positional arguments; `most` may be None.
         define: function that defines the command's flags in a `FlagValues`.
-        run: function of the parsed `FlagValues` and the list of arguments that
-            returns a `Result`.
+        check: function of the parsed `FlagValues` and the list of arguments that
+            raises `InputError` for what is wrong without importing Keras.
+        job: string, `module:function` in `tf_lossprune.cli`; the function takes the
+            same and returns a `Result`.
     """
 
     name: str
     arguments: str
     summary: str
-    counts: tuple
+    counts: tuple[int, int | None]
     define: Callable[[flags.FlagValues], None]
-    run: Callable[[Any, list], Result]
+    check: Callable[[Any, list], None]
+    job: str
 
-    def flags(self):
-        """A fresh `FlagValues` with this command's flags and the common ones."""
+    def flags(self) -> flags.FlagValues:
+        """A fresh `FlagValues` with this command's flags."""
         values = flags.FlagValues()
-        values.set_gnu_getopt(True)  # flags may follow the arguments
         self.define(values)
-        define_common(values)
         return values
 
-    def usage(self):
+    def run(self, values: Any, arguments: list[str]) -> Result:
+        """Runs the command, with parsed flags and arguments."""
+        module, _, function = self.job.partition(":")
+        found = importlib.import_module(f"tf_lossprune.cli.{module}")
+        return getattr(found, function)(values, arguments)
+
+    def usage(self) -> str:
         """The usage line."""
-        return f"lossprune {self.name} {self.arguments} [flags]"
-
-    def help(self):
-        """All that `--help` says."""
-        lines = [self.summary, "", f"usage: {self.usage()}", ""]
-        values = self.flags()
-        for name in values:
-            flag = values[name]
-            default = "" if flag.default in (None, False) else f" [{flag.default}]"
-            kinds = getattr(flag.parser, "enum_values", None)
-            value = "" if flag.boolean else f"={'|'.join(kinds) if kinds else '...'}"
-            lines += [f"  --{name}{value}{default}", f"      {flag.help}"]
-        return "\n".join(lines)
-
-    def parse(self, argv):
-        """Parses flags and arguments.
-
-        Args:
-            argv: list of strings after the command's name.
-
-        Returns:
-            `(FlagValues, list of arguments)`.
-
-        Raises:
-            InputError: for an unknown flag, a wrong value or number of arguments.
-        """
-        values = self.flags()
-        try:
-            arguments = values(["lossprune", *argv])[1:]
-        except flags.Error as error:
-            raise InputError(f"{error} (see `lossprune {self.name} --help`)") from None
-        least, most = self.counts
-        if len(arguments) < least or (most is not None and len(arguments) > most):
-            raise InputError(
-                f"Expected {self.usage()!r}. Received: {len(arguments)} arguments "
-                f"{arguments}"
-            )
-        return values, arguments
+        return f"{PROGRAM} {self.name} {self.arguments} [flags]"
 
 
-def define_common(values):
-    """Defines the flags that every command has."""
-    flags.DEFINE_bool(
-        "json", False, "Print one JSON object and nothing else.", flag_values=values
-    )
-    flags.DEFINE_multi_string(
-        "import",
-        [],
-        "Python file or module to load first: custom layers, rules, resources.",
-        flag_values=values,
-    )
-    flags.DEFINE_bool(
-        "traceback", False, "Show where an error comes from.", flag_values=values
-    )
+class _Parser(argparse_flags.ArgumentParser):
+    """A parser that raises what is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message} (see `{self.prog} --help`)")
 
 
-def define_data(values):
-    """Defines the flags that say how images are read."""
-    flags.DEFINE_integer("batch_size", 32, "Samples in a batch.", 1, flag_values=values)
-    flags.DEFINE_float(
-        "validation_split",
-        0.2,
-        "Share of the images held out for validation, where the folder has no `train` "
-        "and `validation` folders.",
-        0.0,
-        0.9,
-        flag_values=values,
-    )
-    flags.DEFINE_string(
-        "pixels",
-        "0,255",
-        "What black and white are for the network, such as 0,1 or -1,1.",
-        flag_values=values,
-    )
-    flags.DEFINE_bool(
-        "skip_bad_images",
-        False,
-        "Leave out images that cannot be read.",
-        flag_values=values,
-    )
-    flags.DEFINE_integer(
-        "seed", 0, "Seed of the order, the split and the draws.", flag_values=values
-    )
-
-
-def define_precision(values):
-    """Defines `--precision`."""
-    flags.DEFINE_enum(
-        "precision",
-        "fp32",
-        ["fp32", "fp16", "int8", "int8_fp32_io"],
-        "Of the .tflite file.",
-        flag_values=values,
-    )
-
-
-def define_channels(values):
-    """Defines the flags that say which channels may go."""
-    flags.DEFINE_multi_string(
-        "exclude",
-        [],
-        "Regular expression; layers whose name it matches are left alone.",
-        flag_values=values,
-    )
-    flags.DEFINE_string(
-        "channel_multiple",
-        "auto",
-        "Widths become multiples of this number, or `auto`.",
-        flag_values=values,
-    )
-    flags.DEFINE_integer(
-        "min_channels",
-        1,
-        "Fewest channels that a group keeps.",
-        1,
-        flag_values=values,
-    )
-
-
-def channel_options(values):
-    """The options of `prune_model` from the flags of `define_channels`.
+class CommandLine:
+    """The parser of all commands.
 
     Args:
-        values: parsed `FlagValues`.
-
-    Raises:
-        InputError: for a multiple that is no number.
+        commands: dict, name -> `Command`.
     """
-    multiple = values["channel_multiple"].value
-    if multiple != "auto":
-        try:
-            multiple = int(multiple)
-        except ValueError:
+
+    def __init__(self, commands: dict[str, Command]):
+        self._commands = commands
+        self._values = {name: command.flags() for name, command in commands.items()}
+        self._parser = _Parser(
+            prog=PROGRAM,
+            usage=f"{PROGRAM} COMMAND [arguments] [flags]",
+            description="Structured pruning of Keras models to a budget.",
+            epilog=f"`{PROGRAM} COMMAND --help` lists the flags of a command.",
+            inherited_absl_flags=None,
+            allow_abbrev=False,
+        )
+        version = f"tf_lossprune {__version__}"
+        self._parser.add_argument("--version", action="version", version=version)
+        parsers = self._parser.add_subparsers(
+            title="commands", dest="command", metavar="COMMAND"
+        )
+        for name, command in commands.items():
+            _describe(self._values[name])
+            parsers.add_parser(
+                name,
+                help=command.summary,
+                description=command.summary,
+                usage=command.usage(),
+                inherited_absl_flags=self._values[name],
+                allow_abbrev=False,
+            )
+
+    def print_help(self) -> None:
+        """Prints the commands."""
+        self._parser.print_help()
+
+    def parse(self, argv: list[str]) -> tuple[Command, Any, list[str]]:
+        """Reads a command line.
+
+        Args:
+            argv: list of strings, without the program's name.
+
+        Returns:
+            `(Command, FlagValues, list of arguments)`.
+
+        Raises:
+            InputError: for an unknown command or flag, a wrong value or number of
+                arguments.
+            SystemExit: after `--help` or `--version`.
+        """
+        name = next((word for word in argv if not word.startswith("-")), None)
+        if name is not None and name not in self._commands:
             raise InputError(
-                "Expected --channel_multiple as a whole number or 'auto'. "
-                f"Received: {multiple!r}"
-            ) from None
-    return {
-        "exclude": values["exclude"].value or None,
-        "channel_multiple": multiple,
-        "min_channels": values["min_channels"].value,
-    }
+                f"Expected a command among {', '.join(self._commands)}."
+                f"{_hint(name, self._commands)} Received: {name!r}"
+            )
+        try:
+            found, rest = self._parser.parse_known_args(argv)
+        except flags.Error as error:
+            raise InputError(f"{error} (see `{PROGRAM} {name} --help`)") from None
+        unknown = [word for word in rest if word.startswith("-") and word != "--"]
+        if unknown or not found.command:
+            names = [f"--{flag}" for flag in self._values[name]] if name else []
+            flag = unknown[0] if unknown else ""
+            raise InputError(
+                f"Expected a flag of `{PROGRAM} {name or ''}".rstrip()
+                + f" --help`.{_hint(flag.partition('=')[0], names)} Received: {flag!r}"
+            )
+        command = self._commands[found.command]
+        arguments = [word for word in rest if word != "--"]
+        least, most = command.counts
+        if len(arguments) < least or (most is not None and len(arguments) > most):
+            raise InputError(
+                f"Expected {command.usage()!r}. Received: {len(arguments)} arguments "
+                f"{arguments}"
+            )
+        return command, self._values[found.command], arguments
+
+
+def _describe(values):
+    """Lets `--help` show all flags, with their defaults."""
+    for name in values:
+        flag = values[name]
+        values.register_key_flag_for_module(sys.argv[0], flag)
+        if not (flag.boolean or flag.default is None or flag.default == []):
+            default = flag.default_as_str.strip("'")
+            flag.help = f"{flag.help} Default: {default}."
+
+
+def _hint(word, known):
+    close = difflib.get_close_matches(word, known, 1)
+    return f" Did you mean {close[0]!r}?" if close else ""

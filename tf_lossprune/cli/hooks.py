@@ -5,6 +5,7 @@ import importlib.util
 import pathlib
 import sys
 
+from tf_lossprune.cli.checks import check_module, look_in_this_folder
 from tf_lossprune.cli.command import InputError
 
 #: How many things `data` returns.
@@ -27,11 +28,9 @@ def load(name):
     path = pathlib.Path(name)
     try:
         if path.suffix != ".py":
-            if "" not in sys.path and str(pathlib.Path.cwd()) not in sys.path:
-                sys.path.insert(0, str(pathlib.Path.cwd()))
+            look_in_this_folder()
             return importlib.import_module(name)
-        if not path.is_file():
-            raise InputError(f"Expected an existing Python file. Received: {name!r}")
+        check_module(name)
         folder = str(path.resolve().parent)
         if folder not in sys.path:
             sys.path.insert(0, folder)

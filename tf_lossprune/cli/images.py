@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from tf_lossprune.cli.command import InputError
+from tf_lossprune.cli.flags import pixel_range
 from tf_lossprune.cli.image_files import check_classes, check_images, find_images
 
 #: Numbers of channels that images have: grey, colours, and with transparency.
@@ -38,7 +39,7 @@ def read_images(folder, model, values):
     loss_name = _loss_name(model)
     from tf_lossprune.cli import image_batches
 
-    low, high = _pixel_range(values.pixels)
+    low, high = pixel_range(values.pixels)
     form = image_batches.Form(
         (height, width), channels, _label_mode(outputs, loss_name), low, high
     )
@@ -182,15 +183,3 @@ def _settings(model, outputs):
         return {"loss": loss, "metrics": [accuracy]}
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=logits)
     return {"loss": loss, "metrics": ["accuracy"]}
-
-
-def _pixel_range(text):
-    try:
-        low, high = (float(part) for part in text.split(","))
-    except ValueError:
-        low = high = 0.0
-    if not low < high:
-        raise InputError(
-            f"Expected --pixels as two rising numbers such as 0,1. Received: {text!r}"
-        )
-    return low, high

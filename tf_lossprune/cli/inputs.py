@@ -8,10 +8,10 @@ from typing import Any
 import keras
 
 from tf_lossprune.cli import hooks
+from tf_lossprune.cli.checks import MODEL_SUFFIXES, check_model_path
 from tf_lossprune.cli.command import InputError
 from tf_lossprune.cli.images import read_images
 
-MODEL_SUFFIXES = (".keras", ".h5")
 #: Names in a file of hooks that mean what they do in `compress`.
 SETTINGS = (
     "optimizer",
@@ -43,18 +43,6 @@ def load_model(path):
             f"custom layers before ({type(error).__name__}: {error}). "
             f"Received: {path!r}"
         ) from error
-
-
-def check_model_path(path):
-    """Raises `InputError` unless this is the path of a model file.
-
-    Args:
-        path: string.
-    """
-    if not path.endswith(MODEL_SUFFIXES):
-        raise InputError(f"Expected a model as a .keras file. Received: {path!r}")
-    if not pathlib.Path(path).is_file():
-        raise InputError(f"Expected an existing model file. Received: {path!r}")
 
 
 def find_model(source):
@@ -129,11 +117,6 @@ def read_source(source, values, model=None):
         InputError: if something is missing or wrong.
     """
     if pathlib.Path(source).is_dir():
-        if model is None:
-            raise InputError(
-                "Expected --model=MODEL.keras beside a folder of images. "
-                f"Received: {source!r}"
-            )
         train, validation, settings = read_images(source, model, values)
         return Source(model, train, validation, settings, {})
     module = hooks.load(source)

@@ -2,38 +2,17 @@
 
 import dataclasses
 
-from absl import flags
-
-from tf_lossprune.budget import Budget, parse_budget
-from tf_lossprune.cli.command import (
-    Command,
-    Result,
-    channel_options,
-    define_channels,
-)
+from tf_lossprune.budget import Budget
+from tf_lossprune.budget_text import parse_budget
+from tf_lossprune.cli.command import Result
+from tf_lossprune.cli.flags import channel_options
 from tf_lossprune.cli.inputs import find_model
 from tf_lossprune.errors import InfeasibleBudgetError, UncountableError
 from tf_lossprune.inspection import inspect_model
 
 
-def _define(values):
-    flags.DEFINE_string(
-        "budget",
-        None,
-        "Also checks whether this budget can be met, such as macs=0.25; exit code 2 "
-        "if not.",
-        flag_values=values,
-    )
-    flags.DEFINE_list(
-        "resources",
-        ["macs", "params", "peak_memory_bytes"],
-        "What to count; size_bytes converts the model and takes seconds.",
-        flag_values=values,
-    )
-    define_channels(values)
-
-
-def _run(values, arguments):
+def run(values, arguments):
+    """Runs the command, as `Command.run`."""
     model = find_model(arguments[0])
     budget = Budget(parse_budget(values.budget)) if values.budget else None
     names = [*values.resources, *(budget.limits if budget else ())]
@@ -86,13 +65,3 @@ class _Dense:
     """A cost of which only the dense value is known."""
 
     dense: float
-
-
-COMMAND = Command(
-    "inspect",
-    "MODEL.keras|FILE.py",
-    "Show groups, costs, frozen layers and the smallest reachable budgets.",
-    (1, 1),
-    _define,
-    _run,
-)

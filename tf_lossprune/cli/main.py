@@ -1,35 +1,23 @@
-"""Finds the command, runs it, prints its result and chooses the exit code."""
+"""Reads the line, runs the command, prints its result and chooses the exit code."""
 
 import contextlib
-import difflib
 import json
 import os
 import sys
 import traceback
 
-from tf_lossprune.cli import convert, hooks, inspect, measure, prune, report
-from tf_lossprune.cli.command import InputError
+from tf_lossprune import start
+from tf_lossprune.cli import checks, hooks, quiet
+from tf_lossprune.cli.command import CommandLine, InputError
+from tf_lossprune.cli.commands import COMMANDS
+from tf_lossprune.cli.words import in_shell_words, with_name
 from tf_lossprune.errors import InfeasibleBudgetError
-from tf_lossprune.report.data import plain
-from tf_lossprune.version import __version__
 
-OK, BAD_INPUT, INFEASIBLE, INTERNAL, INTERRUPTED = 0, 1, 2, 3, 130
-
-COMMANDS = {
-    command.name: command
-    for command in (
-        inspect.COMMAND,
-        prune.COMMAND,
-        convert.STRIP,
-        convert.CONVERT,
-        measure.BENCHMARK,
-        measure.COMPARE,
-        report.COMMAND,
-    )
-}
+OK, BAD_INPUT, INFEASIBLE, INTERNAL = 0, 1, 2, 3
+INTERRUPTED = start.INTERRUPTED
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     """Runs the command line.
 
     Args:
@@ -44,42 +32,27 @@ def main(argv=None):
         0
     """
     argv = list(sys.argv if argv is None else argv)[1:]
-    if not argv or argv[0] in ("help", "--help", "-h"):
-        print(_overview())
+    line = CommandLine(COMMANDS)
+    if argv[:1] in ([], ["help"]):
+        line.print_help()
         return OK if argv else BAD_INPUT
-    if argv[0] == "--version":
-        print(f"tf_lossprune {__version__}")
-        return OK
-    in_json = any(word in ("--json", "-json", "--json=true") for word in argv)
-    with_traceback = "--traceback" in argv
-    error: Exception | None = None
+    told = _Told(argv)
     try:
-        command = _find(argv[0])
-        if {"--help", "-h"} & set(argv[1:]):
-            print(command.help())
-            return OK
-        values, arguments = command.parse(argv[1:])
-        with _stdout_to_stderr():
-            for name in values["import"].value:
-                hooks.load(name)
-            result = command.run(values, arguments)
-        print(json.dumps(plain(result.data)) if in_json else result.text)
+        command, values, arguments = line.parse(argv)
+        for name in values["import"].value:
+            checks.check_module(name)
+        command.check(values, arguments)
+    except SystemExit:  # after --help and --version
         return OK
-    except KeyboardInterrupt:
-        status = INTERRUPTED
-    except InfeasibleBudgetError as raised:
-        status, error = INFEASIBLE, raised
-    except (ValueError, TypeError, OSError, ImportError) as raised:
-        status, error = BAD_INPUT, raised
-    except Exception as raised:  # a bug, here or in what is used
-        status, error, with_traceback = INTERNAL, raised, True
-    _tell(status, error, with_traceback, in_json)
-    return status
+    except InputError as error:
+        return told.error(BAD_INPUT, error)
+    return _run(command, values, arguments, told)
 
 
-def run():
+def run() -> None:
     """Runs the command line as a program of its own; does not return."""
     status = main()
+    start.stop_at_once()
     if status == INTERRUPTED:
         # Threads that were reading data may wait for ever for a step that never comes.
         sys.stdout.flush()
@@ -88,37 +61,82 @@ def run():
     sys.exit(status)
 
 
-def _find(name):
-    if name in COMMANDS:
-        return COMMANDS[name]
-    close = difflib.get_close_matches(name, COMMANDS, 1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise InputError(
-        f"Expected a command among {', '.join(COMMANDS)}.{hint} Received: {name!r}"
-    )
+def _run(command, values, arguments, told):
+    """Imports the rest, runs a command and returns the exit code."""
+    held = None
+    if start.STATE.program and not quiet.wanted(values):
+        held = quiet.Quiet()
+    try:
+        with _stdout_to_stderr():
+            start.load()
+            start.stop_in_order()
+            if start.STATE.program:
+                quiet.show_warnings_in_a_line()
+            for name in values["import"].value:
+                hooks.load(name)
+            result = command.run(values, arguments)
+            start.stop_at_once()
+        if start.STATE.interrupted:
+            raise KeyboardInterrupt
+        told.result(result)
+        return OK
+    except KeyboardInterrupt:
+        return told.error(INTERRUPTED)
+    except InfeasibleBudgetError as error:
+        return told.error(INFEASIBLE, error, arguments)
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        return told.error(BAD_INPUT, error, arguments)
+    except Exception as error:  # a bug, here or in what is used
+        if held is not None and not start.STATE.interrupted:
+            held.show()
+        return told.error(INTERNAL, error, arguments, with_traceback=True)
 
 
-def _overview():
-    width = max(map(len, COMMANDS))
-    lines = ["Structured pruning of Keras models to a budget.", ""]
-    lines += ["usage: lossprune COMMAND [arguments] [flags]", ""]
-    lines += [f"  {c.name:{width}}  {c.summary}" for c in COMMANDS.values()]
-    lines += ["", "`lossprune COMMAND --help` lists the flags of a command."]
-    return "\n".join(lines)
+class _Told:
+    """What is told of a result or an error.
 
+    Args:
+        argv: list of strings, the command line.
+    """
 
-def _tell(status, error, with_traceback, in_json):
-    """Says what went wrong: a line on standard error, an object with `--json`."""
-    if error is not None and with_traceback:
-        traceback.print_exception(error, file=sys.stderr)
-    kind = "Interrupted" if error is None else type(error).__name__
-    message = " ".join(str(error).split()) if error is not None else "interrupted"
-    print(f"lossprune: {message or kind}", file=sys.stderr)
-    if in_json:
-        found = {"kind": kind, "message": message, "status": status}
-        if getattr(error, "smallest", None):
-            found["smallest"] = error.smallest
-        print(json.dumps(plain({"error": found})))
+    def __init__(self, argv):
+        self._json = "--json" in argv
+        self._traceback = "--traceback" in argv
+
+    def result(self, result):
+        """Prints a `Result`."""
+        from tf_lossprune.report.data import plain
+
+        print(json.dumps(plain(result.data)) if self._json else result.text)
+
+    def error(self, status, error=None, arguments=(), with_traceback=False):
+        """Prints a line on standard error, and an object with `--json`.
+
+        Args:
+            status: int, the exit code.
+            error: exception, or None after Ctrl-C.
+            arguments: list of strings, the files that it may be about.
+            with_traceback: bool.
+
+        Returns:
+            The exit code.
+        """
+        if start.STATE.interrupted:  # whatever became of the exception on its way
+            status, error = INTERRUPTED, None
+        if error is not None and (with_traceback or self._traceback):
+            traceback.print_exception(error, file=sys.stderr)
+        kind, message = "Interrupted", "interrupted"
+        if error is not None:
+            kind = type(error).__name__
+            message = " ".join(str(error).split()) or kind
+            message = with_name(in_shell_words(message), arguments)
+        print(f"lossprune: {message}", file=sys.stderr)
+        if self._json:
+            found = {"kind": kind, "message": message, "status": status}
+            if getattr(error, "smallest", None):
+                found["smallest"] = error.smallest
+            print(json.dumps({"error": found}, default=float))
+        return status
 
 
 @contextlib.contextmanager

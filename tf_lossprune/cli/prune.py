@@ -7,21 +7,18 @@ import shutil
 import sys
 
 import keras
-from absl import flags
 
 from tf_lossprune.backup import Backup
-from tf_lossprune.budget import Budget, parse_budget
-from tf_lossprune.cli.command import (
-    Command,
-    InputError,
-    Result,
-    channel_options,
-    define_channels,
-    define_data,
-    define_precision,
-)
+from tf_lossprune.budget import Budget
+from tf_lossprune.budget_text import parse_budget
+from tf_lossprune.cli.checks import RESULTS
+from tf_lossprune.cli.command import InputError, Result
+from tf_lossprune.cli.commands import LEARNING_RATE
+from tf_lossprune.cli.flags import channel_options
 from tf_lossprune.cli.inputs import load_model, read_source
 from tf_lossprune.cli.measure import costs_of, measure_files
+from tf_lossprune.cli.outputs import made_folder
+from tf_lossprune.cli.sanity import StopUnlessFinite, check_dense
 from tf_lossprune.compress import compress
 from tf_lossprune.graph import trace
 from tf_lossprune.report import (
@@ -36,85 +33,37 @@ from tf_lossprune.resources import Latency, PeakMemory, SizeBytes
 from tf_lossprune.surgery import copy_graph
 from tf_lossprune.training.feed import Feed
 
-#: Learning rate where neither the flag, the hooks nor the model say one.
-LEARNING_RATE = 0.01
 #: About how many points the charts over training get.
 POINTS = 200
 #: Settings of the hooks that `compress` does not get as they are.
 _OWN = ("optimizer", "steps_per_epoch")
 #: Flags that do not change what is computed.
-_OUTSIDE = {"json", "traceback", "verbose", "restart", "backup_seconds", "?", "help"}
+_OUTSIDE = {
+    "json",
+    "traceback",
+    "verbose",
+    "verbose_tf",
+    "restart",
+    "overwrite",
+    "backup_seconds",
+}
 
 
-def _define(values):
-    flags.DEFINE_string(
-        "budget",
-        "macs=0.5",
-        "What the network may cost, such as macs=0.5,size_bytes=300kB.",
-        flag_values=values,
-    )
-    flags.DEFINE_string("out", "out", "Folder of the results.", flag_values=values)
-    flags.DEFINE_string(
-        "model", None, "Model file, instead of the hook `model`.", flag_values=values
-    )
-    flags.DEFINE_integer("epochs", 5, "All epochs.", 1, flag_values=values)
-    flags.DEFINE_float(
-        "search_epochs", None, "Those of the search.", flag_values=values
-    )
-    flags.DEFINE_enum(
-        "method",
-        "loss",
-        ["loss", "magnitude", "uniform"],
-        "What chooses the widths.",
-        flag_values=values,
-    )
-    flags.DEFINE_float(
-        "learning_rate",
-        None,
-        "Of SGD with momentum and a cosine schedule, instead of the optimizer of the "
-        f"hooks or of the model; {LEARNING_RATE} if neither has one.",
-        0.0,
-        flag_values=values,
-    )
-    flags.DEFINE_float(
-        "distill",
-        0.0,
-        "Weight of the dense model's outputs (logits) in the fine-tuning.",
-        0.0,
-        1.0,
-        flag_values=values,
-    )
-    flags.DEFINE_string(
-        "latency_table",
-        None,
-        "Table of a device, for budgets on latency_ms.",
-        flag_values=values,
-    )
-    flags.DEFINE_bool(
-        "litert", True, "Whether to convert and time.", flag_values=values
-    )
-    flags.DEFINE_enum(
-        "verbose",
-        "auto",
-        ["auto", "0", "1", "2"],
-        "Progress: none, bars, or a line for each epoch.",
-        flag_values=values,
-    )
-    flags.DEFINE_bool(
-        "restart", False, "Drop the state of an unfinished run.", flag_values=values
-    )
-    flags.DEFINE_float(
-        "backup_seconds", 60.0, "Between two saves.", 0.0, flag_values=values
-    )
-    define_precision(values)
-    define_channels(values)
-    define_data(values)
-
-
-def _run(values, arguments):
+def run(values, arguments):
+    """Runs the command, as `Command.run`."""
     budget = _budget(values)
     out = pathlib.Path(values.out)
     state = out / "state"
+    with made_folder(out):
+        try:
+            return _run(values, arguments, budget, out, state)
+        except BaseException:
+            if not (state / "run").exists():  # there is nothing to go on with
+                shutil.rmtree(state, ignore_errors=True)
+            raise
+
+
+def _run(values, arguments, budget, out, state):
     resumed = _open_state(state, values, arguments)
     keras.utils.set_random_seed(values.seed)
     source = read_source(arguments[0], values, _given_model(values, state, resumed))
@@ -124,6 +73,8 @@ def _run(values, arguments):
     train = Feed(
         source.train, values.batch_size, source.settings.get("steps_per_epoch")
     )
+    if not resumed:
+        check_dense(source, train, values.batch_size, arguments[0])
     steps = values.epochs * train.steps
     log = TrainingLog(state / "training.jsonl", every=max(1, steps // POINTS))
     backup = Backup(state / "run", keep=True, interval=values.backup_seconds)
@@ -139,13 +90,15 @@ def _run(values, arguments):
         method=values.method,
         search_epochs=values.search_epochs,
         distill=values.distill,
-        callbacks=[log],
+        callbacks=[log, StopUnlessFinite()],
         verbose=_verbose(values),
         backup=backup,
         **options,
     )
     # A copy is not compiled: it loads without losses and metrics of one's own.
     compact, _ = copy_graph(trace(compact))
+    for name in RESULTS:  # of a run before, which are to be overwritten
+        (out / name).unlink(missing_ok=True)
     compact.save(out / "compact.keras")
     result.dense.update(costs_of(source.model))
     result.compact.update(costs_of(compact))
@@ -284,13 +237,3 @@ def _open_state(state, values, arguments):
             )
     print(f"Going on with the run in {state}.")
     return True
-
-
-COMMAND = Command(
-    "prune",
-    "FILE.py|MODULE|FOLDER",
-    "Learn the widths, fine-tune, convert and report.",
-    (1, 1),
-    _define,
-    _run,
-)

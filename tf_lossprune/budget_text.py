@@ -1,0 +1,55 @@
+"""Budgets as text, for command lines; needs neither Keras nor TensorFlow."""
+
+import re
+
+#: A number, and what its unit may be.
+LIMIT = re.compile(r"\s*([0-9.]+(?:[eE][-+]?[0-9]+)?)\s*([a-zA-Z%]*)\s*")
+
+
+def parse_budget(text):
+    """Turns `"macs=0.5,size_bytes=300kB"` into the dict that `prune_model` takes.
+
+    Only the form is checked here; `Budget` checks the resources and values.
+
+    Args:
+        text: Comma-separated `resource=limit` pairs. A limit is a number, or a
+            number with a unit or in percent.
+
+    Returns:
+        Dict from resource name to float or, where there is a unit, text.
+
+    Raises:
+        ValueError: If the text is not of that form, or names a resource twice.
+
+    Example:
+        >>> parse_budget("macs=0.5,size_bytes=300kB")
+        {'macs': 0.5, 'size_bytes': '300kB'}
+    """
+    budget = {}
+    for pair in text.split(","):
+        name, _, value = (part.strip() for part in pair.partition("="))
+        match = LIMIT.fullmatch(value)
+        try:
+            value = value if match and match.group(2) else float(value)
+        except ValueError:
+            value = None
+        if not name or value is None or name in budget:
+            raise ValueError(
+                "Expected a budget such as 'macs=0.5' or 'macs=0.5,size_bytes=300kB', "
+                f"each resource once. Received: {text!r}"
+            )
+        budget[name] = value
+    return budget
+
+
+def format_budget(budget):
+    """The inverse of `parse_budget`, with the resources in alphabetical order.
+
+    Args:
+        budget: Dict from resource name to number or text.
+
+    Returns:
+        A string such as `"macs=0.5,params=0.4"`.
+    """
+    texts = {k: v if isinstance(v, str) else f"{v:g}" for k, v in budget.items()}
+    return ",".join(f"{name}={texts[name]}" for name in sorted(texts))

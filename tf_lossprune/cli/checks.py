@@ -1,0 +1,134 @@
+"""What can be checked of arguments before Keras is imported."""
+
+import importlib.util
+import os
+import pathlib
+import sys
+
+from tf_lossprune.budget_text import parse_budget
+from tf_lossprune.cli.command import InputError
+
+MODEL_SUFFIXES = (".keras", ".h5")
+#: What `prune` writes to its folder.
+RESULTS = ("compact.keras", "compact.tflite", "report.html", "report.json")
+
+
+def check_model_path(path):
+    """Raises `InputError` unless this is the path of a model file.
+
+    Args:
+        path: string.
+    """
+    if not path.endswith(MODEL_SUFFIXES):
+        raise InputError(f"Expected a model as a .keras file. Received: {path!r}")
+    if not pathlib.Path(path).is_file():
+        raise InputError(f"Expected an existing model file. Received: {path!r}")
+
+
+def check_file(path, what):
+    """Raises `InputError` unless there is this file.
+
+    Args:
+        path: string.
+        what: string, what kind of file it is to be.
+    """
+    if not pathlib.Path(path).is_file():
+        raise InputError(f"Expected {what}, an existing file. Received: {path!r}")
+
+
+def check_module(name):
+    """Raises `InputError` unless there is this Python file or module.
+
+    Args:
+        name: string, the path of a `.py` file or the name of a module.
+    """
+    if name.endswith(".py"):
+        if not pathlib.Path(name).is_file():
+            raise InputError(f"Expected an existing Python file. Received: {name!r}")
+        return
+    look_in_this_folder()
+    try:
+        found = importlib.util.find_spec(name.partition(".")[0])
+    except (ImportError, ValueError):
+        found = None
+    if found is None:
+        raise InputError(
+            "Expected a model file, a folder, a Python file or the name of a module "
+            f"that can be imported. Received: {name!r}"
+        )
+
+
+def look_in_this_folder():
+    """Lets Python find modules in the current folder, as a script's would be."""
+    if "" not in sys.path and str(pathlib.Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(pathlib.Path.cwd()))
+
+
+def check_source(source, model):
+    """Raises `InputError` unless there are data of this name.
+
+    Args:
+        source: string, a folder of images, a Python file or a module.
+        model: string, the model file for a folder, or None.
+    """
+    if model:
+        check_model_path(model)
+    if not pathlib.Path(source).is_dir():
+        check_module(source)
+    elif not model:
+        raise InputError(
+            "Expected --model=MODEL.keras beside a folder of images. "
+            f"Received: {source!r}"
+        )
+
+
+def check_budget(text):
+    """Raises `InputError` unless this looks like a budget.
+
+    Args:
+        text: string, `--budget`.
+    """
+    try:
+        parse_budget(text)
+    except ValueError as error:
+        raise InputError(f"--budget: {error}") from None
+
+
+def check_out(out, source, suffix, overwrite):
+    """Raises `InputError` unless a result may be written to this file.
+
+    Args:
+        out: string.
+        source: string, the file it is made from.
+        suffix: string, the ending it must have.
+        overwrite: bool, whether it may replace another file.
+    """
+    if not out.endswith(suffix):
+        raise InputError(f"Expected --out ending in {suffix}. Received: {out!r}")
+    if pathlib.Path(out).resolve() == pathlib.Path(source).resolve():
+        raise InputError(f"Expected --out other than the input. Received: {out!r}")
+    if os.path.isdir(out):
+        raise InputError(f"Expected --out as a file. Received: the folder {out!r}")
+    if os.path.exists(out) and not overwrite:
+        raise InputError(
+            "Expected --out as a new file, or --overwrite. Received: "
+            f"{out!r}, which exists"
+        )
+
+
+def check_out_folder(out, overwrite):
+    """Raises `InputError` unless results may be written to this folder.
+
+    Args:
+        out: string.
+        overwrite: bool, whether they may replace others.
+    """
+    folder = pathlib.Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"Expected --out as a folder. Received: the file {out!r}")
+    found = [name for name in RESULTS if (folder / name).exists()]
+    if found and not overwrite:
+        raise InputError(
+            "Expected --out without the results of another run, or --overwrite. "
+            f"Received: {out!r} with {', '.join(found)}"
+        )

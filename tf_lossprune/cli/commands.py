@@ -1,0 +1,329 @@
+"""The commands: their flags, and what is checked before anything is imported."""
+
+import pathlib
+
+from absl import flags
+
+from tf_lossprune.cli import checks
+from tf_lossprune.cli.command import Command, InputError
+from tf_lossprune.cli.flags import (
+    channel_options,
+    define_channels,
+    define_common,
+    define_data,
+    define_overwrite,
+    define_precision,
+    pixel_range,
+)
+
+#: Learning rate where neither the flag, the hooks nor the model say one.
+LEARNING_RATE = 0.01
+
+
+def _define_inspect(values):
+    flags.DEFINE_string(
+        "budget",
+        None,
+        "Also checks whether this budget can be met, such as macs=0.25; exit code 2 "
+        "if not.",
+        flag_values=values,
+    )
+    flags.DEFINE_list(
+        "resources",
+        ["macs", "params", "peak_memory_bytes"],
+        "What to count; size_bytes converts the model and takes seconds.",
+        flag_values=values,
+    )
+    define_channels(values)
+    define_common(values)
+
+
+def _check_inspect(values, arguments):
+    source = arguments[0]
+    if source.endswith(checks.MODEL_SUFFIXES):
+        checks.check_model_path(source)
+    else:
+        checks.check_module(source)
+    if values.budget:
+        checks.check_budget(values.budget)
+    channel_options(values)
+
+
+def _define_prune(values):
+    flags.DEFINE_string(
+        "budget",
+        "macs=0.5",
+        "What the network may cost, such as macs=0.5,size_bytes=300kB.",
+        flag_values=values,
+    )
+    flags.DEFINE_string("out", "out", "Folder of the results.", flag_values=values)
+    flags.DEFINE_string(
+        "model", None, "Model file, instead of the hook `model`.", flag_values=values
+    )
+    flags.DEFINE_integer("epochs", 5, "All epochs.", 1, flag_values=values)
+    flags.DEFINE_float(
+        "search_epochs", None, "Those of the search.", flag_values=values
+    )
+    flags.DEFINE_enum(
+        "method",
+        "loss",
+        ["loss", "magnitude", "uniform"],
+        "What chooses the widths.",
+        flag_values=values,
+    )
+    flags.DEFINE_float(
+        "learning_rate",
+        None,
+        "Of SGD with momentum and a cosine schedule, instead of the optimizer of the "
+        f"hooks or of the model; {LEARNING_RATE} if neither has one.",
+        0.0,
+        flag_values=values,
+    )
+    flags.DEFINE_float(
+        "distill",
+        0.0,
+        "Weight of the dense model's outputs (logits) in the fine-tuning.",
+        0.0,
+        1.0,
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "latency_table",
+        None,
+        "Table of a device, for budgets on latency_ms.",
+        flag_values=values,
+    )
+    flags.DEFINE_bool(
+        "litert", True, "Whether to convert and time.", flag_values=values
+    )
+    flags.DEFINE_enum(
+        "verbose",
+        "auto",
+        ["auto", "0", "1", "2"],
+        "Progress: none, bars, or a line for each epoch.",
+        flag_values=values,
+    )
+    flags.DEFINE_bool(
+        "restart", False, "Drop the state of an unfinished run.", flag_values=values
+    )
+    flags.DEFINE_float(
+        "backup_seconds", 60.0, "Between two saves.", 0.0, flag_values=values
+    )
+    define_overwrite(values)
+    define_precision(values)
+    define_channels(values)
+    define_data(values)
+    define_common(values)
+
+
+def _check_prune(values, arguments):
+    checks.check_source(arguments[0], values.model)
+    checks.check_budget(values.budget)
+    if values.latency_table:
+        checks.check_file(values.latency_table, "--latency_table as a calibrated table")
+    elif "latency_ms" in values.budget and not values["import"].value:
+        raise InputError(
+            "Expected --latency_table=FILE, a device's calibration, for a budget in "
+            f"milliseconds. Received: --budget={values.budget} without one"
+        )
+    checks.check_out_folder(values.out, values.overwrite)
+    channel_options(values)
+    pixel_range(values.pixels)
+
+
+def _define_strip(values):
+    flags.DEFINE_string(
+        "out", None, "File to write; default: NAME-compact.keras.", flag_values=values
+    )
+    define_overwrite(values)
+    define_common(values)
+
+
+def strip_out(values, arguments):
+    """Path of the compact model."""
+    source = pathlib.Path(arguments[0])
+    return values.out or str(source.with_name(f"{source.stem}-compact.keras"))
+
+
+def _check_strip(values, arguments):
+    checks.check_model_path(arguments[0])
+    out = strip_out(values, arguments)
+    checks.check_out(out, arguments[0], ".keras", values.overwrite)
+
+
+def _define_convert(values):
+    flags.DEFINE_string(
+        "out", None, "File to write; default: NAME.tflite.", flag_values=values
+    )
+    flags.DEFINE_string(
+        "data",
+        None,
+        "For int8: typical inputs, a .npy file, a folder of images, or a Python file "
+        "with a function `data`.",
+        flag_values=values,
+    )
+    define_overwrite(values)
+    define_precision(values)
+    define_data(values)
+    define_common(values)
+
+
+def convert_out(values, arguments):
+    """Path of the .tflite file."""
+    return values.out or str(pathlib.Path(arguments[0]).with_suffix(".tflite"))
+
+
+def _check_convert(values, arguments):
+    if values.precision.startswith("int8"):
+        if not values.data:
+            raise InputError(
+                "Expected --data=FILE.npy|FOLDER|FILE.py with typical inputs for "
+                f"--precision={values.precision}. Received: none"
+            )
+        _check_data(values.data, arguments[0])
+        pixel_range(values.pixels)
+    out = convert_out(values, arguments)
+    if not out.endswith(".tflite"):
+        raise InputError(f"Expected --out ending in .tflite. Received: {out!r}")
+    checks.check_model_path(arguments[0])
+    checks.check_out(out, arguments[0], ".tflite", values.overwrite)
+
+
+def _check_data(data, model):
+    if data.endswith(".npy"):
+        checks.check_file(data, "--data as a .npy file of inputs")
+    else:
+        checks.check_source(data, model)
+
+
+def _define_benchmark(values):
+    flags.DEFINE_integer("threads", 1, "Threads.", 1, flag_values=values)
+    flags.DEFINE_integer("runs", 50, "Calls to time.", 1, flag_values=values)
+    flags.DEFINE_integer("warmup", 10, "Calls before them.", 0, flag_values=values)
+    define_common(values)
+
+
+def _check_benchmark(values, arguments):
+    for path in arguments:
+        checks.check_file(path, "a .tflite file")
+
+
+def _define_compare(values):
+    flags.DEFINE_string(
+        "data",
+        None,
+        "Compares the accuracy, too: a folder of images, or a Python file with a "
+        "function `data`, whose validation part counts.",
+        flag_values=values,
+    )
+    flags.DEFINE_bool(
+        "litert", True, "Whether to convert and time both.", flag_values=values
+    )
+    flags.DEFINE_integer("threads", 1, "Threads.", 1, flag_values=values)
+    define_precision(values)
+    define_data(values)
+    define_common(values)
+
+
+def _check_compare(values, arguments):
+    for path in arguments:
+        checks.check_model_path(path)
+    if values.data:
+        checks.check_source(values.data, arguments[0])
+        pixel_range(values.pixels)
+
+
+def _define_report(values):
+    flags.DEFINE_string(
+        "out",
+        None,
+        "File to write; default: the first one's name, ending in .html, whether there "
+        "is a page or not.",
+        flag_values=values,
+    )
+    flags.DEFINE_string("title", None, "Heading of the page.", flag_values=values)
+    define_overwrite(values)
+    define_common(values)
+
+
+def report_out(values, arguments):
+    """Path of the page."""
+    return values.out or str(pathlib.Path(arguments[0]).with_suffix(".html"))
+
+
+def _check_report(values, arguments):
+    for path in arguments:
+        checks.check_file(path, "a report.json")
+    out = report_out(values, arguments)
+    again = values.overwrite or not values.out  # made anew from the same data
+    checks.check_out(out, arguments[0], ".html", again)
+
+
+COMMANDS = {
+    command.name: command
+    for command in (
+        Command(
+            "inspect",
+            "MODEL.keras|FILE.py",
+            "Show groups, costs, frozen layers and the smallest reachable budgets.",
+            (1, 1),
+            _define_inspect,
+            _check_inspect,
+            "inspect:run",
+        ),
+        Command(
+            "prune",
+            "FILE.py|MODULE|FOLDER",
+            "Learn the widths, fine-tune, convert and report.",
+            (1, 1),
+            _define_prune,
+            _check_prune,
+            "prune:run",
+        ),
+        Command(
+            "strip",
+            "PRUNED.keras",
+            "Take the compact model out of a saved PrunedModel.",
+            (1, 1),
+            _define_strip,
+            _check_strip,
+            "convert:strip",
+        ),
+        Command(
+            "convert",
+            "MODEL.keras",
+            "Convert a model to a .tflite file.",
+            (1, 1),
+            _define_convert,
+            _check_convert,
+            "convert:convert",
+        ),
+        Command(
+            "benchmark",
+            "FILE.tflite [MORE.tflite ...]",
+            "Time .tflite files in LiteRT.",
+            (1, None),
+            _define_benchmark,
+            _check_benchmark,
+            "measure:benchmark",
+        ),
+        Command(
+            "compare",
+            "DENSE.keras COMPACT.keras",
+            "Compare two models: accuracy, costs, file size, time.",
+            (2, 2),
+            _define_compare,
+            _check_compare,
+            "measure:compare",
+        ),
+        Command(
+            "report",
+            "REPORT.json [MORE.json ...]",
+            "Make report.html from report.json; more of them make a frontier.",
+            (1, None),
+            _define_report,
+            _check_report,
+            "report:run",
+        ),
+    )
+}
