@@ -6,13 +6,13 @@ import os
 import pathlib
 import shutil
 import signal
-import sys
 import textwrap
 import threading
 import time
 
 import numpy as np
 
+from tf_lossprune import start
 from tf_lossprune.files import PART, replaced
 from tf_lossprune.training.phases import StepCallback
 
@@ -292,9 +292,9 @@ def _held_interrupts():
             raise KeyboardInterrupt
         event.set()
         # Not through sys.stderr, which may be in the middle of a write.
-        os.write(stderr, b"\nStopping after this step; Ctrl-C again stops at once.\n")
+        text = b"\nStopping after this step; Ctrl-C again stops at once.\n"
+        os.write(start.STATE.stderr, text)
 
-    stderr = sys.__stderr__.fileno() if sys.__stderr__ else 2
     before = signal.signal(signal.SIGINT, hold)
     try:
         yield event

@@ -49,13 +49,14 @@ class _Start:
         program: bool, whether this process is the command line.
         postponed: bool, whether the package's imports are still to be made.
         interrupted: bool, whether there was a Ctrl-C.
-        stderr: file descriptor of standard error, which TensorFlow may not have.
+        stdout, stderr: file descriptors of the user's streams, while 1 and 2 are
+            those of TensorFlow.
     """
 
     def __init__(self):
         self.program = self.postponed = _is_program()
         self.interrupted = False
-        self.stderr = 2
+        self.stdout, self.stderr = 1, 2
 
 
 STATE = _Start()
@@ -92,7 +93,7 @@ def _stop(number=None, frame=None):
     os.write(STATE.stderr, b"lossprune: interrupted\n")
     if "--json" in sys.argv:
         error = {"kind": "Interrupted", "message": "interrupted", "status": INTERRUPTED}
-        os.write(1, f"{json.dumps({'error': error})}\n".encode())
+        os.write(STATE.stdout, f"{json.dumps({'error': error})}\n".encode())
     os._exit(INTERRUPTED)
 
 

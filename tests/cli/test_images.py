@@ -147,9 +147,9 @@ def test_a_class_without_images_is_named(run, tmp_path, capsys):
 
 def test_validation_folders_keep_the_numbers_of_the_classes(run, tmp_path, capsys):
     """A class without validation images does not shift the others' numbers."""
-    from tf_lossprune.cli.images import read_images
     from tf_lossprune.cli.command import CommandLine
     from tf_lossprune.cli.commands import COMMANDS
+    from tf_lossprune.cli.images import read_images
 
     for name in ("cat", "cow", "dog"):
         (tmp_path / "images" / "train").mkdir(exist_ok=True)

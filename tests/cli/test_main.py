@@ -32,7 +32,12 @@ def test_the_documentation_names_commands_and_flags_that_exist():
     text = (pathlib.Path(__file__).parents[2] / "docs" / "cli.md").read_text()
     assert set(re.findall(r"lossprune ([a-z]+) ", text)) == set(COMMANDS)
     known = {name for command in COMMANDS.values() for name in command.flags()}
-    named = set(re.findall(r"--([a-z_]+)", text)) - {"help", "nolitert"}
+    named = set(re.findall(r"--([a-z_]+)", text)) - {
+        "help",
+        "nolitert",
+        "flag",
+        "flagfile",
+    }
     assert named <= known, named - known
     codes = re.findall(r"^\| (\d+) \|", text, re.M)
     assert [int(code) for code in codes] == [OK, BAD_INPUT, INFEASIBLE, INTERNAL, 130]

@@ -101,7 +101,7 @@ class CommandLine:
         version = f"tf_lossprune {__version__}"
         self._parser.add_argument("--version", action="version", version=version)
         parsers = self._parser.add_subparsers(
-            title="commands", dest="command", metavar="COMMAND"
+            title="commands", dest="command", metavar="COMMAND", prog=PROGRAM
         )
         for name, command in commands.items():
             _describe(self._values[name])

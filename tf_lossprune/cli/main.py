@@ -151,10 +151,12 @@ def _stdout_to_stderr():
         with contextlib.suppress(OSError, ValueError):  # one of them is closed
             saved = os.dup(1)
             os.dup2(2, 1)
+            start.STATE.stdout = saved
     try:
         with contextlib.redirect_stdout(sys.stderr):
             yield
     finally:
         if saved is not None:
             os.dup2(saved, 1)
+            start.STATE.stdout = 1
             os.close(saved)

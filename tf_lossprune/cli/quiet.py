@@ -27,7 +27,7 @@ class Quiet:
         self._file = tempfile.TemporaryFile()
         start.STATE.stderr = os.dup(2)
         os.dup2(self._file.fileno(), 2)
-        sys.stderr = sys.__stderr__ = open(
+        sys.stderr = open(
             start.STATE.stderr, "w", buffering=1, errors="backslashreplace"
         )
 
