@@ -7,8 +7,8 @@ import numpy as np
 
 from tf_lossprune.cli.command import InputError
 from tf_lossprune.graph import trace
-from tf_lossprune.report.figures import text_of
 from tf_lossprune.surgery import copy_graph
+from tf_lossprune.tables.figures import text_of
 from tf_lossprune.training.feed import HeldOut
 
 #: Batches that are looked at where there are no validation data.
