@@ -24,11 +24,11 @@ from examples import models
 from examples.optimizers import cosine_sgd
 from tf_lossprune.gates import (
     GroupLayout,
-    SigmoidLog,
     solve_steepness,
     solve_threshold,
 )
 from tf_lossprune.report.plot import agg_figure
+from tf_lossprune.thresholds import SigmoidLog
 
 _OUT = flags.DEFINE_string("out", "docs/figures", "Folder of the figures.")
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of weights, order and draws.")
@@ -56,8 +56,8 @@ def keep_probabilities(ratio, variance, channels=_CHANNELS, seed=0):
     layout = GroupLayout([np.arange(1, channels + 1)], channels)
     ratios = keras.ops.convert_to_tensor([ratio], "float32")
     steepness = solve_steepness(SigmoidLog(), layout, rows, ratios, variance)
-    found, _ = solve_threshold(SigmoidLog(), layout, rows, ratios, steepness)
-    return keras.ops.convert_to_numpy(found)[0]
+    solution = solve_threshold(SigmoidLog(), layout, rows, ratios, steepness)
+    return keras.ops.convert_to_numpy(solution.probabilities)[0]
 
 
 def draw_thresholds(path):

@@ -29,10 +29,9 @@ def define_data_flags(default="fashion_mnist"):
 def parse_options(text):
     """Parses a JSON object of keyword arguments of `prune_model`.
 
-    A value `{"class_name": ..., "config": {...}}` becomes an object of that class
-    of `tf_lossprune` or `keras.optimizers`, so that schedules, importances and the
-    like can be given on the command line; of any other module with its name before
-    the class, as in `my_package.my_methods.MyMethod`.
+    Those that are objects are given by name or as `{"class_name": ..., "config":
+    {...}}`, as `prune_model` takes them; a class that is not registered with its
+    module, as in `my_package.my_methods.MyMethod`.
 
     Args:
         text: A JSON object, or an empty string for no options.
@@ -44,11 +43,8 @@ def parse_options(text):
         ValueError: If the text is not a JSON object or names no such class.
 
     Example:
-        >>> parse_options('{"min_channels": 2}')
-        {'min_channels': 2}
-        >>> schedule = '{"class_name": "Schedule", "config": {"search": 0.3}}'
-        >>> parse_options('{"schedule": %s}' % schedule)["schedule"].search
-        0.3
+        >>> parse_options('{"min_channels": 2, "sampler": "concrete"}')
+        {'min_channels': 2, 'sampler': 'concrete'}
     """
     try:
         options = json.loads(text or "{}")
@@ -62,38 +58,26 @@ def parse_options(text):
 
 
 def parse_method(text):
-    """Turns a method's name, or a JSON object as in `parse_options`, into a method.
+    """What `prune_model(method=...)` takes, from a name or from JSON.
 
     Example:
         >>> parse_method("loss")
         'loss'
-        >>> parse_method('{"class_name": "BnScale", "config": {"strength": 1e-3}}').name
-        'bn_scale'
+        >>> parse_method('{"class_name": "bn_scale", "config": {"strength": 1e-3}}')
+        {'class_name': 'bn_scale', 'config': {'strength': 0.001}}
     """
     return _build(json.loads(text)) if text.startswith("{") else text
 
 
 def _build(value):
-    if not isinstance(value, dict) or "class_name" not in value:
+    if not isinstance(value, dict) or "." not in value.get("class_name", ""):
         return value
-    import keras
-
-    import tf_lossprune
-
     module, _, name = value["class_name"].rpartition(".")
-    homes = (tf_lossprune, tf_lossprune.methods, keras.optimizers)
-    if module:
-        try:
-            homes = (importlib.import_module(module),)
-        except ImportError as error:
-            raise ValueError(
-                f"Expected a class of a module that can be imported ({error}). "
-                f"Received: {value['class_name']!r}"
-            ) from None
-    for home in homes:
-        if isinstance(getattr(home, name, None), type):
-            return getattr(home, name)(**value.get("config", {}))
-    raise ValueError(
-        "Expected the name of a class of tf_lossprune or keras.optimizers, or one "
-        f"with its module. Received: {value['class_name']!r}"
-    )
+    try:
+        cls = getattr(importlib.import_module(module), name)
+    except (AttributeError, ImportError) as error:
+        raise ValueError(
+            f"Expected a class of a module that can be imported ({error}). "
+            f"Received: {value['class_name']!r}"
+        ) from None
+    return cls(**value.get("config", {}))

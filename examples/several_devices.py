@@ -36,7 +36,7 @@ def wrapped_model():
     pruned = tf_lossprune.prune_model(
         models.digits_resnet(),
         parse_budget(FLAGS.budget),
-        draw=tf_lossprune.DeterministicDraw() if FLAGS.deterministic else None,
+        sampler="deterministic" if FLAGS.deterministic else "hard",
         seed=FLAGS.seed,
     )
     pruned.compile(

@@ -21,6 +21,8 @@ from tf_lossprune import deploy
 layers = keras.layers
 Infeasible = tf_lossprune.InfeasibleBudgetError
 X, Y = small.data(8)
+#: The modules that users need.
+MODULES = {"constraints", "importances", "methods", "samplers", "thresholds"}
 
 
 class Handwritten(keras.Model):
@@ -59,6 +61,20 @@ class Endless(keras.utils.PyDataset):
 
     def __getitem__(self, index):
         return X, Y
+
+
+class Negative(tf_lossprune.Importance):
+    """Scores that no threshold can be put on."""
+
+    def score(self, channels):
+        return np.arange(channels.num_units + 1.0) - 3.0
+
+
+class Shapeless(tf_lossprune.Importance):
+    """One score for all channels."""
+
+    def score(self, channels):
+        return np.ones(())
 
 
 def tf_keras_like():
@@ -252,11 +268,27 @@ OPTIONS = {
     "schedule": with_option("Schedule", TypeError, schedule=0.5),
     "importance": with_option("'group_l2'", importance="size"),
     "importance_type": with_option("Importance", TypeError, importance=3),
-    "family": with_option("Family", TypeError, family="sigmoid"),
-    "family_class": with_option("Family", TypeError, family=tf_lossprune.SigmoidLog),
-    "draw": with_option("Draw", TypeError, draw="hard"),
-    "constraint": with_option("Constraint", TypeError, constraint="penalty"),
-    "ratio_optimizer": with_option("optimizer", TypeError, ratio_optimizer="adam"),
+    "importance_class": with_option(
+        "Importance", TypeError, importance=tf_lossprune.importances.L1
+    ),
+    "importance_config": with_option(
+        "'l1'", importance={"class_name": "L3", "config": {}}
+    ),
+    "importance_setting": with_option(
+        "'first'", importance={"class_name": "l1", "config": {"members": "some"}}
+    ),
+    "importance_negative": with_option("at least 0", importance=Negative()),
+    "importance_shape": with_option("channel unit", importance=Shapeless()),
+    "threshold": with_option("did you mean 'sigmoid_log'", threshold="sigmoid_lgo"),
+    "threshold_type": with_option("SoftThreshold", TypeError, threshold=0.5),
+    "threshold_kind": with_option(
+        "SoftThreshold", TypeError, threshold=tf_lossprune.samplers.HardSampler()
+    ),
+    "sampler": with_option("'deterministic'", sampler="soft"),
+    "sampler_config": with_option("'hard'", sampler={"config": {}}),
+    "constraint": with_option("'projection'", constraint="penalty"),
+    "ratio_optimizer": with_option("optimizer", ratio_optimizer="adamant"),
+    "ratio_optimizer_type": with_option("optimizer", TypeError, ratio_optimizer=0.1),
     "multiple": with_option("'auto'", channel_multiple=0),
     "multiple_type": with_option("'auto'", channel_multiple=2.5),
     "multiple_pattern": with_option("match", channel_multiple={"no_such_layer": 4}),
@@ -285,18 +317,24 @@ OBJECTS = {
     "phase_type": with_schedule("number", TypeError, search="half"),
     "statistics": with_schedule("at least 0", statistics_batches=-1),
     "importance_members": with_object(
-        lambda: tf_lossprune.Importance(members="some"), "'first'"
+        lambda: tf_lossprune.importances.L1(members="some"), "'first'"
     ),
     "importance_interval": with_object(
-        lambda: tf_lossprune.Importance(interval=0), "at least 1"
+        lambda: tf_lossprune.importances.L1(interval=0), "at least 1"
     ),
-    "temperature": with_object(lambda: tf_lossprune.ConcreteDraw(0.0), "above 0"),
+    "temperature": with_object(
+        lambda: tf_lossprune.samplers.ConcreteSampler(0.0), "above 0"
+    ),
     "temperature_type": with_object(
-        lambda: tf_lossprune.ConcreteDraw("warm"), "number", TypeError
+        lambda: tf_lossprune.samplers.ConcreteSampler("warm"), "number", TypeError
     ),
-    "rho": with_object(lambda: tf_lossprune.AugmentedLagrangian(rho=0), "above 0"),
+    "rho": with_object(
+        lambda: tf_lossprune.constraints.AugmentedLagrangian(rho=0), "above 0"
+    ),
     "rho_type": with_object(
-        lambda: tf_lossprune.AugmentedLagrangian(rho=None), "number", TypeError
+        lambda: tf_lossprune.constraints.AugmentedLagrangian(rho=None),
+        "number",
+        TypeError,
     ),
     "coefficients": with_object(
         lambda: tf_lossprune.resources.LayerTable("energy", [1, 2]), "dict", TypeError
@@ -674,7 +712,7 @@ class BadInputTest(parameterized.TestCase):
         self.assertEqual(pruned.phase, "fixed")
 
     def test_module_has_no_leftovers(self):
-        for name in set(tf_lossprune.__all__) - {"methods"}:
+        for name in set(tf_lossprune.__all__) - MODULES:
             self.assertFalse(
                 isinstance(getattr(tf_lossprune, name), types.ModuleType), name
             )

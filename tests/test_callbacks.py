@@ -102,7 +102,11 @@ class CallbacksTest(parameterized.TestCase):
                 seen.append(search_state(self.model)["variance"])
 
         seen = []
-        fit([Watch()], search=1.0, importance=tf_lossprune.Importance(interval=1))
+        fit(
+            [Watch()],
+            search=1.0,
+            importance=tf_lossprune.importances.GroupL2(interval=1),
+        )
         # What the schedule starts with, and one undecided channel in each group.
         self.assertLess(max(seen[:3]), 0.03 + 0.25 / 8 + 0.03)
         self.assertGreater(min(seen[:3]), 0.0)

@@ -6,8 +6,8 @@ from tf_lossprune import start
 from tf_lossprune.version import __version__
 
 if not start.STATE.postponed:  # the command line reads its arguments first
-    from tf_lossprune import methods
-    from tf_lossprune.allocation import AugmentedLagrangian, Projection, Schedule
+    from tf_lossprune import constraints, importances, methods, samplers, thresholds
+    from tf_lossprune.allocation import Schedule
     from tf_lossprune.budget import Budget
     from tf_lossprune.callbacks import (
         BudgetEarlyStopping,
@@ -25,15 +25,7 @@ if not start.STATE.postponed:  # the command line reads its arguments first
     )
     from tf_lossprune.errors import DifferenceError, InfeasibleBudgetError
     from tf_lossprune.frontier import compress_frontier
-    from tf_lossprune.gates import (
-        ClippedLinear,
-        ConcreteDraw,
-        DeterministicDraw,
-        GaussianLog,
-        HardDraw,
-        Importance,
-        SigmoidLog,
-    )
+    from tf_lossprune.gates import Importance
     from tf_lossprune.inspection import Inspection, inspect_model
     from tf_lossprune.prune import prune_model, strip_pruning
     from tf_lossprune.resources import (
@@ -60,17 +52,11 @@ elif not typing.TYPE_CHECKING:
 
 
 __all__ = [
-    "AugmentedLagrangian",
     "Budget",
     "BudgetEarlyStopping",
     "BudgetModelCheckpoint",
-    "ClippedLinear",
     "CompressionResult",
-    "ConcreteDraw",
-    "DeterministicDraw",
     "DifferenceError",
-    "GaussianLog",
-    "HardDraw",
     "Importance",
     "InfeasibleBudgetError",
     "Inspection",
@@ -78,13 +64,11 @@ __all__ = [
     "LatencyTable",
     "LayerTable",
     "PeakMemory",
-    "Projection",
     "PrunedModel",
     "PruningTensorBoard",
     "Resource",
     "SafeBackupAndRestore",
     "Schedule",
-    "SigmoidLog",
     "SizeBytes",
     "__version__",
     "calibrate_latency",
@@ -92,15 +76,19 @@ __all__ = [
     "compare",
     "compress",
     "compress_frontier",
+    "constraints",
     "cost",
     "export_probes",
     "from_tf_keras",
+    "importances",
     "inspect_model",
     "methods",
     "prune_model",
     "reestimate_statistics",
     "register_resource",
     "register_rule",
+    "samplers",
     "strip_pruning",
+    "thresholds",
     "to_litert",
 ]

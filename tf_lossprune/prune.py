@@ -12,7 +12,7 @@ from tf_lossprune.budget import Budget
 from tf_lossprune.check import check_compact, check_copy
 from tf_lossprune.deploy.measurer import LitertMeasurer
 from tf_lossprune.exclude import excluded_layers
-from tf_lossprune.gates import Draw, Family, Importance
+from tf_lossprune.gates import GateSampler, Importance, SoftThreshold
 from tf_lossprune.graph import trace
 from tf_lossprune.methods import Method, find_method
 from tf_lossprune.resources.opaque import warn_of_opaque
@@ -27,13 +27,13 @@ def prune_model(
     model: keras.Model,
     budget: Budget | Limits,
     *,
-    method: str | Method = "loss",
-    schedule: Schedule | None = None,
-    importance: Importance | str | None = None,
-    family: Family | None = None,
-    draw: Draw | None = None,
-    constraint: Constraint | None = None,
-    ratio_optimizer: keras.optimizers.Optimizer | None = None,
+    method: str | dict | Method = "loss",
+    schedule: dict | Schedule | None = None,
+    importance: str | dict | Importance | None = None,
+    threshold: str | dict | SoftThreshold | None = None,
+    sampler: str | dict | GateSampler | None = None,
+    constraint: str | dict | Constraint | None = None,
+    ratio_optimizer: str | dict | keras.optimizers.Optimizer | None = None,
     exclude: Exclude = None,
     channel_multiple: Multiple = "auto",
     min_channels: int = 1,
@@ -43,20 +43,28 @@ def prune_model(
 ) -> PrunedModel:
     """Makes a copy of a model whose channels are gated under a budget.
 
+    Options that are objects may be given as Keras takes them: by name
+    (`importance="l1"`), as a config (`{"class_name": "concrete", "config":
+    {"temperature": 0.5}}`) or as the object.
+
     Args:
         model: built functional or Sequential `keras.Model`; it is not changed.
         budget: dict, resource -> share of the dense model's cost in (0, 1], such
             as `{"macs": 0.5}` or `{"macs": 0.5, "params": 0.4}`; or a `Budget`.
-        method: string or `tf_lossprune.methods.Method`. `"loss"` learns each
+        method: `tf_lossprune.methods.Method`. `"loss"` learns each
             group's keep ratio in `fit` by the task loss's gradient; `"uniform"` (the
             same ratio everywhere) and `"magnitude"` (a global threshold on weight
             norms) fix the widths at once, so that `fit` only fine-tunes. The other
             names are baselines from the literature, see `tf_lossprune.methods`.
         schedule: `Schedule` or None, the phases of `fit`.
-        importance: `Importance`, one of its kinds as a string, or None.
-        family: `Family` of soft thresholds or None (`SigmoidLog`).
-        draw: `Draw` or None (`HardDraw`).
-        constraint: `Constraint` or None (`Projection`).
+        importance: one of `tf_lossprune.importances`, the order in which the channels
+            of a group go: `"group_l2"` (None), `"l1"`, `"bn_scale"`, `"taylor"`.
+        threshold: one of `tf_lossprune.thresholds`: `"sigmoid_log"` (None),
+            `"gaussian_log"`, `"clipped_linear"`.
+        sampler: one of `tf_lossprune.samplers`: `"hard"` (None), `"concrete"`,
+            `"deterministic"`.
+        constraint: one of `tf_lossprune.constraints`: `"projection"` (None),
+            `"augmented_lagrangian"`.
         ratio_optimizer: Keras optimizer for the ratios or None (Adam).
         exclude: layers whose output channels all stay: None; a regular expression
             or a list of them, searched for in the layer's name; or a function
@@ -72,7 +80,7 @@ def prune_model(
         input_shape: shape of one sample that operations and memory are counted for,
             if the model's own inputs have unknown sizes: `(224, 224, 3)`, or a list
             or dict of shapes for several inputs.
-        seed: int, of the draws.
+        seed: int, of the samples.
 
     Returns:
         A `PrunedModel`; compile and `fit` it as usual, then `strip_pruning`.
@@ -112,8 +120,8 @@ def prune_model(
         method=method,
         schedule=schedule,
         importance=importance,
-        family=family,
-        draw=draw,
+        threshold=threshold,
+        sampler=sampler,
         constraint=constraint,
         ratio_optimizer=ratio_optimizer,
         excluded=[names[id(la)] for la in excluded_layers(graph.layers, exclude)],

@@ -2,7 +2,7 @@
 
 import time
 
-from tf_lossprune.allocation import Schedule
+from tf_lossprune.allocation import SCHEDULES, Schedule
 from tf_lossprune.allocation.schedule import SEARCH_SHARE, default_search_steps
 from tf_lossprune.backup import Backup
 from tf_lossprune.compiling import compile_settings, fresh_metrics
@@ -93,7 +93,7 @@ class Run:
         """Options of `prune_model`, with the schedule's phases scaled to the search."""
         if not self._method.trains:
             return options
-        schedule = options.get("schedule") or Schedule()
+        schedule = SCHEDULES.find(options.get("schedule"))
         return {**options, "schedule": _within_search(schedule, self.search_steps)}
 
     def execute(self, pruned, cut, callbacks=()):

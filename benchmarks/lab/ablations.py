@@ -38,18 +38,18 @@ def _variant(name, **config):
 
 #: Topic -> name of the setting -> the flags of `benchmarks.accuracy` that it changes.
 ABLATIONS = {
-    "family": {
-        "Gaussian": _options(family=_object("GaussianLog")),
-        "clipped linear": _options(family=_object("ClippedLinear")),
+    "soft threshold": {
+        "Gaussian": _options(threshold="gaussian_log"),
+        "clipped linear": _options(threshold="clipped_linear"),
     },
-    "draw": {
+    "sampler": {
         "hard, plain straight-through": _options(
-            draw=_object("HardDraw", second_order=False)
+            sampler=_object("hard", second_order=False)
         ),
-        "concrete": _options(draw=_object("ConcreteDraw")),
-        "deterministic": _options(draw=_object("DeterministicDraw")),
+        "concrete": _options(sampler="concrete"),
+        "deterministic": _options(sampler="deterministic"),
     },
-    "gradient by the ratios": {
+    "saliency": {
         "first order": _method("Loss", order=1),
         "relative squares with half the learning rate": _method("Loss", order=2),
         "squares of the gates' gradients": _variant("Fisher"),
@@ -71,15 +71,15 @@ ABLATIONS = {
         ),
     },
     "importance": {
-        "L1 of the kernels": _options(importance=_object("Importance", kind="l1")),
-        "BN scale": _options(importance=_object("Importance", kind="bn_scale")),
-        "gradient x weight": _options(importance=_object("Importance", kind="taylor")),
+        "L1 of the kernels": _options(importance="l1"),
+        "BN scale": _options(importance="bn_scale"),
+        "gradient x weight": _options(importance="taylor"),
     },
     "members of a residual group": {
-        "first": _options(importance=_object("Importance", members="first")),
-        "last": _options(importance=_object("Importance", members="last")),
+        "first": _options(importance=_object("group_l2", members="first")),
+        "last": _options(importance=_object("group_l2", members="last")),
         "last, and a rate of 0.03 falling to 0.003": {
-            **_options(importance=_object("Importance", members="last")),
+            **_options(importance=_object("group_l2", members="last")),
             **_variant("Settling", rate=0.03, end=0.1),
         },
     },

@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from tf_lossprune.allocation import largest_scale
+from tf_lossprune.importances import SaliencyEstimator
 from tf_lossprune.methods import Loss
 from tf_lossprune.methods.loss import LossSearch
 
@@ -75,7 +76,7 @@ class Rounded(FirstOrder):
 
         def at(scale):
             widths = np.floor(np.minimum(wanted * scale, sizes) + self.offset)
-            return np.clip(widths, search.fewest, sizes)
+            return np.clip(widths, search.min_widths, sizes)
 
         def fits(scale):
             widths = at(scale)
@@ -89,15 +90,27 @@ class Rounded(FirstOrder):
         return {"offset": self.offset}
 
 
-class FisherSearch(LossSearch):
-    """A running mean of the squares themselves."""
+class Squares(SaliencyEstimator):
+    """A running mean of the squares themselves: large gradients count for more.
 
-    def worth(self, step, gate_gradient):
-        """As `LossSearch.worth`; batches with large gradients count for more."""
-        rate = (1.0 - self.method.decay) * step.gates
-        size = ops.abs(gate_gradient) ** self.method.power
-        self.saliency.assign_add(rate * (size - self.saliency.value))
-        return 0.5 * self.method.images * self.saliency.value
+    Args:
+        power: As in `Fisher`, like the others.
+        decay: Of the mean.
+        images: Images in a batch.
+    """
+
+    def __init__(self, power, decay, images):
+        self.power, self.decay, self.images = power, decay, images
+
+    def update(self, step, gate_gradient):
+        """As `SaliencyEstimator.update`."""
+        size = ops.abs(gate_gradient) ** self.power
+        rate = (1.0 - self.decay) * step.gates
+        self.estimate.assign_add(rate * (size - self.estimate.value))
+
+    def relative(self):
+        """Half the mean over images."""
+        return 0.5 * self.images * self.estimate.value
 
 
 @keras.saving.register_keras_serializable(package="benchmarks")
@@ -113,12 +126,14 @@ class Fisher(Loss):
         images: Images in a batch.
     """
 
-    search_class = FisherSearch
-
     def __init__(self, power=2.0, rate=0.01, decay=0.95, images=64):
-        super().__init__(decay=decay)
         self.power, self.images = power, images
+        super().__init__(decay=decay)
         self.learning_rate = rate
+
+    def make_estimator(self):
+        """As `Loss.make_estimator`."""
+        return Squares(self.power, self.decay, self.images)
 
     def get_config(self):
         """Settings, for saving."""
@@ -130,41 +145,49 @@ class Fisher(Loss):
         }
 
 
-class CompensatedSearch(LossSearch):
-    """A running mean of the products of all gates' gradients in a group."""
+class Products(SaliencyEstimator):
+    """A running mean of the products of all gates' gradients in a group.
 
-    def make_variables(self, groups, total):
-        """As `LossSearch`; adds the products."""
-        super().make_variables(groups, total)
-        widest = self.layout.valid.shape[1]
-        self.products = self.variable((groups, widest, widest), 0.0, "products")
+    Args:
+        damping: As in `Compensated`.
+        memory: As in `Compensated`.
+    """
 
-    def worth(self, step, gate_gradient):
-        """As `LossSearch.worth`, less what the rest of a group makes up for."""
+    def __init__(self, damping, memory):
+        self.damping, self.memory = damping, memory
+
+    def build(self, layout, add_variable):
+        """As `SaliencyEstimator.build`; adds the products."""
+        super().build(layout, add_variable)
+        groups, widest = layout.valid.shape
+        self.products = add_variable((groups, widest, widest), 0.0, "products")
+
+    def update(self, step, gate_gradient):
+        """As `SaliencyEstimator.update`, less what the rest of a group makes up for."""
         layout, valid = self.layout, self.layout.valid
         on = layout.rows(step.gates) * valid
         rows = layout.rows(gate_gradient) * on
         mean = ops.sum(ops.square(rows)) / ops.maximum(ops.sum(on), 1.0)
         both = on[:, :, None] * on[:, None, :]
-        rate = (1.0 - self.method.memory) * ops.cast(mean > 0, "float32")
+        rate = (1.0 - self.memory) * ops.cast(mean > 0, "float32")
         new = rows[:, :, None] * rows[:, None, :] / ops.where(mean > 0, mean, 1.0)
         self.products.assign_add(rate * both * (new - self.products.value))
         products = self.products.value + 0.0
         level = layout.mean(ops.diagonal(products, axis1=1, axis2=2)) + 1e-8
         # In units of the group's mean square; padding stands for itself.
         scaled = products / level[:, None, None]
-        damping = self.method.damping
+        damping = self.damping
         scaled = scaled + ops.eye(valid.shape[1]) * (damping + 1.0 - valid)[:, :, None]
         alone = 1.0 / ops.diagonal(ops.inv(scaled), axis1=1, axis2=2) - damping
         alone = ops.maximum(alone, 0.0) * level[:, None]
-        return layout.flat(alone * valid, first=0.0)
+        self.estimate.assign(layout.flat(alone * valid, first=0.0))
 
 
 @keras.saving.register_keras_serializable(package="benchmarks")
 class Compensated(Loss):
     """Counts of a channel's squared gradient what its group cannot make up for.
 
-    With the group's Fisher matrix in place of its diagonal, a channel's worth is the
+    With the group's Fisher matrix in place of its diagonal, a channel's saliency is the
     inverse of the inverse's diagonal (Hassibi and Stork, 1992): what is left of its
     gradient beyond those of the other channels. For `Projection` only.
 
@@ -173,11 +196,14 @@ class Compensated(Loss):
         memory: Decay of the products' running mean.
     """
 
-    search_class = CompensatedSearch
-
     def __init__(self, damping=1.0, memory=0.99):
-        super().__init__()
         self.damping, self.memory = damping, memory
+        super().__init__()
+        self.learning_rate = 0.005
+
+    def make_estimator(self):
+        """As `Loss.make_estimator`."""
+        return Products(self.damping, self.memory)
 
     def get_config(self):
         """Settings, for saving."""

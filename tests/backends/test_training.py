@@ -128,8 +128,8 @@ class TrainingTest(parameterized.TestCase):
         outer = keras.Model(inputs, pruned(inputs))
         return small.compile_model(outer, jit_compile="auto"), pruned
 
-    def test_random_draws_move_on(self):
-        rows, _ = run(8, draw=tf_lossprune.HardDraw())
+    def test_random_gates_move_on(self):
+        rows, _ = run(8, sampler="hard")
         other, _ = run(8)
         self.assertGreater(np.abs(rows - other).max(), 0.0)
 

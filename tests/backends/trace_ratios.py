@@ -37,14 +37,14 @@ class Trace(keras.callbacks.Callback):
         self.rows.append(keras.ops.convert_to_numpy(value).copy())
 
 
-def run(steps, variance=None, rate=0.003, draw=None, order=2):
+def run(steps, variance=None, rate=0.003, sampler="deterministic", order=2):
     """Searches for `steps` steps.
 
     Args:
         steps: int.
         variance: float or None, of the gates all the time; None: as by default.
         rate: float, of the weights.
-        draw: `Draw` or None (gates equal their probabilities).
+        sampler: as in `prune_model`; by default gates equal their probabilities.
         order: int, of the method.
 
     Returns:
@@ -60,7 +60,7 @@ def run(steps, variance=None, rate=0.003, draw=None, order=2):
         model,
         {"macs": 0.5},
         method=tf_lossprune.methods.Loss(order=order),
-        draw=draw or tf_lossprune.DeterministicDraw(),
+        sampler=sampler,
         schedule=tf_lossprune.Schedule(search=1.0, total_steps=steps, **fixed),
         channel_multiple=1,
     )

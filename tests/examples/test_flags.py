@@ -4,7 +4,7 @@ import keras
 import pytest
 
 import tf_lossprune
-from examples import flags
+from examples import flags, models
 
 
 @pytest.mark.parametrize(
@@ -38,14 +38,17 @@ def test_options():
     assert flags.parse_options('{"min_channels": 2}') == {"min_channels": 2}
 
 
-def test_options_build_objects():
+def test_options_are_what_prune_model_takes():
     options = flags.parse_options(
         '{"schedule": {"class_name": "Schedule", "config": {"search": 0.3}},'
-        ' "ratio_optimizer": {"class_name": "SGD"}}'
+        ' "ratio_optimizer": {"class_name": "SGD"}, "importance": "l1"}'
     )
-    assert isinstance(options["schedule"], tf_lossprune.Schedule)
-    assert options["schedule"].search == 0.3
-    assert isinstance(options["ratio_optimizer"], keras.optimizers.SGD)
+    model = models.digits_resnet(width=8)
+    found = tf_lossprune.prune_model(model, {"macs": 0.5}, **options).options
+    assert isinstance(found.schedule, tf_lossprune.Schedule)
+    assert found.schedule.search == 0.3
+    assert isinstance(found.make_ratio_optimizer(), keras.optimizers.SGD)
+    assert isinstance(found.importance, tf_lossprune.importances.L1)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +56,6 @@ def test_options_build_objects():
     [
         "[1]",
         "{",
-        '{"schedule": {"class_name": "No"}}',
         '{"schedule": {"class_name": "no_such_module.No"}}',
         '{"schedule": {"class_name": "json.No"}}',
     ],

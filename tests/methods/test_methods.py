@@ -110,9 +110,9 @@ class MethodsTest(parameterized.TestCase):
             make()
 
     def test_bad_method(self):
-        with self.assertRaisesRegex(ValueError, "Expected a method among .*Received"):
+        with self.assertRaisesRegex(ValueError, "Expected method as one of .*Received"):
             methods.find_method("best")
-        with self.assertRaisesRegex(TypeError, "Expected a method among .*Received"):
+        with self.assertRaisesRegex(TypeError, "Expected method as one of .*Received"):
             methods.find_method(3)
 
 

@@ -80,8 +80,8 @@ def build():
         model,
         {"macs": 0.5},
         schedule=tf_lossprune.Schedule(warmup=0.1, search=0.6),
-        constraint=tf_lossprune.AugmentedLagrangian(),
-        importance=tf_lossprune.Importance("taylor", interval=4),
+        constraint=tf_lossprune.constraints.AugmentedLagrangian(),
+        importance=tf_lossprune.importances.Taylor(interval=4),
         channel_multiple=1,
     )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -57,7 +57,8 @@ def compiled_draw(pruned):
 
 class LearningTest(parameterized.TestCase):
     @parameterized.parameters(
-        (tf_lossprune.Projection(),), (tf_lossprune.AugmentedLagrangian(),)
+        (tf_lossprune.constraints.Projection(),),
+        (tf_lossprune.constraints.AugmentedLagrangian(),),
     )
     def test_ratios_follow_the_loss(self, constraint):
         x, y = planted_data()
@@ -115,13 +116,13 @@ class LearningTest(parameterized.TestCase):
 
         def probabilities(ratio):
             x = gates.log_rows(gates.importance.value)
-            p, _ = solve_threshold(
-                pruned.options.family,
+            p = solve_threshold(
+                pruned.options.threshold,
                 gates.layout,
                 x,
                 np.array([ratio], "f"),
                 gates.steepness.value,
-            )
+            ).probabilities
             return np.array(p)[0].astype(float)
 
         def expected_loss(ratio):
@@ -265,7 +266,7 @@ class LearningTest(parameterized.TestCase):
         np.testing.assert_allclose(np.array(pruned.gates.log_ratio), before, atol=1e-6)
 
     def test_compiled_steps_learn_alike(self):
-        """With a deterministic draw XLA and plain graphs find the same ratios."""
+        """With a deterministic sampler XLA and plain graphs find the same ratios."""
         rng = np.random.default_rng(0)
         x = rng.normal(size=(64, 8, 8, 1)).astype("float32")
         y = rng.integers(0, 10, 64)
@@ -276,7 +277,7 @@ class LearningTest(parameterized.TestCase):
             pruned = tf_lossprune.prune_model(
                 model,
                 {"macs": 0.5},
-                draw=tf_lossprune.DeterministicDraw(),
+                sampler="deterministic",
                 schedule=tf_lossprune.Schedule(search=1.0, total_steps=9),
             )
             pruned.compile("sgd", cross_entropy(), jit_compile=jit_compile)

@@ -44,8 +44,8 @@ def make(seed=0, **options):
     keras.utils.set_random_seed(seed)
     pruned = small.prune(
         small.network(dropout=0.3),
-        constraint=tf_lossprune.AugmentedLagrangian(),
-        importance=tf_lossprune.Importance("taylor", interval=3),
+        constraint=tf_lossprune.constraints.AugmentedLagrangian(),
+        importance=tf_lossprune.importances.Taylor(interval=3),
         **options,
     )
     inner = keras.optimizers.Adam(0.01, use_ema=True)

@@ -23,10 +23,10 @@ def make(**options):
         models.digits_resnet(width=8),
         {"macs": 0.5},
         schedule=tf_lossprune.Schedule(search=0.8, total_steps=32),
-        importance=tf_lossprune.Importance("taylor", interval=4),
-        constraint=tf_lossprune.AugmentedLagrangian(),
+        importance=tf_lossprune.importances.Taylor(interval=4),
+        constraint=tf_lossprune.constraints.AugmentedLagrangian(),
         ratio_optimizer=keras.optimizers.SGD(0.1, momentum=0.9),
-        family=tf_lossprune.GaussianLog(),
+        threshold=tf_lossprune.thresholds.GaussianLog(),
         **options,
     )
     pruned.compile(
@@ -95,15 +95,18 @@ class SavingTest(parameterized.TestCase):
     @parameterized.parameters(
         tf_lossprune.Budget({"macs": 0.5}),
         tf_lossprune.Schedule(warmup=0.1, search=0.3, total_steps=7),
-        tf_lossprune.Importance("l1", "first", 3),
-        tf_lossprune.SigmoidLog(),
-        tf_lossprune.GaussianLog(),
-        tf_lossprune.ClippedLinear(),
-        tf_lossprune.HardDraw(second_order=False),
-        tf_lossprune.ConcreteDraw(0.2),
-        tf_lossprune.DeterministicDraw(),
-        tf_lossprune.Projection(),
-        tf_lossprune.AugmentedLagrangian(rho=3.0),
+        tf_lossprune.importances.GroupL2(),
+        tf_lossprune.importances.L1("first", 3),
+        tf_lossprune.importances.BNScale("last"),
+        tf_lossprune.importances.Taylor(interval=2),
+        tf_lossprune.thresholds.SigmoidLog(),
+        tf_lossprune.thresholds.GaussianLog(),
+        tf_lossprune.thresholds.ClippedLinear(),
+        tf_lossprune.samplers.HardSampler(second_order=False),
+        tf_lossprune.samplers.ConcreteSampler(0.2),
+        tf_lossprune.samplers.DeterministicSampler(),
+        tf_lossprune.constraints.Projection(),
+        tf_lossprune.constraints.AugmentedLagrangian(rho=3.0),
     )
     def test_objects_are_registered(self, thing):
         config = keras.saving.serialize_keras_object(thing)

@@ -20,7 +20,7 @@ def make():
     keras.utils.set_random_seed(0)
     model = small.network(norm=False)
     return small.compile_model(
-        small.prune(model, draw=tf_lossprune.DeterministicDraw()),
+        small.prune(model, sampler="deterministic"),
         keras.optimizers.SGD(0.05, momentum=0.9),
     )
 

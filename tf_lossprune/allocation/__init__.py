@@ -1,11 +1,12 @@
 """From what the loss wants to whole widths that keep the budget."""
 
 from tf_lossprune.allocation.constraint import (
+    CONSTRAINTS,
     AugmentedLagrangian,
     Constraint,
     Projection,
 )
-from tf_lossprune.allocation.schedule import Schedule
+from tf_lossprune.allocation.schedule import SCHEDULES, Schedule
 from tf_lossprune.allocation.widths import (
     choose_units,
     fit_widths,
@@ -15,6 +16,8 @@ from tf_lossprune.allocation.widths import (
 )
 
 __all__ = [
+    "CONSTRAINTS",
+    "SCHEDULES",
     "AugmentedLagrangian",
     "Constraint",
     "Projection",

@@ -5,10 +5,10 @@ ordinary Keras optimizer; they differ in how it becomes a ratio and in what the
 budget adds to its gradient.
 """
 
-import keras
 from keras import ops
 
 from tf_lossprune.config import Configurable, check_number
+from tf_lossprune.registry import Registry
 
 #: Bisection steps for the common scale of the ratios.
 SCALE_STEPS = 26
@@ -21,22 +21,25 @@ class Constraint(Configurable):
     tensor `[len(costs)]` with the shares allowed at this step.
 
     Attributes:
+        name: string, for `prune_model(constraint=...)`.
         weighs: bool, whether it weighs the loss against the budget, so that the scale
             of the loss's gradient matters.
     """
 
+    name: str | None = None
     weighs = True
 
-    def ratios(self, log_ratio, costs, limits, smallest):
+    def ratios(self, log_ratio, costs, limits, min_ratios):
         """Keep ratios `[groups]` from the learned numbers `[groups]`."""
         raise NotImplementedError
 
     def gradient(self, ratios, loss_gradient, costs, limits, multipliers):
-        """The gradient by `log_ratio`, `[groups]`.
+        """The gradient with respect to `log_ratio`, `[groups]`.
 
         Args:
             ratios: tensor `[groups]`, the current ratios.
-            loss_gradient: tensor `[groups]`, the task loss's gradient by them.
+            loss_gradient: tensor `[groups]`, the task loss's gradient with respect to
+                them.
             costs, limits: as above.
             multipliers: tensor `[len(costs)]`.
         """
@@ -47,7 +50,11 @@ class Constraint(Configurable):
         return multipliers
 
 
-@keras.saving.register_keras_serializable(package="tf_lossprune")
+CONSTRAINTS = Registry("constraint", Constraint, "projection")
+register_constraint = CONSTRAINTS.register
+
+
+@register_constraint
 class Projection(Constraint):
     """Ratios lie exactly on the budget surface: `ratio = scale * exp(log_ratio)`.
 
@@ -58,13 +65,14 @@ class Projection(Constraint):
     the loss pays for it above the price of its cost.
     """
 
+    name = "projection"
     weighs = False
 
-    def ratios(self, log_ratio, costs, limits, smallest):
+    def ratios(self, log_ratio, costs, limits, min_ratios):
         relative = log_ratio - ops.max(log_ratio)
 
         def at(scale):
-            return ops.clip(ops.exp(relative + scale), smallest, 1.0)
+            return ops.clip(ops.exp(relative + scale), min_ratios, 1.0)
 
         def step(_, state):
             low, high = state
@@ -98,7 +106,7 @@ class Projection(Constraint):
         return ops.where(free > 0, gradient, ops.maximum(gradient, 0.0))
 
 
-@keras.saving.register_keras_serializable(package="tf_lossprune")
+@register_constraint
 class AugmentedLagrangian(Constraint):
     """The classical augmented Lagrangian for inequalities, in shares of the cost.
 
@@ -112,6 +120,8 @@ class AugmentedLagrangian(Constraint):
         limit: float > 0, the largest multiplier.
     """
 
+    name = "augmented_lagrangian"
+
     def __init__(
         self, rho: float = 50.0, rate: float = 0.1, limit: float = 0.2
     ) -> None:
@@ -121,8 +131,8 @@ class AugmentedLagrangian(Constraint):
                 raise ValueError(f"Expected {name} above 0. Received: {value}")
         self.rho, self.rate, self.limit = rho, rate, limit
 
-    def ratios(self, log_ratio, costs, limits, smallest):
-        return ops.clip(ops.exp(log_ratio), smallest, 1.0)
+    def ratios(self, log_ratio, costs, limits, min_ratios):
+        return ops.clip(ops.exp(log_ratio), min_ratios, 1.0)
 
     def gradient(self, ratios, loss_gradient, costs, limits, multipliers):
         total = loss_gradient

@@ -2,10 +2,10 @@
 
 import numbers
 
-import keras
 from keras import ops
 
 from tf_lossprune.config import Configurable, check_count, check_number
+from tf_lossprune.registry import Registry
 
 #: Default length of the search: the first share of all steps; of a short training up
 #: to the second, until it has enough steps; of a long one no more than are of use.
@@ -28,7 +28,6 @@ def default_search_steps(total, share=SEARCH_SHARE):
     return max(1, round(min(max(share * total, least), most)))
 
 
-@keras.saving.register_keras_serializable(package="tf_lossprune")
 class Schedule(Configurable):
     """The phases of one `fit`, and how budget and variance move in the search.
 
@@ -60,6 +59,8 @@ class Schedule(Configurable):
         TypeError: for anything but numbers.
         ValueError: for values outside these ranges.
     """
+
+    name = "default"
 
     def __init__(
         self,
@@ -138,6 +139,10 @@ class Schedule(Configurable):
             "total_steps": self.total_steps,
             "statistics_batches": self.statistics_batches,
         }
+
+
+SCHEDULES = Registry("schedule", Schedule, "default")
+SCHEDULES.register(Schedule)
 
 
 def _check(name, value, good, text):

@@ -1,28 +1,34 @@
-"""From ratios to masks: soft thresholds, draws, importance, wrappers."""
+"""From ratios to masks: soft thresholds, samplers, importance, saliency, wrappers."""
 
-from tf_lossprune.gates.draw import ConcreteDraw, DeterministicDraw, Draw, HardDraw
-from tf_lossprune.gates.family import (
-    ClippedLinear,
-    Family,
-    GaussianLog,
-    SigmoidLog,
-)
-from tf_lossprune.gates.importance import Importance
+from tf_lossprune.gates.importance import IMPORTANCES, Importance
 from tf_lossprune.gates.layers import GatedLayer
-from tf_lossprune.gates.solve import GroupLayout, solve_steepness, solve_threshold
+from tf_lossprune.gates.saliency import (
+    FirstOrder,
+    FisherInformation,
+    SaliencyEstimator,
+)
+from tf_lossprune.gates.sampler import SAMPLERS, GateSampler
+from tf_lossprune.gates.solve import (
+    GroupLayout,
+    ratio_derivative,
+    solve_steepness,
+    solve_threshold,
+)
+from tf_lossprune.gates.threshold import THRESHOLDS, SoftThreshold
 
 __all__ = [
-    "ClippedLinear",
-    "ConcreteDraw",
-    "DeterministicDraw",
-    "Draw",
-    "Family",
+    "IMPORTANCES",
+    "SAMPLERS",
+    "THRESHOLDS",
+    "FirstOrder",
+    "FisherInformation",
+    "GateSampler",
     "GatedLayer",
-    "GaussianLog",
     "GroupLayout",
-    "HardDraw",
     "Importance",
-    "SigmoidLog",
+    "SaliencyEstimator",
+    "SoftThreshold",
+    "ratio_derivative",
     "solve_steepness",
     "solve_threshold",
 ]

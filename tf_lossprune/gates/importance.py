@@ -1,109 +1,144 @@
 """Importance: the order in which the channels of a group go."""
 
-import keras
 import numpy as np
 from keras import ops
 
-from tf_lossprune.config import Configurable
-from tf_lossprune.graph.context import find_weight
+from tf_lossprune.config import Configurable, check_count
+from tf_lossprune.gates.saliency import MeanGradient
+from tf_lossprune.gates.weight_slices import weight_slices
+from tf_lossprune.registry import Registry
 
-KINDS = ("group_l2", "l1", "bn_scale", "taylor")
 
-
-@keras.saving.register_keras_serializable(package="tf_lossprune")
 class Importance(Configurable):
-    """How important a channel unit is inside its group.
+    """How important a channel is inside its group; base class, open to your own.
+
+    A subclass defines `score`, or `make_estimator` if it learns from gradients. The
+    search divides the scores by their group's mean.
+
+    Args:
+        interval: int >= 1, training steps between two refreshes.
+
+    Attributes:
+        name: string, for `prune_model(importance=...)`.
+
+    Example:
+
+    ```python
+    import keras
+    import tf_lossprune
+    from tf_lossprune import importances
+
+    @importances.register_importance
+    class ProducerL2(tf_lossprune.Importance):
+        name = "producer_l2"
+
+        def score(self, channels):
+            total = channels.num_units + 1
+            squares = sum(
+                s.score(2, total)
+                for s in importances.weight_slices(channels)
+                if s.role == "producer"
+            )
+            return keras.ops.sqrt(squares)
+
+    pruned = tf_lossprune.prune_model(model, {"macs": 0.5}, importance="producer_l2")
+    ```
+    """
+
+    name: str | None = None
+    interval = 16
+
+    def __init__(self, interval: int = 16) -> None:
+        self.interval = check_count("interval", interval, 1)
+
+    def get_config(self):
+        return {"interval": self.interval}
+
+    def score(self, channels):
+        """Scores the channels by the weights as they are now.
+
+        Args:
+            channels: `ChannelGraph`; `channels.groups` have `units`, the places of
+                their channels among the scores.
+
+        Returns:
+            Float tensor `[num_units + 1]`, at least 0. Only channels of one group are
+            compared; what stands in place 0 does not matter.
+        """
+        raise NotImplementedError
+
+    def make_estimator(self):
+        """Returns a fresh `SaliencyEstimator`, or None.
+
+        It gives the order as soon as it has seen gradients; None: `score` always does.
+        """
+        return None
+
+    def __call__(self, channels):
+        """The scores `[num_units + 1]`, with mean 1 over each group."""
+        scores = ops.cast(self.score(channels), "float32")
+        if tuple(scores.shape) != (channels.num_units + 1,):
+            raise ValueError(
+                f"Expected {type(self).__name__}.score to return one number for each "
+                f"channel unit, shape ({channels.num_units + 1},). "
+                f"Received: shape {tuple(scores.shape)}"
+            )
+        return normalize(ops.stop_gradient(scores), channels)
+
+
+IMPORTANCES = Registry("importance", Importance, "group_l2")
+register_importance = IMPORTANCES.register
+
+
+def check_scores(importance, channels):
+    """Raises `ValueError` for an importance whose scores are below 0."""
+    smallest = float(ops.min(importance(channels)[1:]))
+    if smallest < 0:
+        raise ValueError(
+            f"Expected {type(importance).__name__}.score to return numbers of at "
+            f"least 0. Received: {smallest:.3g} times a group's mean"
+        )
+
+
+class WeightImportance(Importance):
+    """Base class of the importances that add up slices of weights.
 
     Each layer's scores are divided by their mean before they are added up, so
     that no member of a group drowns the others.
 
     Args:
-        kind: string.
-            `"group_l2"`: L2 norm over all coupled kernels, the slices of the
-            consumers included (DepGraph: Fang et al., CVPR 2023, arXiv
-            2301.12900).
-            `"l1"`: L1 norm of the producers' kernels (Li et al., ICLR 2017,
-            arXiv 1608.08710).
-            `"bn_scale"`: `|gamma|` of the batch normalisations (network
-            slimming: Liu et al., ICCV 2017, arXiv 1708.06519); groups without
-            one use `"group_l2"`.
-            `"taylor"`: the running mean of `|gate * dL/dgate|`, which is the
-            sum of gradient x weight over the gated kernels (Molchanov et al.,
-            CVPR 2019, arXiv 1906.10771); before training it is `"group_l2"`.
         members: string. `"all"`: every layer of a group counts; `"first"` or
             `"last"`: of a group with several producers (a residual stage), only
             the first or the last one and its normalisation.
         interval: int >= 1, training steps between two refreshes.
     """
 
-    def __init__(
-        self, kind: str = "group_l2", members: str = "all", interval: int = 16
-    ) -> None:
-        if kind not in KINDS:
-            raise ValueError(f"Expected one of {KINDS}. Received: kind={kind!r}")
+    def __init__(self, members: str = "all", interval: int = 16) -> None:
+        super().__init__(interval)
         if members not in ("all", "first", "last"):
             raise ValueError(
                 f"Expected 'all', 'first' or 'last'. Received: members={members!r}"
             )
-        if not isinstance(interval, int) or interval < 1:
-            raise ValueError(
-                f"Expected a whole number of steps, at least 1. "
-                f"Received: interval={interval!r}"
-            )
-        self.kind = kind
         self.members = members
-        self.interval = interval
 
     def get_config(self):
-        return {
-            "kind": self.kind,
-            "members": self.members,
-            "interval": self.interval,
-        }
+        return {"members": self.members, **super().get_config()}
 
-    def bind(self, channels):
-        """Returns a function without arguments that scores the current weights.
-
-        Args:
-            channels: `ChannelGraph`.
-
-        Returns:
-            Function -> float tensor `[num_units + 1]`, at least 0, with mean 1
-            over each group.
-        """
-        slices = [
+    def slices(self, channels, *roles):
+        """The `WeightSlices` of these roles that count under `members`."""
+        return [
             s
             for s in weight_slices(channels)
-            if self._counts(channels, s) and s.units.any()
+            if s.role in roles and s.units.any() and self._counts(channels, s)
         ]
-        kind = "group_l2" if self.kind == "taylor" else self.kind
-        fallback = None
-        if kind == "bn_scale":
-            chosen = [s for s in slices if s.role == "scale"]
-            covered = np.zeros(channels.num_units + 1, bool)
-            for s in chosen:
-                covered[s.units] = True
-            if not covered[1:].all():
-                fallback = Importance("group_l2", self.members).bind(channels)
-            power = 1
-        elif kind == "l1":
-            chosen, power = [s for s in slices if s.role == "producer"], 1
-        else:
-            chosen = [s for s in slices if s.role in ("producer", "consumer")]
-            power = 2
+
+    def total(self, channels, slices, power):
+        """`[num_units + 1]`: the sum of the slices' scores."""
         total = channels.num_units + 1
-
-        def score():
-            scores = ops.zeros((total,), "float32")
-            for s in chosen:
-                scores = scores + s.score(power, total)
-            if power == 2:
-                scores = ops.sqrt(scores)
-            if fallback is not None:
-                scores = ops.where(covered, scores, fallback())
-            return normalize(scores, channels)
-
-        return score
+        scores = ops.zeros((total,), "float32")
+        for s in slices:
+            scores = scores + s.score(power, total)
+        return scores
 
     def _counts(self, channels, piece):
         """Whether a slice counts under `members`."""
@@ -118,70 +153,62 @@ class Importance(Configurable):
         return bool(group.through) and piece.layer.name == group.through[place]
 
 
-class WeightSlices:
-    """One axis of one weight, seen as slices that belong to channel units.
+@register_importance
+class GroupL2(WeightImportance):
+    """L2 norm over all coupled kernels, the slices of the consumers included.
 
-    Args:
-        layer: the layer.
-        weight: string, attribute of the layer.
-        axis: int.
-        units: int `[size]`, the unit of each slice.
-        role: `"producer"`, `"consumer"`, `"scale"` or `"other"`.
+    DepGraph: Fang et al., CVPR 2023, arXiv 2301.12900.
     """
 
-    def __init__(self, layer, weight, axis, units, role):
-        self.layer, self.weight, self.axis = layer, weight, axis
-        self.units, self.role = units, role
+    name = "group_l2"
 
-    @property
-    def variable(self):
-        """The weight."""
-        return find_weight(self.layer, self.weight)
-
-    def along_axis(self, value):
-        """Shapes per-slice values `[size]` so that they multiply the weight."""
-        shape = [1] * len(self.variable.shape)
-        shape[self.axis] = -1
-        return ops.reshape(value, shape)
-
-    def sums(self, power, value=None):
-        """`[size]`: each slice's sum of |w|**power; carries gradients.
-
-        Args:
-            power: 1 or 2.
-            value: tensor in the weight's place, or None.
-        """
-        value = ops.cast(self.variable.value if value is None else value, "float32")
-        others = [a for a in range(len(value.shape)) if a != self.axis]
-        size = ops.abs(value) if power == 1 else ops.square(value)
-        return ops.sum(size, axis=others) if others else size
-
-    def by_unit(self, values, total):
-        """Adds per-slice values `[size]` up per unit, `[total]`."""
-        return ops.segment_sum(values, self.units.astype("int32"), total)
-
-    def score(self, power, total):
-        """`[total]`: per unit the sum of |w|**power, over the mean slice."""
-        sums = ops.stop_gradient(self.sums(power))
-        return self.by_unit(sums / (ops.mean(sums) + 1e-12), total)
+    def score(self, channels):
+        slices = self.slices(channels, "producer", "consumer")
+        return ops.sqrt(self.total(channels, slices, 2))
 
 
-def weight_slices(channels):
-    """Lists the `WeightSlices` of all weights that the rules declared."""
-    found = []
-    for record in channels.records.values():
-        for name, axes in record.weights.items():
-            for axis, units in axes.items():
-                if name == "gamma":
-                    role = "scale"
-                elif record.gates.get(name) == axis:
-                    role = "consumer"
-                elif len(record.weight(name).shape) > 1:
-                    role = "producer"
-                else:
-                    role = "other"
-                found.append(WeightSlices(record.layer, name, axis, units, role))
-    return found
+@register_importance
+class L1(WeightImportance):
+    """L1 norm of the producers' kernels (Li et al., ICLR 2017, arXiv 1608.08710)."""
+
+    name = "l1"
+
+    def score(self, channels):
+        return self.total(channels, self.slices(channels, "producer"), 1)
+
+
+@register_importance
+class BNScale(WeightImportance):
+    """`|gamma|` of the batch normalisations; groups without one use `GroupL2`.
+
+    Network slimming: Liu et al., ICCV 2017, arXiv 1708.06519.
+    """
+
+    name = "bn_scale"
+
+    def score(self, channels):
+        slices = self.slices(channels, "scale")
+        covered = np.zeros(channels.num_units + 1, bool)
+        for s in slices:
+            covered[s.units] = True
+        scores = self.total(channels, slices, 1)
+        if covered[1:].all():
+            return scores
+        return ops.where(covered, scores, GroupL2(self.members)(channels))
+
+
+@register_importance
+class Taylor(GroupL2):
+    """The running mean of `|gate * dL/dgate|`; before training it is `GroupL2`.
+
+    This is the sum of gradient x weight over the gated kernels (Molchanov et al.,
+    CVPR 2019, arXiv 1906.10771).
+    """
+
+    name = "taylor"
+
+    def make_estimator(self):
+        return MeanGradient()
 
 
 def normalize(scores, channels):

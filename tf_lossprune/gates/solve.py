@@ -1,5 +1,7 @@
 """Solves the thresholds and steepnesses of all groups at once."""
 
+from typing import Any, NamedTuple
+
 import numpy as np
 from keras import ops
 
@@ -55,38 +57,49 @@ class GroupLayout:
         return ops.sum(rows * self.valid, axis=1) / self.widths
 
 
-def solve_threshold(family, layout, log_importance, ratios, steepness):
+class Solution(NamedTuple):
+    """The soft thresholds of all groups, solved for their keep ratios.
+
+    Attributes:
+        probabilities: tensor `[groups, widest]`, keep probabilities; padding holds
+            garbage.
+        slope: tensor `[groups, widest]`, the threshold's density at each channel; 0
+            in the padding.
+        position: tensor `[groups]`, where the thresholds lie, in log-importance.
+    """
+
+    probabilities: Any
+    slope: Any
+    position: Any
+
+
+def solve_threshold(threshold, layout, log_importance, ratios, steepness):
     """Finds `s` with `mean_i cdf(steepness * (x_i - s)) = ratio` in each group.
 
-    The result carries the implicit gradients with respect to ratios,
-    log-importances and steepness: it ends in one Newton step whose slope is a
-    constant, and the derivative of such a step at the solution is that of the
-    implicit function. For ratios this is `dp_i/dalpha = C f'_i / sum_j f'_j`.
+    How the probabilities follow the ratios says `ratio_derivative`; nothing
+    differentiates through the iterations.
 
     Args:
-        family: `Family`.
+        threshold: `SoftThreshold`.
         layout: `GroupLayout`.
         log_importance: float tensor `[groups, widest]`, padded.
         ratios: float tensor `[groups]`, in (0, 1).
         steepness: float tensor `[groups]`, > 0.
 
     Returns:
-        Keep probabilities `[groups, widest]` (padding holds garbage), and the
-        thresholds `[groups]`.
+        `Solution`.
     """
-    x = ops.stop_gradient(log_importance)
-    target = ops.stop_gradient(ratios)
-    steep = ops.stop_gradient(steepness)[:, None]
+    x, steep = log_importance, steepness[:, None]
     big = 1e30
-    reach = family.reach / steep[:, 0]
+    reach = threshold.reach / steepness
     low = ops.min(ops.where(layout.valid > 0, x, big), axis=1) - reach
     high = ops.max(ops.where(layout.valid > 0, x, -big), axis=1) + reach
 
     def step(_, state):
         low, high, s = state
         z = steep * (x - s[:, None])
-        gap = layout.mean(family.cdf(z)) - target
-        slope = layout.mean(family.pdf(z)) * steep[:, 0]
+        gap = layout.mean(threshold.cdf(z)) - ratios
+        slope = layout.mean(threshold.pdf(z)) * steepness
         low = ops.where(gap > 0, s, low)  # the mean falls with s
         high = ops.where(gap > 0, high, s)
         newton = s + gap / ops.maximum(slope, 1e-12)
@@ -94,25 +107,41 @@ def solve_threshold(family, layout, log_importance, ratios, steepness):
         return low, high, ops.where(inside, newton, 0.5 * (low + high))
 
     start = (low, high, 0.5 * (low + high))
-    s = ops.stop_gradient(ops.fori_loop(0, THRESHOLD_STEPS, step, start)[2])
-    z = steepness[:, None] * (log_importance - s[:, None])
-    slope = layout.mean(family.pdf(ops.stop_gradient(z))) * steep[:, 0]
-    gap = layout.mean(family.cdf(z)) - ratios
-    s = s + gap / ops.maximum(ops.stop_gradient(slope), 1e-6)
-    return family.cdf(steepness[:, None] * (log_importance - s[:, None])), s
+    s = ops.fori_loop(0, THRESHOLD_STEPS, step, start)[2]
+    z = steep * (x - s[:, None])
+    return Solution(threshold.cdf(z), threshold.pdf(z) * layout.valid, s)
 
 
-def solve_steepness(family, layout, log_importance, ratios, variance):
+def ratio_derivative(layout, slope):
+    """How each keep probability of a solved group follows the group's keep ratio.
+
+    With `p_i = cdf(k (x_i - s))` and `f'_i` the density there, the solution holds
+    `mean_j p_j = ratio` for every ratio. Differentiated with respect to it, that is
+    `-k mean_j(f'_j) ds/dratio = 1`; and so, for C channels,
+
+        dp_i/dratio = -k f'_i ds/dratio = f'_i / mean_j f'_j = C f'_i / sum_j f'_j.
+
+    Args:
+        layout: `GroupLayout`.
+        slope: tensor `[groups, widest]`, of a `Solution`.
+
+    Returns:
+        Tensor `[groups, widest]`, 0 in the padding.
+    """
+    return slope / (layout.mean(slope)[:, None] + 1e-12)
+
+
+def solve_steepness(threshold, layout, log_importance, ratios, variance):
     """Finds the steepness that gives each group its wanted `mean_i p_i (1 - p_i)`.
 
     The variance falls with the steepness from `ratio * (1 - ratio)` to that of the
     one channel which a broken number of channels leaves undecided. The target is
     `variance` on top of the latter: aiming below it would drive the steepness up
     without end, until only that channel told the ratio where to go. A target
-    beyond the range gives the nearest end. Not differentiated.
+    beyond the range gives the nearest end.
 
     Args:
-        family: `Family`.
+        threshold: `SoftThreshold`.
         layout: `GroupLayout`.
         log_importance: float tensor `[groups, widest]`, padded.
         ratios: float tensor `[groups]`, in (0, 1).
@@ -130,11 +159,12 @@ def solve_steepness(family, layout, log_importance, ratios, variance):
     def step(_, state):
         low, high = state
         middle = 0.5 * (low + high)
-        p, _ = solve_threshold(family, layout, log_importance, ratios, ops.exp(middle))
+        steepness = ops.exp(middle)
+        p = solve_threshold(threshold, layout, log_importance, ratios, steepness)[0]
         too_wide = layout.mean(p * (1.0 - p)) > target
         return ops.where(too_wide, middle, low), ops.where(too_wide, high, middle)
 
     low, high = ops.fori_loop(
         0, STEEPNESS_STEPS, step, (bounds[0] * ones, bounds[1] * ones)
     )
-    return ops.stop_gradient(ops.exp(0.5 * (low + high)))
+    return ops.exp(0.5 * (low + high))

@@ -4,8 +4,7 @@ from keras import ops
 
 from tf_lossprune.config import Configurable
 from tf_lossprune.methods.search import Search
-
-METHODS = {}
+from tf_lossprune.registry import Registry
 
 
 class Method(Configurable):
@@ -60,29 +59,6 @@ class Method(Configurable):
         return 0
 
 
-def register_method(method):
-    """Makes a `Method` class known under its name; returns it."""
-    METHODS[method.name] = method
-    return method
-
-
-def find_method(method):
-    """Returns the `Method` that a name or an object stands for.
-
-    Raises:
-        ValueError: for an unknown name.
-        TypeError: for any other object.
-    """
-    if isinstance(method, Method):
-        return method
-    if not isinstance(method, str):
-        raise TypeError(
-            f"Expected a method among {sorted(METHODS)} or a "
-            f"tf_lossprune.methods.Method. Received: {method!r} "
-            f"(of type {type(method).__name__})"
-        )
-    if method not in METHODS:
-        raise ValueError(
-            f"Expected a method among {sorted(METHODS)}. Received: {method!r}"
-        )
-    return METHODS[method]()
+METHODS = Registry("method", Method)
+register_method = METHODS.register
+find_method = METHODS.find

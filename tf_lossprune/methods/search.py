@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from tf_lossprune.gates import GroupLayout
+from tf_lossprune.gates.importance import check_scores
 from tf_lossprune.methods.step import Step
 
 #: A gradient beyond this says nothing, and its square would overflow in an optimizer.
@@ -49,13 +50,13 @@ class Search(keras.layers.Layer):
         channels: `ChannelGraph` of the template.
         costs: list of `CostFunction`s, one for each budget.
         limits: list of floats, the budgets' shares.
-        smallest: int `[groups]`, the fewest channels.
-        options: object with `family`, `draw`, `importance`, `constraint`,
-            `schedule` and `seed`.
+        min_widths: int `[groups]`, the fewest channels.
+        options: object with `threshold`, `sampler`, `importance`,
+            `constraint`, `schedule` and `seed`.
         method: the `Method` with its settings.
     """
 
-    def __init__(self, channels, costs, limits, smallest, options, method):
+    def __init__(self, channels, costs, limits, min_widths, options, method):
         super().__init__(name="channel_gates", dtype="float32")
         self.channels = channels
         self.costs = tuple(costs)
@@ -64,9 +65,9 @@ class Search(keras.layers.Layer):
         self.targets = np.array(limits, "float32")
         units = [g.units for g in channels.groups]
         self.layout = GroupLayout(units, channels.num_units)
-        self.fewest = np.asarray(smallest)
-        self.smallest = (smallest / self.layout.sizes).astype("float32")
-        self._score = options.importance.bind(channels)
+        self.min_widths = np.asarray(min_widths)
+        self.min_ratios = (self.min_widths / self.layout.sizes).astype("float32")
+        check_scores(options.importance, channels)
         groups, total = len(units), channels.num_units + 1
         self.importance = self.variable((total,), 1.0, "importance")
         self.multipliers = self.variable((len(limits),), 0.0, "multipliers")
@@ -209,7 +210,7 @@ class Search(keras.layers.Layer):
 
         The channels of a group go in this order.
         """
-        return self._score()
+        return self._options.importance(self.channels)
 
     # One training step.
 

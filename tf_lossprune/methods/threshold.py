@@ -23,7 +23,7 @@ def threshold_gates(search, scores, limits):
     scores = ops.cast(scores, "float32")
     levels = ops.sort(scores[1:])
     count = search.layout.num_units
-    must = ops.cast(search.ranks(scores) < search.fewest[:, None], "float32")
+    must = ops.cast(search.ranks(scores) < search.min_widths[:, None], "float32")
     must = search.layout.flat(must)
 
     def gates(index):

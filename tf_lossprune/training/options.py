@@ -2,18 +2,20 @@
 
 import keras
 
-from tf_lossprune.allocation import Constraint, Projection, Schedule
+from tf_lossprune.allocation import CONSTRAINTS, SCHEDULES, Constraint, Schedule
 from tf_lossprune.config import check_count
-from tf_lossprune.gates import Draw, Family, HardDraw, Importance, SigmoidLog
-from tf_lossprune.methods import find_method
+from tf_lossprune.gates import (
+    IMPORTANCES,
+    SAMPLERS,
+    THRESHOLDS,
+    GateSampler,
+    Importance,
+    SoftThreshold,
+)
+from tf_lossprune.methods import METHODS, Method
 
-_OBJECTS = {
-    "schedule": (Schedule, Schedule),
-    "importance": (Importance, Importance),
-    "family": (Family, SigmoidLog),
-    "draw": (Draw, HardDraw),
-    "constraint": (Constraint, Projection),
-}
+#: What is given as a name, a config or an object.
+_REGISTRIES = (METHODS, SCHEDULES, IMPORTANCES, THRESHOLDS, SAMPLERS, CONSTRAINTS)
 
 
 @keras.saving.register_keras_serializable(package="tf_lossprune")
@@ -21,9 +23,9 @@ class PruningOptions:
     """Everything that `prune_model` may be told besides model and budget.
 
     Args:
-        method: string or `Method`.
-        schedule, importance, family, draw, constraint: objects or None.
-        ratio_optimizer: Keras optimizer or None (Adam).
+        method, schedule, importance, threshold, sampler, constraint: names, configs or
+            objects; None: the default.
+        ratio_optimizer: what `keras.optimizers.get` takes, or None (Adam).
         excluded: list of names of the template's layers.
         channel_multiple: int or `"auto"`.
         min_channels: int.
@@ -32,13 +34,20 @@ class PruningOptions:
         input_shape: shape of one sample to count for, or None.
     """
 
+    method: Method
+    schedule: Schedule
+    importance: Importance
+    threshold: SoftThreshold
+    sampler: GateSampler
+    constraint: Constraint
+
     def __init__(
         self,
         method="loss",
         schedule=None,
         importance=None,
-        family=None,
-        draw=None,
+        threshold=None,
+        sampler=None,
         constraint=None,
         ratio_optimizer=None,
         excluded=(),
@@ -48,38 +57,17 @@ class PruningOptions:
         seed=0,
         input_shape=None,
     ):
-        self.method = find_method(method)
         given = {
+            "method": method,
             "schedule": schedule,
             "importance": importance,
-            "family": family,
-            "draw": draw,
+            "threshold": threshold,
+            "sampler": sampler,
             "constraint": constraint,
         }
-        for name, value in given.items():
-            base, default = _OBJECTS[name]
-            if value is None:
-                value = default()
-            if isinstance(value, str) and name == "importance":
-                value = Importance(value)
-            if not isinstance(value, base):
-                raise TypeError(
-                    f"Expected {name} as a tf_lossprune {base.__name__}. "
-                    f"Received: {value!r} (of type {type(value).__name__})"
-                )
-            setattr(self, name, value)
-        if ratio_optimizer is not None and not isinstance(
-            ratio_optimizer, keras.optimizers.Optimizer
-        ):
-            raise TypeError(
-                "Expected ratio_optimizer as a keras optimizer. Received: "
-                f"{ratio_optimizer!r} (of type {type(ratio_optimizer).__name__})"
-            )
-        self._ratio_optimizer = (
-            None
-            if ratio_optimizer is None
-            else keras.optimizers.serialize(ratio_optimizer)
-        )
+        for registry in _REGISTRIES:
+            setattr(self, registry.option, registry.find(given[registry.option]))
+        self._ratio_optimizer = _optimizer_config(ratio_optimizer)
         check_count("seed", seed, 0)
         self.excluded = list(excluded)
         self.channel_multiple = channel_multiple
@@ -95,16 +83,14 @@ class PruningOptions:
         return keras.optimizers.deserialize(self._ratio_optimizer)
 
     def get_config(self):
-        optimizer = None
-        if self._ratio_optimizer is not None:
-            optimizer = self._ratio_optimizer
         return {
-            "method": keras.saving.serialize_keras_object(self.method),
             **{
-                name: keras.saving.serialize_keras_object(getattr(self, name))
-                for name in _OBJECTS
+                registry.option: keras.saving.serialize_keras_object(
+                    getattr(self, registry.option)
+                )
+                for registry in _REGISTRIES
             },
-            "ratio_optimizer": optimizer,
+            "ratio_optimizer": self._ratio_optimizer,
             "excluded": self.excluded,
             "channel_multiple": self.channel_multiple,
             "min_channels": self.min_channels,
@@ -115,11 +101,25 @@ class PruningOptions:
 
     @classmethod
     def from_config(cls, config):
-        config = dict(config)
-        for name in ("method", *_OBJECTS):
-            config[name] = keras.saving.deserialize_keras_object(config[name])
-        if config["ratio_optimizer"] is not None:
-            config["ratio_optimizer"] = keras.optimizers.deserialize(
-                config["ratio_optimizer"]
-            )
         return cls(**config)
+
+
+def _optimizer_config(optimizer):
+    """The config of what `keras.optimizers.get` takes; of None it is None."""
+    if optimizer is None:
+        return None
+    if not isinstance(optimizer, (str, dict, keras.optimizers.Optimizer)):
+        raise TypeError(
+            "Expected ratio_optimizer as a name, a config or a keras optimizer. "
+            f"Received: {optimizer!r} (of type {type(optimizer).__name__})"
+        )
+    if isinstance(optimizer, dict):
+        optimizer = {"config": {}, **optimizer}
+    try:
+        optimizer = keras.optimizers.get(optimizer)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            "Expected ratio_optimizer as a name, a config or a keras optimizer "
+            f"({error}). Received: {optimizer!r}"
+        ) from error
+    return keras.optimizers.serialize(optimizer)

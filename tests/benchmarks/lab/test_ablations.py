@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 @pytest.mark.long
 def test_quick_cells(tmp_path):
     out = tmp_path / "a.jsonl"
-    topics = "gradient by the ratios,annealing,importance,rounding of all groups"
+    topics = "saliency,annealing,importance,rounding of all groups"
     command = [
         *(sys.executable, "-m", "benchmarks.lab.ablations"),
         *("--networks=digits_resnet:4", "--macs=0.5", "--seeds=0", "--epochs=2"),

@@ -4,7 +4,8 @@ import keras
 from keras import ops
 
 from tf_lossprune.config import check_count, check_positive
-from tf_lossprune.gates.importance import normalize, weight_slices
+from tf_lossprune.gates.importance import normalize
+from tf_lossprune.gates.weight_slices import weight_slices
 from tf_lossprune.methods.base import register_method
 from tf_lossprune.methods.search import Search
 from tf_lossprune.methods.threshold import ThresholdMethod, threshold_gates

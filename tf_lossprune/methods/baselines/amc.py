@@ -82,7 +82,7 @@ class _Walk:
 
     def _saved(self, group):
         widths = self._sizes.copy()
-        widths[group] = self._search.fewest[group]
+        widths[group] = self._search.min_widths[group]
         return max(1.0 - c.total(widths) / c.dense for c in self._search.costs)
 
     def run(self, policy):
@@ -100,7 +100,7 @@ class _Walk:
             state = self._state(group, widths, action)
             action = self._bounded(group, widths, policy(state))
             widths[group] = max(
-                self._search.fewest[group], round(action * self._sizes[group])
+                self._search.min_widths[group], round(action * self._sizes[group])
             )
             states.append(state)
             actions.append(action)
@@ -116,7 +116,7 @@ class _Walk:
                 self._spent[group],
                 done.sum(),
                 self._spent[group + 1 :].sum(),
-                self._search.fewest[group] / self._sizes[group],
+                self._search.min_widths[group] / self._sizes[group],
                 action,
             ],
             "float32",
@@ -125,8 +125,8 @@ class _Walk:
     def _bounded(self, group, widths, action):
         """The action, or the largest one with which the budget can still be met."""
         widths = widths.copy()
-        widths[group + 1 :] = self._search.fewest[group + 1 :]
-        low, high = self._search.fewest[group], self._sizes[group]
+        widths[group + 1 :] = self._search.min_widths[group + 1 :]
+        low, high = self._search.min_widths[group], self._sizes[group]
         while low < high:  # the most channels that leave enough for the rest
             widths[group] = middle = (low + high + 1) // 2
             shares = [c.total(widths) / c.dense for c in self._search.costs]

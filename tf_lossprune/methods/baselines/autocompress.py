@@ -50,7 +50,7 @@ class AutoCompress(Method):
                 ops.convert_to_tensor(logs, "float32"),
                 search.costs,
                 search.targets,
-                search.smallest,
+                search.min_ratios,
             )
             return ops.convert_to_numpy(ratios)
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tf_lossprune.gates.importance import weight_slices
+from tf_lossprune.gates.weight_slices import weight_slices
 from tf_lossprune.methods.base import register_method
 from tf_lossprune.methods.search import Search
 from tf_lossprune.methods.threshold import PenaltyMethod
@@ -49,7 +49,7 @@ class ScaleSearch(Search):
         mean = ops.sum(scales) / max(covered.sum(), 1)
         # Groups without a normalisation: weight norms, at the scales' level.
         level = ops.where(mean > 0, mean, 1.0)
-        return ops.where(covered, scales, level * self._score())
+        return ops.where(covered, scales, level * super().current_importance())
 
 
 @keras.saving.register_keras_serializable(package="tf_lossprune")

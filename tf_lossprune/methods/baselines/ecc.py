@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from tf_lossprune.config import check_positive
-from tf_lossprune.gates.importance import weight_slices
+from tf_lossprune.gates.weight_slices import weight_slices
 from tf_lossprune.methods.base import Method, register_method
 from tf_lossprune.methods.search import Search
 
@@ -25,7 +25,7 @@ class EccSearch(Search):
         return [self.log_ratio]
 
     def ratios(self, limits=None):
-        return ops.clip(ops.exp(self.log_ratio.value), self.smallest, 1.0)
+        return ops.clip(ops.exp(self.log_ratio.value), self.min_ratios, 1.0)
 
     def _kept(self):
         """`[num_units + 1]`: 1 for the units inside their group's ratio."""
@@ -53,12 +53,12 @@ class EccSearch(Search):
         rank = ops.cast(self.ranks(self.importance.value), "float32")
         last = ops.cast(rank == ops.maximum(count - 1.0, 0.0)[:, None], "float32")
         squares = ops.square(self.layout.rows(self.importance.value))
-        worth = ops.sum(squares * last * self.layout.valid, axis=1)
+        saliency = ops.sum(squares * last * self.layout.valid, axis=1)
         prices = sum(
             self.multipliers.value[index] * cost.gradient_fraction(step.ratios)
             for index, cost in enumerate(self.costs)
         )
-        gradient = (prices - worth / np.float32(len(sizes))) * step.ratios
+        gradient = (prices - saliency / np.float32(len(sizes))) * step.ratios
         gradient = ops.where(step.ratios < 1.0, gradient, ops.maximum(gradient, 0.0))
         excess = self.fractions(step.ratios) - step.limits
         pushed = ops.maximum(self.multipliers.value + self.method.rate * excess, 0.0)

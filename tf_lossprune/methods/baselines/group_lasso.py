@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tf_lossprune.gates.importance import weight_slices
+from tf_lossprune.gates.weight_slices import weight_slices
 from tf_lossprune.methods.base import register_method
 from tf_lossprune.methods.search import Search
 from tf_lossprune.methods.threshold import PenaltyMethod

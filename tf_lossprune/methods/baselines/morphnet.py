@@ -20,7 +20,7 @@ class MorphNetSearch(ScaleSearch):
         mean = ops.sum(scores[1:]) / self.layout.num_units
         rows = self.layout.rows(scores) > self.method.threshold * mean
         share = self.layout.mean(ops.cast(rows, "float32"))
-        return ops.maximum(share, self.smallest)
+        return ops.maximum(share, self.min_ratios)
 
     def factors(self):
         alive = self.alive()
@@ -56,7 +56,7 @@ class MorphNet(PenaltyMethod):
     def ratios(self, search, importance, limits):
         alive = ops.log(ops.maximum(search.alive(), 1e-6))
         found = Projection().ratios(
-            alive, search.costs, np.asarray(limits, "float32"), search.smallest
+            alive, search.costs, np.asarray(limits, "float32"), search.min_ratios
         )
         return ops.convert_to_numpy(found)
 

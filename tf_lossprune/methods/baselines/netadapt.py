@@ -68,7 +68,7 @@ def _exceeds(search, widths, limits):
 
 def _reduced(search, widths, group, limits):
     """Widths with one group cut as little as the limits allow, or to its fewest."""
-    low, high = int(search.fewest[group]), int(widths[group])
+    low, high = int(search.min_widths[group]), int(widths[group])
     if low >= high:
         return None
     candidate = widths.copy()

@@ -38,7 +38,7 @@ class TaylorSearch(Search):
 
     def current_importance(self):
         scores = self.saliency.value * self.mask.value
-        return ops.where(ops.sum(scores) > 0, scores, self._score())
+        return ops.where(ops.sum(scores) > 0, scores, super().current_importance())
 
 
 @keras.saving.register_keras_serializable(package="tf_lossprune")

@@ -1,30 +1,40 @@
-"""Draws: from keep probabilities to the gates of one training step."""
+"""Samplers: from keep probabilities to the gates of one training step."""
 
-import keras
 from keras import ops
 
 from tf_lossprune.config import Configurable, check_number
+from tf_lossprune.registry import Registry
 
 
-class Draw(Configurable):
-    """Base class of the draws."""
+class GateSampler(Configurable):
+    """Base class of the samplers.
+
+    Attributes:
+        name: string, for `prune_model(sampler=...)`.
+    """
+
+    name: str | None = None
 
     def __call__(self, probabilities, noise):
-        """Draws gates.
+        """Samples gates.
 
         Args:
             probabilities: float tensor, in [0, 1].
             noise: tensor like it, uniform in (0, 1).
 
         Returns:
-            `gates`, in [0, 1]; and `slope`, the factor with which a gradient by
-            the gates is passed on to the probabilities.
+            `gates`, in [0, 1]; and `slope`, the factor that makes a gradient
+            with respect to the gates one with respect to the probabilities.
         """
         raise NotImplementedError
 
 
-@keras.saving.register_keras_serializable(package="tf_lossprune")
-class HardDraw(Draw):
+SAMPLERS = Registry("sampler", GateSampler, "hard")
+register_sampler = SAMPLERS.register
+
+
+@register_sampler
+class HardSampler(GateSampler):
     """Bernoulli gates with a straight-through gradient.
 
     Args:
@@ -36,6 +46,8 @@ class HardDraw(Draw):
             2304.08612). If false, all count 1 (Bengio et al., 2013, arXiv
             1308.3432): exact only where the loss is linear in the gates.
     """
+
+    name = "hard"
 
     def __init__(self, second_order: bool = True) -> None:
         self.second_order = second_order
@@ -51,13 +63,15 @@ class HardDraw(Draw):
         return {"second_order": self.second_order}
 
 
-@keras.saving.register_keras_serializable(package="tf_lossprune")
-class ConcreteDraw(Draw):
+@register_sampler
+class ConcreteSampler(GateSampler):
     """The binary-concrete relaxation (Maddison et al., 2017, arXiv 1611.00712).
 
     Args:
         temperature: float > 0; towards 0 the gates become hard.
     """
+
+    name = "concrete"
 
     def __init__(self, temperature: float = 0.3) -> None:
         check_number("temperature", temperature)
@@ -76,9 +90,11 @@ class ConcreteDraw(Draw):
         return {"temperature": self.temperature}
 
 
-@keras.saving.register_keras_serializable(package="tf_lossprune")
-class DeterministicDraw(Draw):
-    """No draw: the gates are the probabilities."""
+@register_sampler
+class DeterministicSampler(GateSampler):
+    """Nothing is random: the gates are the probabilities."""
+
+    name = "deterministic"
 
     def __call__(self, probabilities, noise):
         return probabilities, ops.ones_like(probabilities)

@@ -1,20 +1,25 @@
 """Soft thresholds: how keep probabilities follow from importances.
 
-A family is the CDF of a unimodal law over log-importance,
-`p = cdf(steepness * (ln b - threshold))`. The sigmoid-log member is that of
+A soft threshold is the CDF of a unimodal law over log-importance,
+`p = cdf(steepness * (ln b - position))`. The sigmoid-log one is that of
 differentiable sparsity allocation (Ning et al., ECCV 2020, arXiv 2004.02164).
 """
 
-import keras
 from keras import ops
 
 from tf_lossprune.config import Configurable
+from tf_lossprune.registry import Registry
 
 
-class Family(Configurable):
-    """Base class of the soft-threshold families; they have no parameters."""
+class SoftThreshold(Configurable):
+    """Base class of the soft thresholds; they have no parameters.
 
-    #: |z| beyond which `cdf` is within 1e-7 of 0 or 1.
+    Attributes:
+        name: string, for `prune_model(threshold=...)`.
+        reach: float, |z| beyond which `cdf` is within 1e-7 of 0 or 1.
+    """
+
+    name: str | None = None
     reach = 17.0
 
     def cdf(self, z):
@@ -26,9 +31,15 @@ class Family(Configurable):
         raise NotImplementedError
 
 
-@keras.saving.register_keras_serializable(package="tf_lossprune")
-class SigmoidLog(Family):
+THRESHOLDS = Registry("threshold", SoftThreshold, "sigmoid_log")
+register_threshold = THRESHOLDS.register
+
+
+@register_threshold
+class SigmoidLog(SoftThreshold):
     """The logistic law: `p = sigmoid(z)`."""
+
+    name = "sigmoid_log"
 
     def cdf(self, z):
         return ops.sigmoid(z)
@@ -38,10 +49,11 @@ class SigmoidLog(Family):
         return p * (1.0 - p)
 
 
-@keras.saving.register_keras_serializable(package="tf_lossprune")
-class GaussianLog(Family):
+@register_threshold
+class GaussianLog(SoftThreshold):
     """The normal law: `p = Phi(z)`; lighter tails than the logistic one."""
 
+    name = "gaussian_log"
     reach = 5.5
 
     def cdf(self, z):
@@ -52,10 +64,11 @@ class GaussianLog(Family):
         return 0.3989422804014327 * ops.exp(-0.5 * z * z)
 
 
-@keras.saving.register_keras_serializable(package="tf_lossprune")
-class ClippedLinear(Family):
+@register_threshold
+class ClippedLinear(SoftThreshold):
     """The uniform law: `p = clip(1/2 + z/4, 0, 1)`; exact zeros and ones."""
 
+    name = "clipped_linear"
     reach = 2.0
 
     def cdf(self, z):

@@ -1,17 +1,19 @@
-"""The draws: means, and gradients of the expected loss."""
+"""The samplers: means, and gradients of the expected loss."""
 
 import numpy as np
 from absl.testing import parameterized
 
-from tf_lossprune.gates import ConcreteDraw, DeterministicDraw, HardDraw
+from tf_lossprune.samplers import ConcreteSampler, DeterministicSampler, HardSampler
 
 
-class DrawTest(parameterized.TestCase):
-    @parameterized.parameters(HardDraw(), ConcreteDraw(0.1), DeterministicDraw())
-    def test_mean_is_the_probability(self, draw):
+class SamplerTest(parameterized.TestCase):
+    @parameterized.parameters(
+        HardSampler(), ConcreteSampler(0.1), DeterministicSampler()
+    )
+    def test_mean_is_the_probability(self, sampler):
         p = np.repeat(np.array([0.1, 0.5, 0.9], "float32"), 20000)
         noise = np.random.default_rng(0).uniform(size=p.shape).astype("float32")
-        gates, _ = draw(p, noise)
+        gates, _ = sampler(p, noise)
         means = np.array(gates).reshape(3, -1).mean(1)
         np.testing.assert_allclose(means, [0.1, 0.5, 0.9], atol=0.02)
 
@@ -30,22 +32,22 @@ class DrawTest(parameterized.TestCase):
         noise = rng.uniform(size=(n, 2)).astype("float32")
         estimates = {}
         for second in (True, False):
-            gates, factor = HardDraw(second)(np.tile(p, (n, 1)), noise)
+            gates, factor = HardSampler(second)(np.tile(p, (n, 1)), noise)
             grads = slope(np.array(gates)) * np.array(factor)
             estimates[second] = grads.mean(0)
         np.testing.assert_allclose(estimates[True], exact, atol=0.02)
         self.assertGreater(np.abs(estimates[False] - exact).max(), 0.2)
 
     def test_concrete_slope_is_the_derivative(self):
-        p, noise, draw = np.float32(0.4), np.float32(0.3), ConcreteDraw(0.5)
-        up, _ = draw(p + 1e-3, noise)
-        down, _ = draw(p - 1e-3, noise)
-        _, slope = draw(p, noise)
+        p, noise, sampler = np.float32(0.4), np.float32(0.3), ConcreteSampler(0.5)
+        up, _ = sampler(p + 1e-3, noise)
+        down, _ = sampler(p - 1e-3, noise)
+        _, slope = sampler(p, noise)
         np.testing.assert_allclose((up - down) / 2e-3, slope, rtol=1e-2)
 
     def test_config(self):
-        draw = ConcreteDraw(0.7)
-        again = ConcreteDraw.from_config(draw.get_config())
+        sampler = ConcreteSampler(0.7)
+        again = ConcreteSampler.from_config(sampler.get_config())
         self.assertEqual(again.temperature, 0.7)
         with self.assertRaisesRegex(ValueError, "Received: 0"):
-            ConcreteDraw(0)
+            ConcreteSampler(0)
