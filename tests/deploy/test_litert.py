@@ -10,6 +10,7 @@ from keras import layers
 import tf_lossprune
 from examples import models
 from tf_lossprune.deploy import run_litert, to_litert
+from tf_lossprune.deploy.litert import convert_operation
 
 pytest.importorskip("ai_edge_litert")
 
@@ -118,6 +119,21 @@ def test_missing_operations_are_named(tmp_path):
     with pytest.raises(ValueError, match="operations that LiteRT has.*Erfinv"):
         to_litert(model, path)
     assert not path.exists()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_the_file_of_an_operation_holds_nothing_else(precision, tmp_path):
+    """Weights were read as variables and turned round at every call, and timed."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    inputs = keras.Input((8, 8, 4))
+    model = keras.Model(inputs, layers.Conv2D(8, 3)(inputs))
+    path = str(tmp_path / "model.tflite")
+    convert_operation(model, path, precision)
+    plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    interpreter = Interpreter(path, experimental_op_resolver_type=plain)
+    assert [op["op_name"] for op in interpreter._get_ops_details()] == ["CONV_2D"]
+    assert run_litert(path, images(model)).shape == (3, 6, 6, 8)
 
 
 def test_wrong_models(tmp_path):

@@ -305,6 +305,18 @@ def test_a_bad_int8_file_is_a_warning_with_its_error(tmp_path):
         to_litert(model, tmp_path / "m.tflite", "int8", data)
 
 
+def test_a_dead_network_in_int8_still_runs(tmp_path):
+    inputs = keras.Input((8, 8, 1))
+    x = layers.Conv2D(4, 3, bias_initializer=keras.initializers.Constant(-99.0))(inputs)
+    x = layers.Conv2D(4, 3, activation="relu")(layers.ReLU()(x))
+    model = keras.Model(inputs, layers.Dense(2, activation="softmax")(x))
+    x = np.random.default_rng(0).random((9, 8, 8, 1)).astype("float32")
+    with pytest.warns(UserWarning, match="without XNNPACK"):
+        path = to_litert(model, tmp_path / "model.tflite", "int8", x)
+    with pytest.warns(UserWarning, match="without XNNPACK"):
+        assert run_litert(path, x).shape == (9, 4, 4, 2)
+
+
 def ill_conditioned():
     """The difference of two sums that hardly differ: rounding decides."""
     inputs = keras.Input((64,))

@@ -164,11 +164,11 @@ def arena_bytes(path: Path) -> int:
     inputs = [detail["index"] for detail in interpreter.get_input_details()]
     found = []
     for tensor in interpreter.get_tensor_details():
+        if not len(tensor["shape"]):  # a number is read, not shown, even from nowhere
+            continue
         try:
             view = interpreter.tensor(tensor["index"])()
         except ValueError:  # merged away: it has no memory
-            continue
-        if not isinstance(view, np.ndarray):  # a single number: it is no view
             continue
         address = view.ctypes.data
         if not start <= address < start + len(content):  # else a constant

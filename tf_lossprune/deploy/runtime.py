@@ -1,6 +1,7 @@
 """Runs LiteRT files with the runtime that ships (ai-edge-litert)."""
 
 import os
+import warnings
 from typing import Any
 
 import keras
@@ -192,17 +193,31 @@ def open_interpreter(path, threads=1, content=None):
         raise ImportError(
             "Running LiteRT files needs ai-edge-litert: pip install ai-edge-litert"
         ) from error
+    kernels = litert.OpResolverType
     source = {"model_path": path, "num_threads": int(threads)}
     if content is not None:
-        kernels = litert.OpResolverType.BUILTIN_REF
-        source = {"model_content": content, "experimental_op_resolver_type": kernels}
+        source = {
+            "model_content": content,
+            "experimental_op_resolver_type": kernels.BUILTIN_REF,
+        }
     try:
         interpreter = litert.Interpreter(**source)
     except ValueError as error:
         raise ValueError(
             f"`path` must be a LiteRT file ({error}). Received: {path!r}"
         ) from error
-    interpreter.allocate_tensors()
+    try:
+        interpreter.allocate_tensors()
+    except RuntimeError as error:
+        plain = kernels.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        source.setdefault("experimental_op_resolver_type", plain)
+        interpreter = litert.Interpreter(**source)
+        interpreter.allocate_tensors()
+        warnings.warn(
+            f"LiteRT runs {path!r} without XNNPACK, its fast kernels ({error}). In "
+            "int8 this happens where activations are always zero.",
+            stacklevel=3,
+        )
     return interpreter
 
 
