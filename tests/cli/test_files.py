@@ -73,6 +73,27 @@ def test_convert_and_benchmark(capsys, folder, tmp_path):
     assert "--data as a .npy file" in capsys.readouterr().err
 
 
+def test_compare_files(capsys, folder, tmp_path):
+    """A model with its int8 file, and two files."""
+    pytest.importorskip("ai_edge_litert")
+    int8 = tmp_path / "int8.tflite"
+    hooks = f"--data={folder / 'hooks.py'}"
+    dense = folder / "dense.keras"
+    found(capsys, "convert", dense, "--precision=int8", hooks, f"--out={int8}")
+    data = found(capsys, "compare", dense, int8, hooks)
+    assert data["compact"]["tflite_bytes"] == int8.stat().st_size
+    assert data["compact"]["tflite_bytes"] < data["dense"]["tflite_bytes"]
+    assert data["dense"]["macs"] > 0 and "macs" not in data["compact"]
+    assert abs(data["compact"]["accuracy"] - data["dense"]["accuracy"]) < 0.1
+    dense_alone = found(capsys, "compare", dense, dense, hooks, "--nolitert")["dense"]
+    assert data["dense"]["accuracy"] == pytest.approx(dense_alone["accuracy"])
+    data = found(capsys, "compare", int8, int8, hooks)
+    assert data["dense"]["accuracy"] == data["compact"]["accuracy"]
+    for flag, words in (("--nolitert", "with --nolitert"), (f"--data={folder}", "how")):
+        assert lossprune("compare", int8, int8, flag) == 1
+        assert words in capsys.readouterr().err
+
+
 def test_compare(capsys, folder, tmp_path):
     pytest.importorskip("ai_edge_litert")
     compact = tmp_path / "compact.keras"

@@ -9,6 +9,7 @@ from tf_lossprune.budget_text import parse_budget
 from tf_lossprune.cli.command import InputError
 
 MODEL_SUFFIXES = (".keras", ".h5")
+LITERT_SUFFIX = ".tflite"
 #: What `prune` writes to its folder.
 RESULTS = ("compact.keras", "compact.tflite", "report.html", "report.json")
 

@@ -226,10 +226,26 @@ def _define_compare(values):
 
 
 def _check_compare(values, arguments):
+    files = [path for path in arguments if path.endswith(checks.LITERT_SUFFIX)]
     for path in arguments:
-        checks.check_model_path(path)
+        if path in files:
+            checks.check_file(path, "a .tflite file")
+        else:
+            checks.check_model_path(path)
+    if files and not values.litert:
+        raise InputError(
+            f"Expected .keras files with --nolitert. Received: {', '.join(files)}"
+        )
     if values.data:
-        checks.check_source(values.data, arguments[0])
+        model = next((path for path in arguments if path not in files), None)
+        if model or not pathlib.Path(values.data).is_dir():
+            checks.check_source(values.data, model)
+        else:
+            raise InputError(
+                "Expected a .keras file among the two, which says how the images of a "
+                "folder are read; or --data as a Python file. "
+                f"Received: --data={values.data}"
+            )
         pixel_range(values.pixels)
 
 
@@ -310,7 +326,7 @@ COMMANDS = {
         Command(
             "compare",
             "DENSE.keras COMPACT.keras",
-            "Compare two models: accuracy, costs, file size, time.",
+            "Compare two models or .tflite files: accuracy, costs, file size, time.",
             (2, 2),
             _define_compare,
             _check_compare,

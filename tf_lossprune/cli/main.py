@@ -65,7 +65,8 @@ def _run(command, values, arguments, told):
     """Imports the rest, runs a command and returns the exit code."""
     held = None
     if start.STATE.program and not quiet.wanted(values):
-        held = quiet.Quiet()
+        with contextlib.suppress(OSError):  # standard error is closed
+            held = quiet.Quiet()
     try:
         with _stdout_to_stderr():
             start.load()

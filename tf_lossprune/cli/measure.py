@@ -6,8 +6,10 @@ import shutil
 import tempfile
 
 from tf_lossprune import deploy
+from tf_lossprune.cli.checks import LITERT_SUFFIX
 from tf_lossprune.cli.command import Result
 from tf_lossprune.cli.inputs import load_model, read_source
+from tf_lossprune.cli.litert_files import compare_files
 from tf_lossprune.cli.sanity import evaluate
 from tf_lossprune.resources import known_costs
 from tf_lossprune.tables import aligned, comparison_table
@@ -47,6 +49,10 @@ def benchmark(values, arguments):
 
 def compare(values, arguments):
     """Runs `lossprune compare`, as `Command.run`."""
+    if any(path.endswith(LITERT_SUFFIX) for path in arguments):
+        dense, compact = compare_files(values, arguments)
+        text = comparison_table(dense, compact)
+        return Result({"dense": dense, "compact": compact}, text)
     models = [load_model(path) for path in arguments]
     source = read_source(values.data, values, models[0]) if values.data else None
     figures = [

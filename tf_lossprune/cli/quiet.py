@@ -7,6 +7,7 @@ import tempfile
 import warnings
 
 from tf_lossprune import start
+from tf_lossprune.cli.words import in_shell_words
 
 #: TensorFlow's own variable; "0" asks for its messages.
 LEVEL = "TF_CPP_MIN_LOG_LEVEL"
@@ -50,7 +51,7 @@ def show_warnings_in_a_line():
     """Prints warnings as messages of the command line."""
 
     def show(message, category, filename, lineno, file=None, line=None):
-        text = " ".join(str(message).split())
+        text = in_shell_words(" ".join(str(message).split()))
         print(f"lossprune: warning: {text}", file=file or sys.stderr)
 
     warnings.showwarning = show
