@@ -2,6 +2,7 @@
 # make test         the tests that run in minutes
 # make test-jax     what runs on the JAX backend; several devices
 # make test-long    all tests
+# make test-nightly what is taken from Keras without its promise, on keras-nightly
 # make lint         style, types and layers of the Python files, style of the Bazel files
 # make docs         the documentation as pages, in out/site
 # make bench        the short benchmarks (step time, scaling)
@@ -21,7 +22,7 @@ export KERAS_BACKEND := tensorflow
 export TF_CPP_MIN_LOG_LEVEL := 2
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-jax test-long lint docs bench clean install
+.PHONY: help demo test test-jax test-long test-nightly lint docs bench clean install
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -56,7 +57,7 @@ JAX_TESTS := tests/allocation tests/gates tests/methods tests/report \
   tests/training/test_resume.py tests/training/test_saving.py \
   tests/test_backup.py tests/test_bad_input.py tests/test_budget.py \
   tests/test_callbacks.py tests/test_compress.py tests/test_frontier.py \
-  tests/test_refused_early.py
+  tests/test_keras_internals.py tests/test_refused_early.py
 
 test-jax: export KERAS_BACKEND := jax
 # Most of the time goes into compiling the same small programs in every process.
@@ -68,6 +69,19 @@ test-jax: $(STAMP)
 
 test-long: $(STAMP)
 	$(BIN)/python -m pytest -q -n auto -m 'long or not long'
+	@echo 'make test-nightly runs the contracts with Keras on its next version.'
+
+# In an environment of its own, which is thrown away.
+test-nightly:
+	rm -rf out/nightly
+	$(PYTHON) -m venv out/nightly
+	out/nightly/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	out/nightly/bin/python -m pip uninstall --quiet --yes keras
+	out/nightly/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --no-deps --pre keras-nightly
+	out/nightly/bin/python -m pytest -q tests/test_keras_internals.py
+	KERAS_BACKEND=jax out/nightly/bin/python -m pytest -q tests/test_keras_internals.py
+	rm -rf out/nightly
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

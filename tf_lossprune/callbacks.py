@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tf_lossprune import keras_internals as internals
 from tf_lossprune.files import PART, replaced
 from tf_lossprune.training.finite import broken_weight
 from tf_lossprune.types import Path
@@ -129,7 +130,7 @@ class SafeBackupAndRestore(keras.callbacks.Callback):
         if optimizer is not None and not optimizer.built:
             optimizer.build(self.model.trainable_variables)
         self.model.load_weights(weights)
-        self.model._initial_epoch = epoch  # what Keras' own callback does
+        internals.start_at(self.model, epoch)
 
     def on_epoch_end(self, epoch, logs=None):
         if hasattr(self.model, "sync_state"):

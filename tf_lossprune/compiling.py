@@ -2,6 +2,8 @@
 
 import keras
 
+from tf_lossprune import keras_internals as internals
+
 _TAKEN = ("optimizer", "loss", "metrics", "loss_weights", "weighted_metrics")
 
 
@@ -43,8 +45,7 @@ def _compiled(model):
     """What a model was compiled with: the objects themselves, not their configs."""
     if not isinstance(model, keras.Model) or not model.compiled:
         return {}
-    config = getattr(getattr(model, "_compile_config", None), "config", None)
-    return dict(config or {})
+    return dict(internals.compile_settings(model) or {})
 
 
 def _optimizer(optimizer):
@@ -77,8 +78,9 @@ def _fresh(metric):
         return metric
     if type(metric) is keras.metrics.MeanMetricWrapper:
         # Its function may be one of the user's, which no config can name.
+        function, options = internals.wrapped_function(metric)
         return keras.metrics.MeanMetricWrapper(
-            metric._fn, metric.name, metric.dtype, **metric._fn_kwargs
+            function, metric.name, metric.dtype, **options
         )
     try:
         return metric.from_config(metric.get_config())

@@ -16,6 +16,7 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from tf_lossprune import keras_internals as internals
 from tf_lossprune.gates import GatedLayer
 from tf_lossprune.graph import Graph, replay, trace
 from tf_lossprune.samples import SIZES, has_unknown_sizes, sample
@@ -259,7 +260,7 @@ def _recorded(network, x):
         keys.clear()
 
         def call_fn(call, args, kwargs):
-            if getattr(call.operation, "_call_has_training_arg", False):
+            if internals.takes_training(call.operation):
                 kwargs = {**kwargs, "training": False}
             outputs = call.operation(*args, **kwargs)
             name = network.name(call.operation)
@@ -280,7 +281,7 @@ def _run(network, function, x):
     given = tree.map_structure(ops.convert_to_tensor, network.inputs(x))
     channels_first = any(
         getattr(layer, "data_format", None) == "channels_first"
-        for layer in model._flatten_layers()
+        for layer in internals.all_layers(model)
     )
     with _same_random_states(model), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what layers say to samples is of no use

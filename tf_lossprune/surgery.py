@@ -6,7 +6,7 @@ from keras import ops, tree
 
 from tf_lossprune.cut_variables import remember_cut
 from tf_lossprune.graph.constants import dead_values, kept_part
-from tf_lossprune.graph.replay import Cloner, make_inputs, replay
+from tf_lossprune.graph.replaying import Cloner, make_inputs, replay
 
 #: Stands for a tensor that is a constant or has no channels.
 _DEAD = object()

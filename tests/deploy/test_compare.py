@@ -17,7 +17,7 @@ from tf_lossprune.deploy import arena_bytes, benchmark_litert, run_litert, to_li
 pytest.importorskip("ai_edge_litert")
 
 # The function of the same name hides it.
-compare_module = importlib.import_module("tf_lossprune.deploy.compare")
+compare_module = importlib.import_module("tf_lossprune.deploy.comparison")
 
 KEYS = {"macs", "params", "tflite_bytes", "arena_bytes", "latency_ms"}
 

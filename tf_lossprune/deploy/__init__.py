@@ -8,7 +8,7 @@ from tf_lossprune.deploy.benchmark import (
 )
 from tf_lossprune.deploy.calibrate import calibrate_latency, export_probes
 from tf_lossprune.deploy.check import litert_error
-from tf_lossprune.deploy.compare import Comparison, compare
+from tf_lossprune.deploy.comparison import Comparison, compare
 from tf_lossprune.deploy.crossing import from_tf_keras
 from tf_lossprune.deploy.litert import convert_to_measure, to_litert
 from tf_lossprune.deploy.measurer import LitertMeasurer

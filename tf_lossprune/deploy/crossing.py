@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from keras import tree
 
+from tf_lossprune import keras_internals as internals
 from tf_lossprune.deploy.keras2 import carry_layer
 from tf_lossprune.deploy.keras2_graph import read_keras2
 from tf_lossprune.deploy.modes import in_float32
@@ -210,9 +211,11 @@ def _check(graph, model, inputs, carried, home):
 
 
 def _inference(call):
-    flag = getattr(call.operation, "_call_has_training_arg", None)
-    if flag is None:  # Keras 2
-        flag = getattr(call.operation, "_expects_training_arg", False)
+    flag = internals.takes_training(call.operation) or getattr(
+        call.operation,
+        "_expects_training_arg",
+        False,  # Keras 2
+    )
     return {"training": False} if call.is_layer and flag else {}
 
 

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 
 import keras
 
+from tf_lossprune import keras_internals as internals
+
 
 @contextlib.contextmanager
 def in_float32(model: keras.Model) -> Iterator[None]:
     """Lets all layers of a model compute in float32 for a while."""
     changed = []
-    for layer in model._flatten_layers():
+    for layer in internals.all_layers(model):
         if layer.compute_dtype in ("float32", None):
             continue
         policy = layer.dtype_policy
@@ -36,7 +38,7 @@ def unrolled(model: keras.Model) -> Iterator[None]:
     """Lets recurrent layers compute without loops, whose ranges cannot be found."""
     changed = [
         layer
-        for layer in model._flatten_layers()
+        for layer in internals.all_layers(model)
         if isinstance(layer, keras.layers.RNN) and not layer.unroll
     ]
     for layer in changed:

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from tf_lossprune.graph import replay, trace
-from tf_lossprune.graph.replay import Cloner, make_inputs
+from tf_lossprune.graph.replaying import Cloner, make_inputs
 
 #: Layers that take up the batch normalisation behind them.
 _ABSORBING = (

@@ -3,9 +3,9 @@
 from tf_lossprune.graph.blocks import removable_blocks
 from tf_lossprune.graph.bottlenecks import bottlenecks
 from tf_lossprune.graph.groups import ChannelGraph, Group, analyze
-from tf_lossprune.graph.replay import replay
+from tf_lossprune.graph.replaying import replay
 from tf_lossprune.graph.rules import register_rule
-from tf_lossprune.graph.trace import Call, Graph, Tensor, trace
+from tf_lossprune.graph.tracing import Call, Graph, Tensor, trace
 
 __all__ = [
     "Call",

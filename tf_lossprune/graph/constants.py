@@ -4,7 +4,7 @@ import numpy as np
 from keras import ops, tree
 
 from tf_lossprune.graph.blocks import ALIVE, CONSTANT, state_of_tensors
-from tf_lossprune.graph.trace import Tensor
+from tf_lossprune.graph.tracing import Tensor
 
 
 def dead_values(channels, keep):

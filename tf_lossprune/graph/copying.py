@@ -10,22 +10,13 @@ import collections
 import copy
 import functools
 import types
-from typing import Any
 
 import keras
 import numpy as np
 from keras import ops, tree
 
-#: Attributes that a layer's copy does not take over.
-_LEFT = {"_inbound_nodes", "_outbound_nodes", "_tracker", "build", "quantize"}
-_LEFT |= {"_losses", "_loss_ids", "_losses_override"}
-#: What a functional model gets anew when its graph is made again.
-_GRAPH = {"_inputs", "_outputs", "_inputs_struct", "_outputs_struct", "output_names"}
-_GRAPH |= {"_nodes", "_nodes_by_depth", "_operations", "_operations_by_depth"}
-_GRAPH |= {"_nnx_op_mapping"}
-#: Traces of a model's own training: its copy is not compiled.
-_TRAINING = {"optimizer", "train_function", "test_function", "predict_function"}
-_TRAINING |= {"_compile_config", "_distribute_strategy"}
+from tf_lossprune import keras_internals as internals
+
 #: What is handed on, unless it refers to a layer or variable of the model.
 _FUNCTIONS = (types.FunctionType, types.MethodType, functools.partial)
 #: Libraries whose objects hold no layers; their insides are not searched.
@@ -64,7 +55,7 @@ class Copier:
             self._find_owned(operation)
             new = self._copy(operation)
             if name is not None:
-                self._rename(operation, new, name)
+                internals.rename(operation, new, name)
         return self._copies[id(operation)]
 
     def arguments(self, struct):
@@ -95,9 +86,12 @@ class Copier:
                 if id(x) in self._owned and x is not root:
                     continue
                 self._own(x)
-                waiting += [v for k, v in vars(x).items() if k not in _LEFT | _TRAINING]
-                tracker = getattr(x, "_tracker", None)
-                for _, store in getattr(tracker, "config", {}).values():
+                waiting += [
+                    v
+                    for k, v in vars(x).items()
+                    if k not in internals.NOT_COPIED | internals.OF_TRAINING
+                ]
+                for store in internals.tracked(x):
                     for variable in store:
                         if isinstance(variable, keras.Variable):
                             self._own(variable)
@@ -164,23 +158,17 @@ class Copier:
         return new
 
     def _variable(self, x):
-        new = object.__new__(type(x))
-        self._copies[id(x)] = new
-        for name, value in vars(x).items():
-            if name != "_value":
-                vars(new)[name] = value
         if id(x) in self._values:
             value = self._values[id(x)]
-            new._shape = tuple(value.shape)
-        elif self._dtype and keras.backend.is_float_dtype(x.dtype):
-            new._dtype = self._dtype
+            return internals.copy_variable(x, value, shape=value.shape)
+        if self._dtype and keras.backend.is_float_dtype(x.dtype):
             value = ops.convert_to_numpy(x).astype(self._dtype)
-        elif keras.backend.backend() == "tensorflow":
+            return internals.copy_variable(x, value, dtype=self._dtype)
+        if keras.backend.backend() == "tensorflow":
             value = ops.copy(x.value)  # of two that share memory, a writer copies
         else:
             value = np.array(ops.convert_to_numpy(x))
-        new._initialize(ops.convert_to_tensor(value, new._dtype))
-        return new
+        return internals.copy_variable(x, value)
 
     def _container(self, x):
         key = id(x)
@@ -230,56 +218,49 @@ class Copier:
         """A layer, operation or random state."""
         if isinstance(x, keras.layers.TFSMLayer):
             return self._saved_model(x)
-        new: Any = type(x).__new__(type(x))  # type: ignore[call-overload]
+        new = internals.blank(x)
         self._copies[id(x)] = new
-        left = set(_LEFT)
-        if isinstance(x, keras.Operation):
-            new._inbound_nodes, new._outbound_nodes = [], []
+        left = set(internals.NOT_COPIED)
         if isinstance(x, keras.Model):
-            left |= _TRAINING
+            left |= internals.OF_TRAINING
         if isinstance(x, keras.Function):
-            left |= _GRAPH
+            left |= internals.OF_THE_GRAPH
             self._graph(x, new)
         elif isinstance(x, keras.Layer):
-            new._initialize_tracker()
+            internals.begin_tracking(new)
         if isinstance(x, keras.Layer):
             self._track(x, new)
-            vars(new).update(_losses=[], _loss_ids=set(), _losses_override=[])
+            internals.forget_losses(new)
         for name, value in vars(x).items():
             if name not in left:
                 vars(new)[name] = self._copy(value)
         if isinstance(x, keras.Model):
-            vars(new).update(_uncompiled())
+            vars(new).update(internals.uncompiled())
         if self._dtype and isinstance(x, keras.Layer):
             self._convert(new)
         return new
 
     def _track(self, x, new):
         """Fills what Keras keeps of a layer's variables, inner layers and so on."""
-        old, tracker = x._tracker, new._tracker
-        self._copies[id(old)] = tracker
-        for name, (_, store) in old.config.items():
-            target = tracker.config[name][1]
+        self._copies[id(internals.tracker_of(x))] = internals.tracker_of(new)
+        for store, target in internals.copy_tracked(x, new, self._copy):
             self._copies[id(store)] = target
-            target[:] = [self._copy(v) for v in store]
-            tracker.stored_ids[name] = {id(v) for v in target}
-        tracker.locked = old.locked
-        tracker._lock_violation_msg = old._lock_violation_msg
 
     def _graph(self, x, new):
         """Makes the graph of a functional model inside a layer again."""
         inputs = tree.map_structure(
-            lambda t: self._copy(t._keras_history.operation).output, x._inputs_struct
+            lambda t: self._copy(internals.origin(t)[0]).output,
+            internals.input_structure(x),
         )
-        outputs = x._run_through_graph(
+        outputs = internals.run_graph(
+            x,
             inputs,
-            operation_fn=self._copy,
-            call_fn=lambda op, *args, **kwargs: op(
+            self._copy,
+            lambda op, *args, **kwargs: op(
                 *self.arguments(args), **self.arguments(kwargs)
             ),
         )
-        functional: Any = next(c for c in type(x).__mro__ if c.__name__ == "Functional")
-        functional.__init__(new, inputs, outputs, name=x.name)
+        internals.functional_class(x).__init__(new, inputs, outputs, name=x.name)
 
     def _saved_model(self, x):
         """A layer that computes with variables of a SavedModel, which is read again."""
@@ -298,7 +279,7 @@ class Copier:
 
     def _convert(self, new):
         if new.quantization_mode is None:
-            new._dtype_policy = keras.dtype_policies.DTypePolicy(self._dtype)
+            internals.set_policy(new, self._dtype)
         for name, value in list(vars(new).items()):
             if isinstance(value, keras.Variable) or not ops.is_tensor(value):
                 continue
@@ -306,18 +287,6 @@ class Copier:
                 keras.backend.standardize_dtype(value.dtype)
             ):
                 vars(new)[name] = ops.cast(value, self._dtype)
-
-    def _rename(self, old, new, name):
-        """Gives a copy a name, which the paths of what it owns begin with."""
-        before = getattr(old, "_path", None) or old.name
-        new.name = name
-        if not isinstance(new, keras.Layer):
-            return
-        layers = [new, *new._flatten_layers(include_self=False, recursive=True)]
-        for x in [*layers, *new.variables]:
-            path = x._path
-            if path is not None and (path == before or path.startswith(f"{before}/")):
-                x._path = name + path[len(before) :]
 
 
 def used_by_hand(call):
@@ -331,7 +300,11 @@ def used_by_hand(call):
     """
     operation, found, seen = call.operation, [], set()
     own = {id(v) for v in getattr(operation, "variables", ())}
-    held = [v for k, v in vars(operation).items() if k not in _LEFT | _GRAPH]
+    held = [
+        v
+        for k, v in vars(operation).items()
+        if k not in internals.NOT_COPIED | internals.OF_THE_GRAPH
+    ]
     waiting = [call.args, call.kwargs, *held]
     while waiting:
         x = waiting.pop()
@@ -382,13 +355,3 @@ def _input_layer(x, dtype):
     if dtype and keras.backend.is_float_dtype(x.dtype):
         config["dtype"] = dtype
     return keras.layers.InputLayer(**config)
-
-
-def _uncompiled():
-    """The attributes by which a model knows its training, as before `compile`."""
-    plain = vars(keras.layers.Layer())
-    return {
-        name: value
-        for name, value in vars(keras.Model()).items()
-        if name not in plain and name != "_compute_loss_has_training_arg"
-    }

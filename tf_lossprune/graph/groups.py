@@ -9,7 +9,7 @@ from tf_lossprune.graph import labels as lb
 from tf_lossprune.graph.context import Context, LayerRecord
 from tf_lossprune.graph.copying import used_by_hand
 from tf_lossprune.graph.rules import find_rule
-from tf_lossprune.graph.trace import trace
+from tf_lossprune.graph.tracing import trace
 from tf_lossprune.graph.work import Work
 
 

@@ -9,6 +9,8 @@ import types
 
 import keras
 
+from tf_lossprune import keras_internals as internals
+
 #: Where a wrapper keeps the layer that its config calls `layer`.
 _PLACES = {"layer": ("layer", "forward_layer")}
 #: Attributes that belong to a layer's construction, not to what it computes.
@@ -97,7 +99,7 @@ def _classes(operation):
     """Dict, name -> class of the layers in an operation that nobody registered."""
     found = {}
     if isinstance(operation, keras.Layer):
-        for layer in operation._flatten_layers():
+        for layer in internals.all_layers(operation):
             if type(layer).__module__.split(".")[0] != "keras":
                 found[type(layer).__name__] = type(layer)
     return found

@@ -6,9 +6,10 @@ import math
 import keras
 from keras import tree
 
+from tf_lossprune import keras_internals as internals
 from tf_lossprune.graph.recording import Recording, make_recorder
 from tf_lossprune.graph.rules.elementwise import mixes_channels
-from tf_lossprune.graph.trace import Tensor
+from tf_lossprune.graph.tracing import Tensor
 
 #: Frozen layers that never multiply, and whose operations no recorder can read.
 NO_MACS = {
@@ -85,7 +86,7 @@ class Work:
     def _call(self, ctx):
         call = ctx.call
         kwargs = dict(call.kwargs)
-        if getattr(ctx.layer, "_call_has_training_arg", False):
+        if internals.takes_training(ctx.layer):
             kwargs["training"] = False
         distinct = list({id(t): t for t in call.inputs}.values())
 

@@ -7,7 +7,7 @@ import warnings
 import keras
 
 from tf_lossprune.errors import UncountableError
-from tf_lossprune.graph.trace import Call
+from tf_lossprune.graph.tracing import Call
 from tf_lossprune.graph.work import OpaqueCall
 
 #: The share of a budgeted resource in opaque layers from which on there is a warning.

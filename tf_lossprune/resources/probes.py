@@ -12,8 +12,8 @@ import keras
 import numpy as np
 from keras import tree
 
-from tf_lossprune.graph.replay import Cloner
-from tf_lossprune.graph.trace import Tensor
+from tf_lossprune.graph.replaying import Cloner
+from tf_lossprune.graph.tracing import Tensor
 from tf_lossprune.resources.fusion import merged_calls
 
 #: Kept shares of the input channels; time is linear in them.

@@ -3,13 +3,14 @@
 import keras
 import numpy as np
 
+from tf_lossprune import keras_internals as internals
 from tf_lossprune.graph import labels as lb
 from tf_lossprune.graph.rules.convolution import consumed
 from tf_lossprune.graph.rules.registry import register_rule
 
 layers = keras.layers
 
-PROJECTIONS = ("_query_dense", "_key_dense", "_value_dense")
+OUTPUT = internals.OUTPUT_PROJECTION
 
 
 @register_rule(
@@ -33,18 +34,18 @@ def multi_head_attention(ctx, layer):
     _attend(ctx, heads, layer.key_dim + layer.value_dim)
     # The second output, if it is asked for.
     scores = [lb.on_axis(heads, 0, 3)] * (len(ctx.call.outputs) - 1)
-    output = layer._output_dense
+    output = internals.output_projection(layer)
     positions = ctx.input_positions()
     if len(output.kernel.shape) != 3:
-        ctx.weight("_output_dense.kernel", {0: heads}, positions)
-        ctx.gate("_output_dense.kernel", 0)
+        ctx.weight(f"{OUTPUT}.kernel", {0: heads}, positions)
+        ctx.gate(f"{OUTPUT}.kernel", 0)
         ctx.output(np.full((), lb.FROZEN), *scores)
         return
     out = ctx.fresh(output.kernel.shape[-1])
-    ctx.weight("_output_dense.kernel", {0: heads, 2: out}, positions)
-    ctx.gate("_output_dense.kernel", 0)
+    ctx.weight(f"{OUTPUT}.kernel", {0: heads, 2: out}, positions)
+    ctx.gate(f"{OUTPUT}.kernel", 0)
     if layer.use_bias:
-        ctx.weight("_output_dense.bias", {0: out})
+        ctx.weight(f"{OUTPUT}.bias", {0: out})
     ctx.config("output_shape", out)
     ctx.output(out, *scores)
 
@@ -58,20 +59,20 @@ def grouped_query_attention(ctx, layer):
         _project(ctx, name, index, {})
     heads = np.zeros(layer.num_query_heads, int)
     _attend(ctx, heads, 2 * layer.head_dim)
-    ctx.weight("_output_dense.kernel", {}, ctx.input_positions())
+    ctx.weight(f"{OUTPUT}.kernel", {}, ctx.input_positions())
     ctx.output(*[np.full((), lb.FROZEN) for _ in ctx.call.outputs])
 
 
 def _read(ctx, layer):
     """Which input each projection reads: a dict; None if it cannot be told."""
-    if hasattr(layer, "_gate_dense"):
+    if hasattr(layer, internals.GATE_PROJECTION):
         ctx.freeze_all("attention with gates")
         return None
     if any(len(t.shape) != 3 for t in ctx.inputs):
         ctx.freeze_all("attention over several axes")
         return None
     # The call is (query, value, key); without key the value is used.
-    return dict(zip(PROJECTIONS, (0, len(ctx.inputs) - 1, 1)))
+    return dict(zip(internals.PROJECTIONS, (0, len(ctx.inputs) - 1, 1)))
 
 
 def _project(ctx, name, index, axes):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from tf_lossprune.graph.rules.registry import register_rule
-from tf_lossprune.graph.trace import Tensor
+from tf_lossprune.graph.tracing import Tensor
 
 
 @register_rule("GetItem", remark="with steps along the channel axis: frozen")

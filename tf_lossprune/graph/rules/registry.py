@@ -4,6 +4,8 @@ import collections
 
 import keras
 
+from tf_lossprune import keras_internals as internals
+
 #: What a rule does, for the table of supported layers.
 EFFECTS = {
     "prunes": "its own channels are chosen, those of its inputs are cut",
@@ -79,7 +81,7 @@ def find_rule(operation):
     klass = type(operation)
     if klass in _RULES:
         return _RULES[klass]
-    if klass.__module__.startswith("keras.src.ops."):
+    if internals.is_stock_operation(klass):
         return _RULES.get(klass.__name__)
     return None
 

@@ -4,9 +4,10 @@ import keras
 import numpy as np
 from keras import tree
 
+from tf_lossprune import keras_internals as internals
 from tf_lossprune.graph.copying import Copier
 from tf_lossprune.graph.live_config import from_live_config
-from tf_lossprune.graph.trace import Tensor
+from tf_lossprune.graph.tracing import Tensor
 
 
 class _Zeros(keras.initializers.Initializer):
@@ -59,7 +60,7 @@ class Cloner:
             if isinstance(copy, keras.Layer):
                 # A file gives `build` a list for a shape, which some layers do not
                 # take. Without it, the model's graph builds them when it is read.
-                copy._build_shapes_dict = None
+                internals.forget_build_shapes(copy)
             self._clones[id(operation)] = copy
         return self._clones[id(operation)]
 
@@ -169,5 +170,5 @@ def replay(graph, inputs, call_fn):
             if isinstance(value, keras.KerasTensor):
                 # Else Keras would make it an argument of the calls that follow, where
                 # the graph has none and the mask at run time may be another.
-                value._keras_mask = None
+                internals.forget_mask(value)
     return fill(graph.outputs)

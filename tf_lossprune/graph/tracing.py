@@ -11,6 +11,7 @@ import inspect
 import keras
 from keras import tree
 
+from tf_lossprune import keras_internals as internals
 from tf_lossprune.graph.masks import given_masks, is_mask, name_masks
 
 
@@ -144,7 +145,7 @@ def check_model(model):
 def functional_of(model):
     """Returns the `keras.Function` behind a model, or None if there is none."""
     if isinstance(model, keras.Sequential):
-        return getattr(model, "_functional", None)
+        return internals.functional_part(model)
     if not isinstance(model, keras.Function):
         return None
     # A functional model whose class overrides `call` does something else than
@@ -172,16 +173,16 @@ def trace(model):
     function = functional_of(model)
     tensors = {}
     calls = []
-    for tensor in tree.flatten(function._inputs_struct):
+    for tensor in tree.flatten(internals.input_structure(function)):
         tensors[id(tensor)] = _tensor(tensor)
     _walk(function, tensors, calls, {}, {})
 
     def lookup(struct):
         return tree.map_structure(lambda t: tensors[id(t)], struct)
 
-    outputs = lookup(function._outputs_struct)
+    outputs = lookup(internals.output_structure(function))
     return Graph(
-        inputs=lookup(function._inputs_struct),
+        inputs=lookup(internals.input_structure(function)),
         outputs=outputs,
         calls=_read_calls(calls, outputs),
         name=model.name,
@@ -216,30 +217,29 @@ def _walk(function, tensors, calls, extra, masks):
         masks: dict, id of a `Tensor` -> the mask that the caller of a nested model
             passed for it.
     """
-    known = {id(t) for t in tree.flatten(function._inputs_struct)}
-    for depth in sorted(function._nodes_by_depth, reverse=True):
-        for node in function._nodes_by_depth[depth]:
-            if node.is_input or all(id(t) in known for t in node.outputs):
-                continue
-            args, kwargs = node.arguments.convert(
-                lambda x: tensors[id(x)] if isinstance(x, keras.KerasTensor) else x
-            )
-            args, kwargs = name_masks(node.operation, args, kwargs)
-            args, kwargs = _positional(node.operation, args, kwargs)
-            kwargs = {**kwargs, **given_masks(node.operation, args, kwargs, masks)}
-            inner = (
-                functional_of(node.operation)
-                if isinstance(node.operation, keras.Model)
-                else None
-            )
-            if inner is None:
-                kwargs = {**_accepted(node.operation, extra), **kwargs}
-                outputs = [_tensor(t) for t in node.outputs]
-                calls.append(Call(node.operation, args, kwargs, outputs))
-            else:
-                outputs = _inline(inner, args, kwargs, calls, extra)
-            for keras_tensor, tensor in zip(node.outputs, outputs):
-                tensors[id(keras_tensor)] = tensor
+    known = {id(t) for t in tree.flatten(internals.input_structure(function))}
+    for node in internals.nodes_in_order(function):
+        if node.is_input or all(id(t) in known for t in node.outputs):
+            continue
+        args, kwargs = node.arguments.convert(
+            lambda x: tensors[id(x)] if isinstance(x, keras.KerasTensor) else x
+        )
+        args, kwargs = name_masks(node.operation, args, kwargs)
+        args, kwargs = _positional(node.operation, args, kwargs)
+        kwargs = {**kwargs, **given_masks(node.operation, args, kwargs, masks)}
+        inner = (
+            functional_of(node.operation)
+            if isinstance(node.operation, keras.Model)
+            else None
+        )
+        if inner is None:
+            kwargs = {**_accepted(node.operation, extra), **kwargs}
+            outputs = [_tensor(t) for t in node.outputs]
+            calls.append(Call(node.operation, args, kwargs, outputs))
+        else:
+            outputs = _inline(inner, args, kwargs, calls, extra)
+        for keras_tensor, tensor in zip(node.outputs, outputs):
+            tensors[id(keras_tensor)] = tensor
 
 
 def _inline(inner, args, kwargs, calls, extra):
@@ -247,12 +247,12 @@ def _inline(inner, args, kwargs, calls, extra):
     training = kwargs.pop("training", extra.get("training"))
     their_masks = tree.flatten(kwargs.pop("mask", None))
     given = _tensors((args, kwargs))
-    names = tree.flatten(inner._inputs_struct)
+    names = tree.flatten(internals.input_structure(inner))
     local = {id(k): t for k, t in zip(names, given)}
     masks = {id(t): m for t, m in zip(given, their_masks) if isinstance(m, Tensor)}
     extra = {} if training is None else {"training": training}
     _walk(inner, local, calls, extra, masks)
-    return [local[id(t)] for t in tree.flatten(inner._outputs_struct)]
+    return [local[id(t)] for t in tree.flatten(internals.output_structure(inner))]
 
 
 def _positional(operation, args, kwargs):
@@ -271,6 +271,6 @@ def _holds_tensors(struct):
 
 
 def _accepted(operation, extra):
-    if extra and getattr(operation, "_call_has_training_arg", False):
+    if extra and internals.takes_training(operation):
         return extra
     return {}

@@ -1,0 +1,303 @@
+"""What the package takes from Keras without its promise, contract by contract.
+
+Tried on the versions in `keras_internals.TRIED`, on TensorFlow and JAX. What fails here
+with another Keras has to be mended in `keras_internals.py`, and nowhere else.
+"""
+
+import pathlib
+import re
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops, tree
+
+from tf_lossprune import keras_internals as internals
+
+PACKAGE = pathlib.Path(internals.__file__).parent
+#: Names of Keras' own that no other file may use.
+PRIVATE = (
+    r"\._functional\b|\._(in|out)puts_struct\b|\._nodes_by_depth\b|\._keras_history\b"
+    r"|\._inbound_nodes\b|\._run_through_graph\b|\._keras_mask\b|\._flatten_layers\b"
+    r"|\b_call_has_training_arg\b|\._build_shapes_dict\b|\._clear_losses\b"
+    r"|\b_tracker\b|\._initialize\b|\._dtype_policy\b|_(query|output|gate)_dense"
+    r"|\._symbolic_build\b|_compile_config|\._compile_loss\b|\b_fn_kwargs\b"
+    r"|\._loss_tracker\b|\._initial_epoch\b|_jax_state\b|\._trainable_variables\b"
+    r"|\._var_key\b|\._iterations\b|\._learning_rate\b|_exclude_from_weight_decay"
+    r"|_var_to_optimizer_idx|keras\.src"
+)
+
+
+def network():
+    inputs = keras.Input((8,), name="x")
+    x = layers.Dense(6, activation="relu", name="first")(inputs)
+    x = ops.multiply(x, 2.0)
+    return keras.Model(inputs, layers.Dense(3, name="last")(x), name="net")
+
+
+def compiled(optimizer="adam"):
+    model = network()
+    model.compile(optimizer, keras.losses.CategoricalCrossentropy(from_logits=True))
+    return model
+
+
+def data():
+    rng = np.random.default_rng(0)
+    return rng.random((4, 8)).astype("float32"), np.eye(3, dtype="float32")[
+        [0, 1, 2, 0]
+    ]
+
+
+def test_no_other_file_uses_private_names():
+    # Keras 2 is another library, which changes no more.
+    keras2 = {"deploy/keras2_graph.py"}
+    for path in PACKAGE.rglob("*.py"):
+        name = path.relative_to(PACKAGE).as_posix()
+        if name != "keras_internals.py" and name not in keras2:
+            for number, line in enumerate(path.read_text().splitlines(), 1):
+                found = re.search(PRIVATE, line)
+                assert not found, f"{name}:{number}: {line.strip()}"
+
+
+class TestGraphs:
+    def test_stock_operations(self):
+        model = network()
+        kinds = {type(op).__name__: type(op) for op in model.operations}
+        assert internals.is_stock_operation(kinds["Multiply"])
+        assert not internals.is_stock_operation(layers.Dense)
+        assert internals.functional_class(model) is type(model)
+
+    def test_a_sequential_model_has_a_functional_one(self):
+        model = keras.Sequential([layers.Dense(2)])
+        assert internals.functional_part(model) is None
+        model = keras.Sequential([keras.Input((3,)), layers.Dense(2)])
+        assert isinstance(internals.functional_part(model), keras.Function)
+
+    def test_structures_are_those_of_the_call(self):
+        model = network()
+        model = keras.Model({"x": model.input}, {"y": model.output})
+        assert set(internals.input_structure(model)) == {"x"}
+        assert set(internals.output_structure(model)) == {"y"}
+
+    def test_nodes_come_behind_what_they_read(self):
+        model, known = network(), set()
+        names = []
+        for node in internals.nodes_in_order(model):
+            assert node.is_input or all(id(t) in known for t in node.input_tensors)
+            known.update(id(t) for t in node.outputs)
+            names += [] if node.is_input else [node.operation.name]
+            args, _ = node.arguments.convert(lambda x: x)
+            assert node.is_input or args
+        assert (names[0], names[-1], len(names)) == ("first", "last", 3)
+
+    def test_a_tensor_knows_where_it_comes_from(self):
+        model = network()
+        operation, node, output = internals.origin(model.outputs[0])
+        assert (operation.name, output) == ("last", 0)
+        (parent,) = internals.parents(operation, node)
+        assert internals.origin(parent)[0].name != "last"
+        assert internals.has_origin(parent)
+        assert not internals.has_origin(np.zeros(3))
+
+    def test_a_graph_is_run_with_other_operations(self):
+        model, names = network(), []
+
+        def call(operation, *args, **kwargs):
+            names.append(operation.name)
+            return operation(*args, **kwargs)
+
+        x = ops.convert_to_tensor(data()[0])
+        found = internals.run_graph(model, x, lambda op: op, call)
+        np.testing.assert_allclose(found, model(x), rtol=1e-6)
+        assert names[0] == "first" and names[-1] == "last"
+
+    def test_masks_are_forgotten(self):
+        x = layers.Masking()(keras.Input((3, 2)))
+        assert keras.src.backend.get_keras_mask(x) is not None
+        internals.forget_mask(x)
+        assert keras.src.backend.get_keras_mask(x) is None
+
+
+class TestLayers:
+    def test_all_layers_at_any_depth(self):
+        inner = keras.Sequential([layers.Dense(2, name="a")])
+        model = keras.Sequential([keras.Input((3,)), inner, layers.Dense(2, name="b")])
+        found = internals.all_layers(model)
+        assert {"a", "b", inner.name, model.name} <= {la.name for la in found}
+        assert model not in internals.all_layers(model, include_self=False)
+
+    def test_training_argument(self):
+        assert internals.takes_training(layers.Dropout(0.5))
+        assert not internals.takes_training(layers.Flatten())
+        assert not internals.takes_training(network().operations[-2])
+
+    def test_a_config_without_the_shapes_it_was_built_with(self):
+        layer = layers.Dense(2)
+        layer.build((None, 3))
+        assert layer.get_build_config()
+        internals.forget_build_shapes(layer)
+        assert not layer.get_build_config()
+
+    def test_losses_are_dropped(self):
+        layer = layers.Dense(2, activity_regularizer="l2")
+        layer(np.ones((1, 2), "float32"))
+        assert layer.losses
+        internals.clear_losses(layer)
+        assert not layer.losses
+
+    def test_a_copy_owns_what_it_is_given(self):
+        old = layers.Dense(2)
+        old.build((None, 3))
+        new = internals.blank(old)
+        internals.begin_tracking(new)
+        internals.forget_losses(new)
+        copies = {id(v): internals.copy_variable(v, np.array(v)) for v in old.variables}
+        pairs = list(internals.copy_tracked(old, new, lambda v: copies[id(v)]))
+        assert len(pairs) == len(internals.tracked(old))
+        assert internals.tracker_of(new) is not internals.tracker_of(old)
+        for name, value in vars(old).items():
+            if name not in internals.NOT_COPIED:
+                vars(new)[name] = copies.get(id(value), value)
+        assert "_kernel" in vars(new)
+        internals.rename(old, new, "another")
+        assert [v.path for v in new.variables] == ["another/kernel", "another/bias"]
+        x = np.ones((1, 3), "float32")
+        np.testing.assert_array_equal(new(x), old(x))
+        new.kernel.assign(new.kernel + 1)
+        assert not np.allclose(new(x), old(x))
+
+    def test_copies_of_variables(self):
+        variable = keras.Variable(np.zeros((2, 3)), dtype="float32", name="v")
+        new = internals.copy_variable(variable, np.ones((1, 2)), shape=(1, 2))
+        assert (new.shape, new.name) == ((1, 2), "v")
+        np.testing.assert_array_equal(new, np.ones((1, 2)))
+        half = internals.copy_variable(variable, np.zeros((2, 3)), dtype="float16")
+        assert half.dtype == "float16" and variable.dtype == "float32"
+
+    def test_policies(self):
+        layer = layers.Dense(2)
+        layer.build((None, 3))
+        internals.set_policy(layer, "float64")
+        assert layer.compute_dtype == "float64"
+
+    def test_what_a_model_knows_of_its_training(self):
+        model = compiled()
+        model.fit(*data(), verbose=0)
+        vars(model).update(internals.uncompiled())
+        assert not model.compiled
+        assert {"_losses", "_nodes"} <= internals.NOT_COPIED | internals.OF_THE_GRAPH
+        assert internals.OF_TRAINING
+
+    def test_attention(self):
+        layer = layers.MultiHeadAttention(2, 4)
+        layer.build((None, 3, 8), (None, 3, 8))
+        for name in (*internals.PROJECTIONS, internals.OUTPUT_PROJECTION):
+            assert getattr(layer, name).kernel is not None
+        assert internals.output_projection(layer).kernel.shape == (2, 4, 8)
+        assert not hasattr(layer, internals.GATE_PROJECTION)
+
+
+class TestTraining:
+    def test_variables_are_made_from_shapes(self):
+        model = compiled()
+        x, y = (keras.KerasTensor(a.shape, a.dtype) for a in data())
+        internals.build_symbolically(model, (x, y))
+        assert model.optimizer.built
+        structure, parts = internals.loss_parts(model)
+        ((path, loss, weight, _),) = parts
+        assert len(tree.flatten(structure)) == 1 and path == () and weight is None
+        assert internals.loss_function_options(loss)["from_logits"] is True
+        assert internals.loss_tracker(model).name == "loss"
+
+    def test_what_it_was_compiled_with(self):
+        assert internals.compile_settings(network()) is None
+        given = internals.compile_settings(compiled("sgd"))
+        assert isinstance(given["optimizer"], keras.optimizers.SGD)
+
+    def test_the_function_of_a_metric(self):
+        metric = keras.metrics.MeanMetricWrapper(keras.losses.huber, delta=2.0)
+        assert internals.wrapped_function(metric) == (
+            keras.losses.huber,
+            {"delta": 2.0},
+        )
+
+    def test_fit_starts_later(self):
+        class Later(keras.callbacks.Callback):
+            def on_train_begin(self, logs=None):
+                internals.start_at(self.model, 2)
+
+        done = compiled().fit(*data(), epochs=3, callbacks=[Later()], verbose=0)
+        assert done.epoch == [2]
+
+    @pytest.mark.skipif(keras.backend.backend() != "jax", reason="JAX's state")
+    def test_fit_goes_on_with_what_was_assigned(self):
+        class Assign(keras.callbacks.Callback):
+            def on_train_batch_end(self, batch, logs=None):
+                self.model.jax_state_sync()
+                self.model.get_layer("last").bias.assign([5.0, 5.0, 5.0])
+                internals.refresh_jax_state(self.model)
+
+        model = compiled(keras.optimizers.SGD(0.0))
+        internals.refresh_jax_state(model)  # nothing runs
+        model.fit(*data(), callbacks=[Assign()], verbose=0)
+        np.testing.assert_array_equal(model.get_layer("last").bias, [5.0] * 3)
+
+
+class TestOptimizers:
+    def test_slots_are_in_the_order_of_the_weights(self):
+        model = compiled(keras.optimizers.Adam(0.1))
+        model.fit(*data(), verbose=0)
+        optimizer = model.optimizer
+        weights = internals.trained_variables(optimizer)
+        assert [id(v) for v in weights] == [id(v) for v in model.trainable_variables]
+        for kind, means in internals.MEANS_FROM_ZERO.items():
+            if hasattr(keras.optimizers, kind):
+                made = getattr(keras.optimizers, kind)(0.1)
+                made.build(weights)
+                for slot, decay in means.items():
+                    slots = getattr(made, slot, None)
+                    assert slots is None or len(slots) in (0, len(weights)), slot
+                    assert isinstance(getattr(made, decay), float)
+        assert int(internals.own_steps(optimizer).value) == 1
+        for name in internals.NO_SLOTS[:2]:
+            assert hasattr(optimizer, name)
+
+    def test_rates_and_schedules(self):
+        rate = internals.rate_or_schedule(keras.optimizers.SGD(0.5))
+        assert isinstance(rate, keras.Variable)
+        schedule = keras.optimizers.schedules.CosineDecay(0.1, 10)
+        found = internals.rate_or_schedule(keras.optimizers.SGD(schedule))
+        assert found is schedule
+
+    def test_weights_that_do_not_decay(self):
+        model = network()
+        optimizer = keras.optimizers.AdamW(0.1)
+        assert internals.undecayed(optimizer) is None
+        bias, kernel = model.get_layer("last").bias, model.get_layer("last").kernel
+        optimizer.exclude_from_weight_decay([bias], ["first"])
+        keys, pattern = internals.undecayed(optimizer)
+        assert internals.key_of(optimizer, bias) in keys
+        assert internals.key_of(optimizer, kernel) not in keys
+        assert pattern.pattern == "first"
+
+    @pytest.mark.skipif(
+        not hasattr(keras.optimizers, "MultiOptimizer"), reason="newer than this Keras"
+    )
+    def test_optimizers_for_parts(self):
+        weights = network().trainable_variables
+        parts = [keras.optimizers.SGD(0.1), keras.optimizers.Adam(0.1)]
+        table = internals.optimizer_map(parts[0], {weights[0].path: parts[1]})
+        optimizer = keras.optimizers.MultiOptimizer(table)
+        optimizer.build(weights)
+        chosen = [
+            optimizer.optimizers[internals.part_of(optimizer, v)] for v in weights
+        ]
+        assert chosen == [parts[1], *[parts[0]] * (len(weights) - 1)]
+
+    def test_factors_of_squares(self):
+        weights = network().trainable_variables
+        optimizer = keras.optimizers.Adafactor(0.1)
+        optimizer.build(weights)
+        rows, columns = internals.factored_squares(optimizer)
+        assert (rows[0].shape, columns[0].shape) == ((8,), (6,))
+        assert all(hasattr(optimizer, name) for name in internals.FACTORED_SQUARES)
