@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tf_lossprune import keras_internals as internals
 from tf_lossprune.graph.context import find_weight
 
 
@@ -72,7 +73,7 @@ class GatedLayer(keras.layers.Wrapper):
             if updated is not None:
                 variable.assign(updated)
         if scope.losses:  # an activity regularizer of the wrapped layer
-            self.layer._clear_losses()  # they count as this layer's
+            internals.clear_losses(self.layer)  # they count as this layer's
             self.add_loss(scope.losses)
         return outputs
 
