@@ -49,6 +49,7 @@ class _Start:
         program: bool, whether this process is the command line.
         postponed: bool, whether the package's imports are still to be made.
         interrupted: bool, whether there was a Ctrl-C.
+        process: int, the program's; what it forks, to read data, says nothing.
         stdout, stderr: file descriptors of the user's streams, while 1 and 2 are
             those of TensorFlow.
     """
@@ -56,6 +57,7 @@ class _Start:
     def __init__(self):
         self.program = self.postponed = _is_program()
         self.interrupted = False
+        self.process = os.getpid()
         self.stdout, self.stderr = 1, 2
 
 
@@ -90,6 +92,8 @@ def stop_in_order() -> None:
 
 
 def _stop(number=None, frame=None):
+    if os.getpid() != STATE.process:
+        os._exit(INTERRUPTED)
     os.write(STATE.stderr, b"lossprune: interrupted\n")
     if "--json" in sys.argv:
         error = {"kind": "Interrupted", "message": "interrupted", "status": INTERRUPTED}
@@ -98,7 +102,7 @@ def _stop(number=None, frame=None):
 
 
 def _interrupt(number, frame):
-    if STATE.interrupted:
+    if STATE.interrupted or os.getpid() != STATE.process:
         _stop()
     STATE.interrupted = True
     # What Python calls from C++ or while it frees an object drops exceptions.

@@ -42,7 +42,14 @@ def test_finished_results_are_kept(tmp_path, capsys):
     assert lossprune(*command, f"--out={out}") == 1
     error = capsys.readouterr().err
     assert "--overwrite" in error and "with compact.tflite, report.json" in error
-    assert lossprune(*command, f"--out={out}", "--overwrite") == 0
+    (out / "state" / "run").mkdir(parents=True)  # of a run that was stopped
+    (out / "state" / "command.json").write_text("{}")
+    assert lossprune(*command, f"--out={out}") == 1
+    assert "--restart" in capsys.readouterr().err
+    restart = [f"--out={out}", "--restart"]
+    assert lossprune(*command, *restart) == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert lossprune(*command, *restart, "--overwrite") == 0
     found = sorted(path.name for path in out.iterdir())
     assert found == ["compact.keras", "notes.txt", "report.html", "report.json"]
     assert (out / "report.json").read_text() != "mine"

@@ -10,7 +10,8 @@ from tf_lossprune.cli.command import InputError
 
 MODEL_SUFFIXES = (".keras", ".h5")
 LITERT_SUFFIX = ".tflite"
-#: What `prune` writes to its folder.
+#: What `prune` writes to its folder: the state of an unfinished run, and results.
+STATE = "state"
 RESULTS = ("compact.keras", "compact.tflite", "report.html", "report.json")
 
 
@@ -117,18 +118,21 @@ def check_out(out, source, suffix, overwrite):
         )
 
 
-def check_out_folder(out, overwrite):
+def check_out_folder(out, overwrite, restart):
     """Raises `InputError` unless results may be written to this folder.
 
     Args:
         out: string.
-        overwrite: bool, whether they may replace others.
+        overwrite: bool, whether they may replace others; what a run that was stopped
+            has written is replaced by the run that goes on.
+        restart: bool, whether none goes on.
     """
     folder = pathlib.Path(out)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"Expected --out as a folder. Received: the file {out!r}")
     found = [name for name in RESULTS if (folder / name).exists()]
-    if found and not overwrite:
+    goes_on = (folder / STATE / "run").exists() and not restart
+    if found and not overwrite and not goes_on:
         raise InputError(
             "Expected --out without the results of another run, or --overwrite. "
             f"Received: {out!r} with {', '.join(found)}"

@@ -126,7 +126,7 @@ def _check_prune(values, arguments):
             "Expected --latency_table=FILE, a device's calibration, for a budget in "
             f"milliseconds. Received: --budget={values.budget} without one"
         )
-    checks.check_out_folder(values.out, values.overwrite)
+    checks.check_out_folder(values.out, values.overwrite, values.restart)
     channel_options(values)
     pixel_range(values.pixels)
 

@@ -11,7 +11,7 @@ import keras
 from tf_lossprune.backup import Backup
 from tf_lossprune.budget import Budget
 from tf_lossprune.budget_text import parse_budget
-from tf_lossprune.cli.checks import RESULTS
+from tf_lossprune.cli.checks import RESULTS, STATE
 from tf_lossprune.cli.command import InputError, Result
 from tf_lossprune.cli.commands import LEARNING_RATE
 from tf_lossprune.cli.flags import channel_options
@@ -53,7 +53,7 @@ def run(values, arguments):
     """Runs the command, as `Command.run`."""
     budget = _budget(values)
     out = pathlib.Path(values.out)
-    state = out / "state"
+    state = out / STATE
     with made_folder(out):
         try:
             return _run(values, arguments, budget, out, state)
