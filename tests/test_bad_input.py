@@ -17,12 +17,16 @@ from absl.testing import parameterized
 import tf_lossprune
 from tests.training import small
 from tf_lossprune import deploy
+from tf_lossprune.errors import UncountableError
 
 layers = keras.layers
 Infeasible = tf_lossprune.InfeasibleBudgetError
 X, Y = small.data(8)
 #: The modules that users need.
-MODULES = {"constraints", "importances", "methods", "samplers", "thresholds"}
+MODULES = {
+    *("callbacks", "constraints", "deploy", "importances", "methods", "report"),
+    *("resources", "rules", "samplers", "testing", "thresholds", "training"),
+}
 
 
 class Handwritten(keras.Model):
@@ -211,7 +215,7 @@ MODELS = {
     "only_output": with_model(only_output, "hidden layer", ValueError),
     "one_class": with_model(one_class, "hidden layer", ValueError),
     "one_channel": with_model(one_channel, "Raise the budget", Infeasible),
-    "unknown_size": with_model(unknown_size, "keras.Input", ValueError),
+    "unknown_size": with_model(unknown_size, "keras.Input", UncountableError),
     "own_train_step": (
         lambda model: prune(OwnStep(model.inputs, model.outputs)),
         ValueError,

@@ -52,9 +52,12 @@ def test_all_public_names_exist_and_are_documented():
     import tf_lossprune
 
     assert sorted(tf_lossprune.__all__) == list(tf_lossprune.__all__)
+    assert dir(tf_lossprune) == tf_lossprune.__all__
     for name in tf_lossprune.__all__:
         member = getattr(tf_lossprune, name)
         assert name == "__version__" or member.__doc__, name
+        for inner in getattr(member, "__all__", ()):
+            assert hasattr(member, inner), f"{name}.{inner}"
 
 
 def _setup(*arguments):

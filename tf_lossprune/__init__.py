@@ -6,41 +6,31 @@ from tf_lossprune import start
 from tf_lossprune.version import __version__
 
 if not start.STATE.postponed:  # the command line reads its arguments first
-    from tf_lossprune import constraints, importances, methods, samplers, thresholds
+    from tf_lossprune import (
+        callbacks,
+        constraints,
+        deploy,
+        importances,
+        methods,
+        report,
+        resources,
+        rules,
+        samplers,
+        testing,
+        thresholds,
+        training,
+    )
     from tf_lossprune.allocation import Schedule
     from tf_lossprune.budget import Budget
-    from tf_lossprune.callbacks import (
-        BudgetEarlyStopping,
-        BudgetModelCheckpoint,
-        PruningTensorBoard,
-        SafeBackupAndRestore,
-    )
     from tf_lossprune.compress import CompressionResult, compress
-    from tf_lossprune.deploy import (
-        calibrate_latency,
-        compare,
-        export_probes,
-        from_tf_keras,
-        to_litert,
-    )
+    from tf_lossprune.deploy import compare, to_litert
     from tf_lossprune.errors import DifferenceError, InfeasibleBudgetError
     from tf_lossprune.frontier import compress_frontier
     from tf_lossprune.gates import Importance
-    from tf_lossprune.inspection import Inspection, inspect_model
+    from tf_lossprune.inspection import inspect_model
     from tf_lossprune.prune import prune_model, strip_pruning
-    from tf_lossprune.resources import (
-        Latency,
-        LatencyTable,
-        LayerTable,
-        PeakMemory,
-        Resource,
-        SizeBytes,
-        cost,
-        register_resource,
-    )
-    from tf_lossprune.rules import register_rule
-    from tf_lossprune.testing import check_rule
-    from tf_lossprune.training import PrunedModel, reestimate_statistics
+    from tf_lossprune.resources import cost
+    from tf_lossprune.training import PrunedModel
 elif not typing.TYPE_CHECKING:
 
     def __getattr__(name):
@@ -53,42 +43,36 @@ elif not typing.TYPE_CHECKING:
 
 __all__ = [
     "Budget",
-    "BudgetEarlyStopping",
-    "BudgetModelCheckpoint",
     "CompressionResult",
     "DifferenceError",
     "Importance",
     "InfeasibleBudgetError",
-    "Inspection",
-    "Latency",
-    "LatencyTable",
-    "LayerTable",
-    "PeakMemory",
     "PrunedModel",
-    "PruningTensorBoard",
-    "Resource",
-    "SafeBackupAndRestore",
     "Schedule",
-    "SizeBytes",
     "__version__",
-    "calibrate_latency",
-    "check_rule",
+    "callbacks",
     "compare",
     "compress",
     "compress_frontier",
     "constraints",
     "cost",
-    "export_probes",
-    "from_tf_keras",
+    "deploy",
     "importances",
     "inspect_model",
     "methods",
     "prune_model",
-    "reestimate_statistics",
-    "register_resource",
-    "register_rule",
+    "report",
+    "resources",
+    "rules",
     "samplers",
     "strip_pruning",
+    "testing",
     "thresholds",
     "to_litert",
+    "training",
 ]
+
+
+def __dir__():
+    """What users need; the other modules are not theirs."""
+    return __all__
