@@ -110,8 +110,9 @@ def test_ctrl_c_in_a_command_leaves_no_folders(tmp_path):
     """Also where what is running swallows the exception."""
     (tmp_path / "hooks.py").write_text(
         f"{HOOKS}\nimport pathlib, time\n"
-        "def data():\n"
-        "    pathlib.Path('running').touch()\n"
+        "class Slow:\n    def __del__(self):\n"
+        "        pathlib.Path('running').touch()\n        time.sleep(60)\n"
+        "def data():\n    Slow()\n"
         "    try:\n        time.sleep(60)\n"
         "    except BaseException:\n        raise ValueError('a step failed')\n"
     )

@@ -6,6 +6,7 @@ to `load`, which the command line calls once its arguments are in order. Everywh
 else the package imports all of itself at once, so that Keras knows its classes.
 """
 
+import _thread
 import importlib
 import json
 import os
@@ -17,8 +18,10 @@ import types
 
 #: The exit code after Ctrl-C.
 INTERRUPTED = 130
-#: Seconds after which Ctrl-C ends the program where what it interrupts goes on.
+#: Seconds after which Ctrl-C ends the program where what it interrupts goes on, and
+#: after which it is tried again where it was dropped.
 PATIENCE = 10.0
+SHORTLY = 0.05
 _PACKAGE = __package__ or "tf_lossprune"
 
 
@@ -88,6 +91,7 @@ def stop_at_once() -> None:
 def stop_in_order() -> None:
     """From now on, Ctrl-C raises `KeyboardInterrupt`, so that commands clean up."""
     if STATE.program:
+        sys.unraisablehook = _again
         signal.signal(signal.SIGINT, _interrupt)
 
 
@@ -105,11 +109,27 @@ def _interrupt(number, frame):
     if STATE.interrupted or os.getpid() != STATE.process:
         _stop()
     STATE.interrupted = True
-    # What Python calls from C++ or while it frees an object drops exceptions.
+    # What Python calls from C++ may drop the exception.
     timer = threading.Timer(PATIENCE, _stop)
     timer.daemon = True
     timer.start()
     raise KeyboardInterrupt
+
+
+def _again(unraisable):
+    """Repeats a Ctrl-C that came while Python freed objects, which drops it."""
+    if unraisable.exc_type is KeyboardInterrupt and os.getpid() == STATE.process:
+        STATE.interrupted = False
+        threading.Timer(SHORTLY, _send).start()
+    else:
+        sys.__unraisablehook__(unraisable)
+
+
+def _send():
+    if hasattr(signal, "pthread_kill"):  # also wakes up what is waiting
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    else:
+        _thread.interrupt_main()
 
 
 stop_at_once()
