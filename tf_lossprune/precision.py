@@ -7,6 +7,6 @@ def check_precision(precision):
     """Returns the precision, or raises a ValueError."""
     if precision not in PRECISIONS:
         raise ValueError(
-            f"`precision` must be one of {PRECISIONS}. Received: {precision!r}"
+            f"Expected precision as one of {PRECISIONS}. Received: {precision!r}"
         )
     return precision

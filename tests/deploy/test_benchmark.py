@@ -93,7 +93,7 @@ def test_benchmark_figures(path):
     ],
 )
 def test_wrong_counts(path, options, error):
-    with pytest.raises(error, match=f"`{next(iter(options))}` must be .* Received: "):
+    with pytest.raises(error, match=f"Expected {next(iter(options))} as .* Received: "):
         benchmark_litert(path, **options)
 
 
@@ -103,7 +103,7 @@ def test_wrong_files(function, tmp_path):
     other.write_text("This is not a LiteRT file, only a few words of text.")
     with pytest.raises(ValueError, match="existing file. Received: "):
         function(tmp_path / "missing.tflite")
-    with pytest.raises(ValueError, match="must be a LiteRT file"):
+    with pytest.raises(ValueError, match="that of a LiteRT file"):
         function(other)
     with pytest.raises(TypeError, match="Received: None"):
         function(None)

@@ -183,15 +183,15 @@ def test_the_arena_of_a_chain(tmp_path):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"precision": "int4"}, ValueError, "`precision` must be"),
-        ({"precision": "int8"}, ValueError, "`representative_data`"),
-        ({"accuracy": 0.9}, TypeError, "`accuracy` must be"),
-        ({"data": 3}, TypeError, "`data` must be"),
+        ({"precision": "int4"}, ValueError, "Expected precision as"),
+        ({"precision": "int8"}, ValueError, "representative_data"),
+        ({"accuracy": 0.9}, TypeError, "Expected accuracy as"),
+        ({"data": 3}, TypeError, "Expected data as"),
         ({"data": np.zeros((3, 8, 8, 1))}, ValueError, "labels"),
         ({"data": (np.zeros((3, 8, 8, 1)),)}, ValueError, "labels"),
         ({"data": (np.zeros((0, 8, 8, 1)), [])}, ValueError, "one sample"),
         ({"dense": "model.keras"}, TypeError, "Keras 3"),
-        ({"rounds": 0}, ValueError, "`rounds`"),
+        ({"rounds": 0}, ValueError, "Expected rounds"),
     ],
 )
 def test_wrong_calls(options, error, message, pair, data):

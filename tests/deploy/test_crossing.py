@@ -245,9 +245,9 @@ class FromKeras2Test(parameterized.TestCase):
         made = from_tf_keras(model, {Double: lambda layer: NewDouble(name=layer.name)})
         assert_same(made, model)
         wrong = {Double: lambda layer: keras.layers.Rescaling(2.0)}
-        with pytest.raises(ValueError, match="'mine' must have the shapes"):
+        with pytest.raises(ValueError, match="'mine' with the shapes"):
             from_tf_keras(model, wrong)
-        with pytest.raises(TypeError, match="`custom_layers` must be"):
+        with pytest.raises(TypeError, match="Expected custom_layers as"):
             from_tf_keras(model, [Double])
 
     def test_a_layer_that_differs_is_named(self):
@@ -266,10 +266,10 @@ class FromKeras2Test(parameterized.TestCase):
         old = tf_keras.layers
         cases = (
             (keras.Sequential([keras.Input((2,))]), "Keras 3 already"),
-            (old.Dense(2), "must be a functional"),
-            (tf_keras.Sequential([old.Dense(2)]), "must be a functional"),
-            ("model.h5", "must be a Keras 2"),
-            (None, "must be a Keras 2"),
+            (old.Dense(2), "Expected a functional"),
+            (tf_keras.Sequential([old.Dense(2)]), "Expected a functional"),
+            ("model.h5", "Expected a Keras 2"),
+            (None, "Expected a Keras 2"),
         )
         for model, message in cases:
             with pytest.raises(TypeError, match=f"{message}.*Received: "):

@@ -142,7 +142,7 @@ def test_wrong_models(tmp_path):
         to_litert("model.keras", path)
     with pytest.raises(TypeError, match="Dense"):
         to_litert(layers.Dense(3), path)
-    with pytest.raises(ValueError, match="must be a built .* model. Received: Seq"):
+    with pytest.raises(ValueError, match="Expected a built .* model. Received: Seq"):
         to_litert(keras.Sequential([layers.Dense(3)]), path)
 
 
@@ -154,9 +154,7 @@ def test_a_model_being_pruned_is_sent_to_strip_pruning(tmp_path):
 
 def test_wrong_paths():
     model = small_model()
-    with pytest.raises(
-        ValueError, match="must end in .tflite. Received: 'model.keras'"
-    ):
+    with pytest.raises(ValueError, match="ending in .tflite. Received: 'model.keras'"):
         to_litert(model, "model.keras")
     with pytest.raises(TypeError, match="Received: None"):
         to_litert(model, None)

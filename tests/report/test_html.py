@@ -266,8 +266,8 @@ def test_the_templates_escape_and_miss_nothing():
     ("path", "data", "error", "words"),
     [
         (3, REPORT, TypeError, "path ending in .html"),
-        ("page.htm", REPORT, ValueError, "end in .html"),
-        ("page.html", [], TypeError, "must be a dict"),
+        ("page.htm", REPORT, ValueError, "ending in .html"),
+        ("page.html", [], TypeError, "report as a dict"),
         ("page.html", {"dense": {}}, ValueError, "compact network"),
     ],
 )

@@ -56,9 +56,9 @@ def test_a_zero_has_no_ratio():
 
 
 def test_wrong_figures():
-    with pytest.raises(TypeError, match="`compact` must be a dict.*Received: 3"):
+    with pytest.raises(TypeError, match="Expected compact as a dict.*Received: 3"):
         comparison_table(DENSE, 3)
-    with pytest.raises(ValueError, match="must share figures.*Received: "):
+    with pytest.raises(ValueError, match="figures in common.*Received: "):
         comparison_table({"macs": 1}, {"params": 1})
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tf_lossprune.config import check_count
 from tf_lossprune.deploy.runtime import (
     checked_file,
     fill_inputs,
@@ -67,8 +68,8 @@ def benchmark_litert(
         >>> benchmark_litert("compact.tflite").median_ms < 2.0
         True
     """
-    check_count("threads", threads)
-    check_count("runs", runs)
+    check_count("threads", threads, 1)
+    check_count("runs", runs, 1)
     check_count("warmup", warmup, least=0)
     interpreter = open_interpreter(path, threads)
     fill_inputs(interpreter)
@@ -119,8 +120,8 @@ def times_in_turns(
 
 def times_of_turns(paths, threads, rounds, block_ms=10.0):
     """As `times_in_turns`, of every turn: float array `[rounds, files]`."""
-    check_count("threads", threads)
-    check_count("rounds", rounds)
+    check_count("threads", threads, 1)
+    check_count("rounds", rounds, 1)
     interpreters = [open_interpreter(path, threads) for path in paths]
     for interpreter in interpreters:
         fill_inputs(interpreter)
@@ -187,14 +188,6 @@ def _blocks(tensors):
         else:
             blocks.append((begin, end, given))
     return blocks
-
-
-def check_count(name, value, least=1):
-    """Raises a helpful error unless an argument is a whole number of some size."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"`{name}` must be a whole number. Received: {value!r}")
-    if value < least:
-        raise ValueError(f"`{name}` must be at least {least}. Received: {value}")
 
 
 def _block_median(interpreter, block_ms):

@@ -104,8 +104,8 @@ def check_file(model, path, precision, samples):
             moved = _moved_by_rounding(model, sample, expected, precision)
             if not error <= _ALLOWED_MOVES * moved:
                 raise RuntimeError(
-                    "The .tflite file must compute what the model's `predict` does, "
-                    "so no file was written; the model is unchanged. To find the "
+                    "Expected a .tflite file that computes what the model's `predict` "
+                    "does, so no file was written; the model is unchanged. To find the "
                     "layer, convert `keras.Model(model.inputs, layer.output)` for "
                     "layers of it, and please report it. Received: model "
                     f"{model.name!r}, whose output {name!r} differs by {error:.1e} of "

@@ -11,7 +11,8 @@ import keras
 import numpy as np
 from keras import tree
 
-from tf_lossprune.deploy.benchmark import arena_bytes, check_count, times_in_turns
+from tf_lossprune.config import check_count
+from tf_lossprune.deploy.benchmark import arena_bytes, times_in_turns
 from tf_lossprune.deploy.check import litert_error
 from tf_lossprune.deploy.litert import convert_to_measure, to_litert
 from tf_lossprune.deploy.runtime import run_litert
@@ -107,10 +108,10 @@ def compare(
     ```
     """
     check_precision(precision)
-    check_count("threads", threads)
-    check_count("rounds", rounds)
+    check_count("threads", threads, 1)
+    check_count("rounds", rounds, 1)
     if accuracy is not None and not callable(accuracy):
-        raise TypeError(f"`accuracy` must be a function. Received: {accuracy!r}")
+        raise TypeError(f"Expected accuracy as a function. Received: {accuracy!r}")
     labelled = None if data is None else _labelled(data)
     if precision.startswith("int8") and data is not None:
         if representative_data is None:
@@ -167,20 +168,20 @@ def _labelled(data):
         batches = data
     else:
         raise TypeError(
-            "`data` must be a pair `(x, y)` of arrays or a dataset of such batches. "
+            "Expected data as a pair `(x, y)` of arrays or a dataset of such batches. "
             f"Received: {data!r}"
         )
     xs, ys = [], []
     for batch in batches:
         if not isinstance(batch, (tuple, list)) or len(batch) < 2:
             raise ValueError(
-                "`data` must hold inputs and labels, `(x, y)`. "
+                "Expected data with inputs and labels, `(x, y)`. "
                 f"Received: {type(batch).__name__} without labels"
             )
         xs.append(_arrays(batch[0]))
         ys.append(_arrays(batch[1]))
     if not sum(len(tree.flatten(x)[0]) for x in xs):
-        raise ValueError("`data` must hold at least one sample. Received: none")
+        raise ValueError("Expected data with at least one sample. Received: none")
     return tuple(
         tree.map_structure(lambda *parts: np.concatenate(parts), *found)
         for found in (xs, ys)

@@ -78,7 +78,7 @@ def from_tf_keras(
     """
     if not isinstance(custom_layers or {}, dict):
         raise TypeError(
-            "`custom_layers` must be a dict from class to function. "
+            "Expected custom_layers as a dict from class to function. "
             f"Received: {custom_layers!r}"
         )
     return _carry(read_keras2(model), keras, custom_layers or {})
@@ -107,7 +107,7 @@ def _carry(graph, home, custom):
             outputs = new(*args, **kwargs)
         except (TypeError, ValueError) as error:
             raise ValueError(
-                f"Every layer must be called in {home.__name__} as it is here, but "
+                f"Expected layers that {home.__name__} calls as it is done here, but "
                 f"that failed ({error}). Received: {layer.name!r}"
             ) from error
         return outputs if finish is None else finish(outputs)
@@ -169,7 +169,7 @@ def _copy_weights(source, target):
     expected = [tuple(w.shape) for w in target.weights]
     if shapes != expected:
         raise ValueError(
-            f"The weights of layer {source.name!r} must have the shapes {expected} in "
+            f"Expected weights of layer {source.name!r} with the shapes {expected} in "
             f"the other Keras. Received: {shapes}"
         )
     target.set_weights(values)
@@ -200,13 +200,13 @@ def _check(graph, model, inputs, carried, home):
             error = _error(expected[id(tensor)], found[id(tensor)])
             if not error <= TOLERANCE:
                 raise ValueError(
-                    "Every layer must compute the same in the other Keras, but layer "
-                    f"{call.operation.name!r} ({type(call.operation).__name__}) does "
-                    f"not. Received: relative difference {error:.1e}"
+                    "Expected layers that compute the same in the other Keras, but "
+                    f"layer {call.operation.name!r} ({type(call.operation).__name__}) "
+                    f"does not. Received: relative difference {error:.1e}"
                 )
     raise ValueError(
-        "The models must compute the same. Received: outputs that differ, though no "
-        "single layer does by much; their sizes may grow from layer to layer"
+        "Expected models that compute the same. Received: outputs that differ, though "
+        "no single layer does by much; their sizes may grow from layer to layer"
     )
 
 

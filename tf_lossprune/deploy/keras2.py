@@ -221,6 +221,6 @@ _ADDED = {
 
 def _error(name, problem, received):
     return ValueError(
-        f"Every layer must have a counterpart in the other Keras, but {name!r} "
+        f"Expected layers with a counterpart in the other Keras, but {name!r} "
         f"{problem}. Received: {received}"
     )

@@ -46,10 +46,10 @@ def _check_model(model):
     if type(model).__module__.split(".")[0] == "keras":
         raise TypeError(f"This model belongs to Keras 3 already. Received: {kind}")
     if not any(b.__module__.startswith("tf_keras.") for b in type(model).__mro__):
-        raise TypeError(f"`model` must be a Keras 2 `tf_keras.Model`. Received: {kind}")
+        raise TypeError(f"Expected a Keras 2 `tf_keras.Model`. Received: {kind}")
     if not getattr(model, "_is_graph_network", False):
         raise TypeError(
-            "`model` must be a functional model or a Sequential one with an Input: "
+            "Expected a functional model, or a Sequential one with an Input: "
             f"others cannot be read. Received: {kind}"
         )
 

@@ -294,16 +294,16 @@ def checked_path(path):
     except TypeError:
         path = None
     if not isinstance(path, str):
-        raise TypeError(f"`path` must be a path ending in .tflite. Received: {path!r}")
+        raise TypeError(f"Expected a path ending in .tflite. Received: {path!r}")
     if not path.endswith(".tflite"):
-        raise ValueError(f"`path` must end in .tflite. Received: {path!r}")
+        raise ValueError(f"Expected a path ending in .tflite. Received: {path!r}")
     return path
 
 
 def check_convertible(model):
     if not isinstance(model, keras.Model):
         kind = f"{type(model).__module__}.{type(model).__name__}"
-        raise TypeError(f"`model` must be a Keras 3 `keras.Model`. Received: {kind}")
+        raise TypeError(f"Expected a Keras 3 `keras.Model`. Received: {kind}")
     # Asked by what it can do, as the wrapped model's class lives in another stage.
     if callable(getattr(model, "keep_ratios", None)):
         raise ValueError(
@@ -312,7 +312,7 @@ def check_convertible(model):
         )
     if not getattr(model, "inputs", None):
         raise ValueError(
-            "`model` must be a built functional or sequential model. "
+            "Expected a built functional or sequential model. "
             f"Received: {type(model).__name__} {model.name!r}"
         )
     for tensor in model.inputs:

@@ -146,6 +146,5 @@ def _slices(key):
 
 def _error(name, kind, home):
     return ValueError(
-        f"Every operation must have a counterpart in {home}. "
-        f"Received: {name!r} ({kind})"
+        f"Expected operations with a counterpart in {home}. Received: {name!r} ({kind})"
     )

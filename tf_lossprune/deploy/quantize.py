@@ -127,13 +127,13 @@ def quantized_to_litert(model: Any, path: Path, precision: str = "int8") -> str:
     path = checked_path(path)
     if not check_precision(precision).startswith("int8"):
         raise ValueError(
-            "`precision` must be 'int8' or 'int8_fp32_io', which the model was trained "
-            f"for. Received: {precision!r}"
+            "Expected precision as 'int8' or 'int8_fp32_io', which the model was "
+            f"trained for. Received: {precision!r}"
         )
     layers = getattr(model, "layers", ())
     if not any(type(layer).__name__.startswith("QuantizeWrapper") for layer in layers):
         raise TypeError(
-            "`model` must be a `tf_keras.Model` from `quantize_aware`. "
+            "Expected a `tf_keras.Model` from `quantize_aware`. "
             f"Received: {type(model).__module__}.{type(model).__name__}"
         )
     import tensorflow as tf
@@ -218,7 +218,7 @@ def _find_ranges(learner, samples):
 
 def _no_int8_form(received):
     return ValueError(
-        "Every layer must have an int8 form that can be trained; quantise after the "
+        "Expected layers with an int8 form that can be trained; quantise after the "
         "training instead (`to_litert` with representative data). "
         f"Received: {received}"
     )

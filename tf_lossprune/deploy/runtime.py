@@ -42,8 +42,8 @@ def run_litert(path: Path, x: Any) -> Any:
     arrays = by_name(structure["inputs"], x)
     if arrays is None:
         raise ValueError(
-            f"`x` must have the structure of the file's inputs, {structure['inputs']}. "
-            f"Received: {_described(x)}"
+            "Expected x with the structure of the file's inputs, "
+            f"{structure['inputs']}. Received: {_described(x)}"
         )
     outputs = _run(interpreter, sources, targets, arrays)
     return keras.tree.map_structure(lambda name: outputs[name], structure["outputs"])
@@ -123,15 +123,17 @@ def _batch_size(sources, arrays):
             expected = ("samples", *(int(size) for size in sample))
             which = "" if len(sources) == 1 else f" for input {name!r}"
             raise ValueError(
-                f"`x` must have shape {expected}{which}. Received: {x.shape}"
+                f"Expected x with shape {expected}{which}. Received: {x.shape}"
             )
         if not len(x):
-            raise ValueError(f"`x` must hold at least one sample. Received: {x.shape}")
+            raise ValueError(
+                f"Expected x with at least one sample. Received: {x.shape}"
+            )
         batches.add(int(batch))
     counts = {len(x) for x in arrays.values()}
     if len(counts) > 1:
         raise ValueError(
-            "`x` must hold equally many samples for every input. "
+            "Expected x with equally many samples for every input. "
             f"Received: {sorted(counts)}"
         )
     count = counts.pop()
@@ -140,8 +142,8 @@ def _batch_size(sources, arrays):
     if count % batch:
         shapes = [x.shape for x in arrays.values()]
         raise ValueError(
-            f"The file takes {batch} samples at a time, so the number of samples "
-            f"must be a multiple of that. Received: {shapes[0]}"
+            f"Expected a number of samples that is a multiple of {batch}, as the file "
+            f"takes that many at a time. Received: {shapes[0]}"
         )
     return batch, count
 
@@ -204,7 +206,7 @@ def open_interpreter(path, threads=1, content=None):
         interpreter = litert.Interpreter(**source)
     except ValueError as error:
         raise ValueError(
-            f"`path` must be a LiteRT file ({error}). Received: {path!r}"
+            f"Expected path as that of a LiteRT file ({error}). Received: {path!r}"
         ) from error
     try:
         interpreter.allocate_tensors()
@@ -227,8 +229,8 @@ def checked_file(path):
         path = os.fspath(path)
     except TypeError:
         raise TypeError(
-            f"`path` must be the path of a .tflite file. Received: {path!r}"
+            f"Expected the path of a .tflite file. Received: {path!r}"
         ) from None
     if not os.path.isfile(path):
-        raise ValueError(f"`path` must be an existing file. Received: {path!r}")
+        raise ValueError(f"Expected path as an existing file. Received: {path!r}")
     return path

@@ -47,7 +47,7 @@ def calibration_samples(
         sizes = {len(array) for array in arrays.values()}
         if len(sizes) > 1:
             raise ValueError(
-                "`representative_data` must hold equally many samples for every "
+                "Expected representative_data with equally many samples for every "
                 f"input. Received: {sorted(sizes)}"
             )
         for i in range(min(sizes.pop(), count - len(samples))):
@@ -56,7 +56,7 @@ def calibration_samples(
             break
     if not samples:
         raise ValueError(
-            "`representative_data` must hold at least one sample. Received: none"
+            "Expected representative_data with at least one sample. Received: none"
         )
     return samples
 
@@ -72,7 +72,7 @@ def _batches(names, data) -> Iterable[dict]:
         found = _inputs_of(names, batch)
         if found is None:
             raise ValueError(
-                "`representative_data` must hold the model's inputs "
+                "Expected representative_data with the model's inputs "
                 f"{names!r}, as arrays or a dataset of batches. Received: "
                 f"{type(batch).__name__} {_shapes(batch)}"
             )
@@ -107,7 +107,7 @@ def _checked(name, array, tensor):
     )
     if not fits:
         raise ValueError(
-            f"`representative_data` must hold samples of shape {shape} for input "
+            f"Expected representative_data with samples of shape {shape} for input "
             f"{name!r}. Received: {array.shape[1:]}"
         )
     return array

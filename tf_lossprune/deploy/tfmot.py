@@ -17,7 +17,7 @@ from typing import Any
 
 import keras
 
-from tf_lossprune.deploy.benchmark import check_count
+from tf_lossprune.config import check_count
 from tf_lossprune.deploy.crossing import from_tf_keras, to_keras2
 from tf_lossprune.deploy.litert import check_convertible
 
@@ -108,7 +108,7 @@ def cluster_weights(model: keras.Model, number_of_clusters: int = 16) -> Any:
             )
         except ValueError as error:  # of a layer with weights of an unknown kind
             raise ValueError(
-                f"Every layer's weights must be known to clustering. Received: {error}"
+                f"Expected layers whose weights clustering knows. Received: {error}"
             ) from error
 
 
@@ -132,7 +132,7 @@ def strip_clustering(model: Any) -> keras.Model:
     layers = getattr(model, "layers", ())
     if not any(type(layer).__name__.startswith("ClusterWeights") for layer in layers):
         raise TypeError(
-            "`model` must be a `tf_keras.Model` from `cluster_weights`. "
+            "Expected a `tf_keras.Model` from `cluster_weights`. "
             f"Received: {type(model).__module__}.{type(model).__name__}"
         )
     return from_tf_keras(import_tfmot().clustering.keras.strip_clustering(model))

@@ -38,11 +38,9 @@ def write_html(path: Path, report: Mapping[str, Any], title: str | None = None) 
         path = os.fspath(path)
     except TypeError:
         path = repr(path)
-        raise TypeError(
-            f"`path` must be a path ending in .html. Received: {path}"
-        ) from None
+        raise TypeError(f"Expected a path ending in .html. Received: {path}") from None
     if not path.endswith(".html"):
-        raise ValueError(f"`path` must end in .html. Received: {path!r}")
+        raise ValueError(f"Expected a path ending in .html. Received: {path!r}")
     text = html_report(report, title)
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     # The name of a folder may hold bytes that are no text.
@@ -65,12 +63,12 @@ def html_report(report: Mapping[str, Any], title: str | None = None) -> str:
     """
     if not isinstance(report, Mapping):
         raise TypeError(
-            f"`report` must be a dict as in report.json. Received: {report!r}"
+            f"Expected report as a dict as in report.json. Received: {report!r}"
         )
     for side in ("dense", "compact"):
         if not isinstance(report.get(side), Mapping):
             raise ValueError(
-                f"`report` must hold the figures of the {side} network as a dict under "
+                f"Expected the figures of the {side} network as a dict under "
                 f"{side!r}. Received: {report.get(side)!r}"
             )
     return _template().render(contents(report, title))

@@ -32,7 +32,7 @@ class TrainingLog(StepCallback):
     def __init__(self, path: Path, every: int = 1) -> None:
         super().__init__()
         if every < 1:
-            raise ValueError(f"`every` must be at least 1. Received: {every!r}")
+            raise ValueError(f"Expected every as at least 1. Received: {every!r}")
         self._path, self._every = pathlib.Path(path), every
         self._step, self._logged, self._part, self._logs = 0, 0, "search", {}
 

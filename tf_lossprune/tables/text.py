@@ -32,13 +32,14 @@ def comparison_table(dense: Mapping[str, Any], compact: Mapping[str, Any]) -> st
     for name, figures in (("dense", dense), ("compact", compact)):
         if not isinstance(figures, Mapping):
             raise TypeError(
-                f"`{name}` must be a dict of figures. Received: {figures!r}"
+                f"Expected {name} as a dict of figures. Received: {figures!r}"
             )
     rows = [("", "dense", "compact", "compact / dense")]
     rows += [comparison(name, dense, compact) for name in common(dense, compact)]
     if len(rows) == 1:
         raise ValueError(
-            "`dense` and `compact` must share figures such as 'accuracy' or 'macs'. "
+            "Expected dense and compact with figures in common, such as "
+            "'accuracy' or 'macs'. "
             f"Received: {sorted(dense)} and {sorted(compact)}"
         )
     return aligned(rows)
@@ -84,15 +85,15 @@ def read_groups(groups):
         ValueError: If there is no group or one lacks an entry.
     """
     if isinstance(groups, (str, Mapping)):
-        raise TypeError(f"`groups` must be a list of dicts. Received: {groups!r}")
+        raise TypeError(f"Expected groups as a list of dicts. Received: {groups!r}")
     rows = []
     for group in groups:
         if not isinstance(group, Mapping):
-            raise TypeError(f"A group must be a dict. Received: {group!r}")
+            raise TypeError(f"Expected groups as dicts. Received: {group!r}")
         missing = {"name", "kept", "total"} - set(group)
         if missing or group["total"] < 1:
             raise ValueError(
-                "A group must have a name, a number of kept channels and a positive "
+                "Expected groups with a name, a number of kept channels and a positive "
                 f"total. Received: {group!r}"
             )
         kept, total = int(group["kept"]), int(group["total"])
@@ -100,7 +101,7 @@ def read_groups(groups):
             (str(group["name"]), kept, total, float(group.get("ratio", kept / total)))
         )
     if not rows:
-        raise ValueError("`groups` must hold at least one group. Received: []")
+        raise ValueError("Expected at least one group. Received: []")
     return rows
 
 
