@@ -84,6 +84,9 @@ def main(argv):
             done += 1
             if done == pruned.search_end:
                 pruned.decide()
+                optimizer = pruned.shrink(optimizer)
+                step = train_step(pruned, loss_fn, optimizer)
+                tf_lossprune.reestimate_statistics(pruned.network, train)
         print(f"epoch {epoch + 1}: loss {np.mean(losses):.4f}, {pruned.phase}")
 
     compact = tf_lossprune.strip_pruning(pruned)

@@ -93,7 +93,8 @@ class CompressTest(parameterized.TestCase):
         self.assertIn("accuracy", result.dense)
         self.assertIn("accuracy", result.compact)
         self.assertLen(result.groups, 6)
-        self.assertLen(result.history["search"]["loss"], 2)
+        # The cut falls into the second epoch.
+        self.assertLen(result.history["search"]["loss"], 1)
         self.assertLen(result.history["fine_tune"]["loss"], 2)
         self.assertEqual(result.to_dict()["budget"], {"macs": 0.5})
         for a, b in zip(weights, model.get_weights(), strict=True):

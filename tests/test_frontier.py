@@ -11,7 +11,7 @@ from absl.testing import parameterized
 
 import tf_lossprune
 from examples import models
-from tf_lossprune import report
+from tf_lossprune import report, team
 
 
 def data(count=96):
@@ -91,9 +91,9 @@ class FrontierTest(parameterized.TestCase):
         passed = []
 
         class Spy(tf_lossprune.frontier.Snapshots):
-            def _take(self):
+            def _take(self, *arguments):
                 passed.append(self._step)
-                super()._take()
+                super()._take(*arguments)
 
         model = models.digits_resnet(width=4)
         with mock.patch.object(tf_lossprune.frontier, "Snapshots", Spy):
@@ -111,9 +111,9 @@ class FrontierTest(parameterized.TestCase):
             for index, member in enumerate(members):
                 models.randomize(member, index)
                 member.compile("sgd", loss)
-            team = tf_lossprune.run.Team(members, members[0], None, 0.0)
-            team.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss)
-            team.fit(x, y, batch_size=16, epochs=2, shuffle=False, verbose=0)
+            learner = team.Team(members, members[0], None, 0.0)
+            learner.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss)
+            learner.fit(x, y, batch_size=16, epochs=2, shuffle=False, verbose=0)
             found.append(members[0].get_weights())
         for a, b in zip(*found, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)

@@ -20,7 +20,13 @@ from tf_lossprune.training.phases import StepCallback
 INTERVAL = 60.0
 PATIENCE = 20.0
 _RECORD = "state.json"
-_EMPTY: dict = {"done": 0, "seconds": 0.0, "history": {}, "file": None}
+_EMPTY: dict = {
+    "done": 0,
+    "seconds": 0.0,
+    "searched": 0.0,
+    "epochs": [],
+    "file": None,
+}
 
 
 class Backup:
@@ -61,7 +67,6 @@ class Backup:
         self.interval = interval
         self._keep = keep
         self._record: dict = {"identity": None, "parts": {}}
-        self._earlier = {}
 
     @classmethod
     def of(cls, backup):
@@ -93,9 +98,6 @@ class Backup:
                     )
             self._record = record
         self._record["identity"] = identity
-        self._earlier = {
-            name: part["seconds"] for name, part in self._record["parts"].items()
-        }
 
     def _read(self):
         path = self.folder / _RECORD
@@ -118,10 +120,6 @@ class Backup:
                 f"anew. Received: {str(self.folder)!r} with a damaged {_RECORD}"
             )
         return record
-
-    def earlier(self, name):
-        """Seconds that earlier runs spent in a part."""
-        return self._earlier.get(name, 0.0)
 
     @contextlib.contextmanager
     def part(self, name, model):
@@ -201,22 +199,30 @@ class Part(StepCallback):
 
     Attributes:
         done: int, steps that are done, those of earlier runs included.
-        history: dict, as Keras' `history`.
+        epochs: list of dicts, what each epoch logged.
+        searched: float, seconds until the widths were fixed; 0 before.
     """
 
     def __init__(self, backup, name, model, entry):
         super().__init__()
         self.interrupt = threading.Event()
         self._backup, self._name, self._learner = backup, name, model
-        self.done = entry["done"]
-        self.history = {key: list(v) for key, v in entry["history"].items()}
+        self.done, self.searched = entry["done"], entry["searched"]
+        self.epochs = [dict(logs) for logs in entry["epochs"]]
         self._seconds, self._began = entry["seconds"], time.perf_counter()
         if entry["file"]:
             backup.load(model, entry)
         self._next = time.perf_counter() + backup.interval
 
+    @property
+    def seconds(self):
+        """Float, seconds that the part has taken, those of earlier runs included."""
+        return self._seconds + time.perf_counter() - self._began
+
     def on_steps(self, done):
         self.done += done
+        if getattr(self.model, "is_compact", False) and not self.searched:
+            self.searched = self.seconds
         if not self.model.stop_training:  # else `finish` comes at once
             self._save_if_due()
 
@@ -225,8 +231,8 @@ class Part(StepCallback):
             self._save_if_due(only_interrupts=True)
 
     def on_epoch_end(self, epoch, logs=None):
-        for key, value in (logs or {}).items():
-            self.history.setdefault(key, []).append(np.asarray(value).tolist())
+        logs = {k: np.asarray(v).tolist() for k, v in (logs or {}).items()}
+        self.epochs.append(logs)
 
     def finish(self, steps):
         """Saves the end of the part; an interrupt that came last is raised here.
@@ -244,8 +250,9 @@ class Part(StepCallback):
             return
         entry = {
             "done": self.done,
-            "seconds": self._seconds + start - self._began,
-            "history": self.history,
+            "seconds": self.seconds,
+            "searched": self.searched,
+            "epochs": self.epochs,
         }
         self._backup.save(self._name, self._learner, entry)
         now = time.perf_counter()

@@ -6,9 +6,11 @@ import numpy as np
 from tf_lossprune.equivalence import Difference, Network, find_difference
 from tf_lossprune.errors import DifferenceError
 from tf_lossprune.gates import GatedLayer
-from tf_lossprune.graph import Graph
+from tf_lossprune.graph import Graph, trace
 from tf_lossprune.graph.constants import dead_values, kept_part
+from tf_lossprune.surgery import cut
 from tf_lossprune.training import PrunedModel
+from tf_lossprune.training.network import gated_network
 
 _SAFE = (
     "What was trained is safe, in the pruned model (`error.pruned` of this error): "
@@ -30,7 +32,8 @@ def check_copy(model: keras.Model, graph: Graph, names: dict, pruned: PrunedMode
         DifferenceError: if they differ; the message names the first layer that does.
     """
     expected = Network(model, name=lambda operation: names[id(operation)])
-    found = find_difference(graph, expected, _gated(pruned, all_kept=True))
+    gates = np.ones(pruned.channels.num_units + 1, "float32")
+    found = find_difference(graph, expected, _gated(pruned.network, gates))
     if found is not None:
         raise DifferenceError(
             "Expected a copy of the model that computes what the model does, before "
@@ -42,34 +45,35 @@ def check_copy(model: keras.Model, graph: Graph, names: dict, pruned: PrunedMode
         )
 
 
-def check_compact(pruned: PrunedModel, compact: keras.Model):
+def check_compact(pruned: PrunedModel, compact: keras.Model, keep=None):
     """Compares a compact model with the gated one that it is cut from.
 
+    Where the network has been cut already and has trained on, the cut is made and
+    compared once more with the weights of that moment, and the model with the network.
+
     Args:
-        pruned: `PrunedModel` with fixed widths.
-        compact: what `cut` made of it.
+        pruned: `PrunedModel`.
+        compact: what is delivered.
+        keep: bool `[num_units + 1]` or None, the units that it has; None: those that
+            are fixed in the pruned model.
 
     Raises:
         DifferenceError: if they differ; the message names the first layer that does.
     """
-    channels, keep = pruned.channels, pruned.kept_units()
-    made, counts = {}, {}
-    for call in channels.graph.calls:
-        name = call.operation.name
-        counts[name] = counts.get(name, -1) + 1
-        made[name, counts[name]] = call
-
-    def part(name, number, values):
-        call, dead = made[name, number], dead_values(channels, keep)
-        if any(id(t) in dead for t in (*call.inputs, *call.outputs)):
-            return None
-        pairs = zip(call.outputs, values, strict=True)
-        return [kept_part(channels, tensor, value, keep) for tensor, value in pairs]
-
-    expected = _gated(pruned)
-    expected.part = part
+    keep = pruned.kept_units() if keep is None else keep
+    gated, made = pruned.network, compact
+    if pruned.is_compact:
+        gated = gated_network(compact.name, pruned.channels)
+        made = cut(pruned.channels, keep, compact.name)
     try:
-        found = find_difference(channels.graph, expected, Network(compact))
+        found = find_difference(
+            pruned.channels.graph,
+            _kept_parts(pruned.channels, keep, gated),
+            Network(made),
+        )
+        if found is None and pruned.is_compact:
+            graph = trace(pruned.network)
+            found = find_difference(graph, Network(pruned.network), Network(compact))
     except Exception as error:
         raise DifferenceError(
             f"The compact model cannot be run where the gated one can. {_SAFE} "
@@ -88,16 +92,34 @@ def check_compact(pruned: PrunedModel, compact: keras.Model):
         )
 
 
-def _gated(pruned, all_kept=False):
+def _kept_parts(channels, keep, gated):
+    """A gated network as one side of a comparison, of which the kept channels count."""
+    made, counts = {}, {}
+    for call in channels.graph.calls:
+        name = call.operation.name
+        counts[name] = counts.get(name, -1) + 1
+        made[name, counts[name]] = call
+
+    def part(name, number, values):
+        call, dead = made[name, number], dead_values(channels, keep)
+        if any(id(t) in dead for t in (*call.inputs, *call.outputs)):
+            return None
+        pairs = zip(call.outputs, values, strict=True)
+        return [kept_part(channels, tensor, value, keep) for tensor, value in pairs]
+
+    found = _gated(gated, keep.astype("float32"))
+    found.part = part
+    return found
+
+
+def _gated(network, gates):
     """The gated network as one side of a comparison."""
-    kept = pruned.kept_units().astype("float32")
-    gates = np.ones_like(kept) if all_kept else kept
 
     def name(operation):
         inner = operation.layer if isinstance(operation, GatedLayer) else operation
         return inner.name
 
-    return Network(pruned.network, lambda x: [x, gates], name)
+    return Network(network, lambda x: [x, gates], name)
 
 
 def _cause(found: Difference):

@@ -1,6 +1,7 @@
-"""The whole job in one call: search, strip, fine-tune the compact model."""
+"""The whole job in one call: `prune_model`, `compile`, `fit` and `strip_pruning`."""
 
 import dataclasses
+import time
 from typing import Any
 
 import keras
@@ -11,6 +12,7 @@ from tf_lossprune.methods import Method
 from tf_lossprune.prune import prune_model, strip_pruning
 from tf_lossprune.run import Run
 from tf_lossprune.settings import Settings
+from tf_lossprune.training.fresh_optimizer import fresh_optimizer
 from tf_lossprune.types import Data, Limits, Path
 
 
@@ -78,11 +80,11 @@ def compress(
     backup: Path | Backup | None = None,
     **options: Any,
 ) -> tuple[keras.Model, CompressionResult]:
-    """Searches the widths, strips, and fine-tunes the compact model.
+    """Prunes a model, trains it, and measures it before and after.
 
-    Other than `prune_model` and one long `fit`, the fine-tuning runs on the small
-    model already, at its speed. Before any training, one batch goes through model,
-    loss, metrics and distillation, and the validation data through the dense model.
+    The same as `prune_model`, `compile`, one `fit` and `strip_pruning`, with a teacher
+    and a backup on request. Before any training, one batch goes through model, loss,
+    metrics and distillation, and the validation data through the dense model.
 
     Args:
         model: built functional or Sequential `keras.Model`; not changed.
@@ -142,11 +144,14 @@ def compress(
     """
     settings, prune_options = Settings.read(options)
     run = Run(model, train, validation, settings, method, backup=backup)
-    prune_options = run.prune_options(prune_options)
+    prune_options["schedule"] = run.schedule(prune_options.get("schedule"))
     pruned = prune_model(model, budget, method=method, **prune_options)
-    (compact,), history, seconds = run.execute(
-        pruned, lambda: [strip_pruning(pruned, check=settings.check)]
-    )
+    history, seconds = run.fit_pruned(pruned)
+    began = time.perf_counter()
+    compact = strip_pruning(pruned, check=settings.check)
+    seconds["strip"] = time.perf_counter() - began
+    run.backup.close()
+    compact.compile(**run.compiling(optimizer=fresh_optimizer(pruned.optimizer)))
     channels = pruned.kept_channels()
     result = CompressionResult.of(
         pruned.budget, channels, run, compact, history, seconds

@@ -1,6 +1,7 @@
 """Several budgets from one search: accuracy against cost."""
 
 import numbers
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,13 +9,20 @@ import keras
 
 from tf_lossprune.allocation import Schedule
 from tf_lossprune.budget import Budget
+from tf_lossprune.check import check_compact
 from tf_lossprune.compress import CompressionResult
+from tf_lossprune.cut_variables import cut_variables
 from tf_lossprune.methods import find_method
-from tf_lossprune.prune import prune_model, strip_pruning
-from tf_lossprune.run import Run
+from tf_lossprune.prune import prune_model
+from tf_lossprune.run import Run, histories
 from tf_lossprune.settings import Settings
 from tf_lossprune.surgery import cut
-from tf_lossprune.training.phases import StepCallback
+from tf_lossprune.team import Team
+from tf_lossprune.training import reestimate_statistics
+from tf_lossprune.training.fresh_optimizer import fresh_optimizer
+from tf_lossprune.training.optimizer_state import cut_optimizer, join_optimizers
+from tf_lossprune.training.phases import PhaseCallback, StepCallback
+from tf_lossprune.training.trial import as_in_fit
 from tf_lossprune.types import Data, Limits
 
 #: `Schedule.power` where several budgets share a search. With the usual 2, the loose
@@ -77,76 +85,130 @@ def compress_frontier(
             f"call `compress` for each budget. Received: method={method.name!r}"
         )
     asked = _read(budgets)
-    run = Run(model, train, validation, settings, method, search_share=SEARCH_SHARE)
-    if len(asked) > 1 and prune_options.get("schedule") is None:
-        prune_options["schedule"] = Schedule(power=POWER)
-    prune_options = run.prune_options(prune_options)
-    probe = prune_model(model, asked[0], **prune_options)
-    order = _by_tightness(asked, probe)
-    tightest = order[-1]
-    pruned = probe
-    if tightest:
-        pruned = prune_model(model, asked[tightest], **prune_options)
-    snapshots = Snapshots(run, [(index, asked[index]) for index in order[:-1]])
-
-    def cut_all():
-        snapshots.take_rest()
-        compact = strip_pruning(pruned, check=settings.check)
-        snapshots.found[tightest] = compact, pruned.kept_units()
-        return [snapshots.found[index][0] for index in range(len(asked))]
-
-    compacts, history, seconds = run.execute(pruned, cut_all, [snapshots])
-    results = [
-        CompressionResult.of(
-            asked[index],
-            pruned.kept_channels(snapshots.found[index][1]),
-            run,
-            compact,
-            history,
-            seconds,
+    run = Run(model, train, validation, settings, method)
+    if prune_options.get("schedule") is None:
+        several = len(asked) > 1
+        prune_options["schedule"] = Schedule(
+            power=POWER if several else Schedule().power,
+            search=SEARCH_SHARE if several else None,
         )
-        for index, compact in enumerate(compacts)
+    prune_options["schedule"] = run.schedule(prune_options["schedule"])
+    pruned = prune_model(model, asked[0], **prune_options)
+    order = _by_tightness(asked, pruned)
+    if order[-1]:
+        pruned = prune_model(model, asked[order[-1]], **prune_options)
+    snapshots = Snapshots([(index, asked[index]) for index in order], settings.check)
+    history, seconds = _train(run, pruned, snapshots)
+    return [
+        (
+            snapshots.compacts[index],
+            CompressionResult.of(
+                asked[index],
+                pruned.kept_channels(snapshots.kept[index]),
+                run,
+                snapshots.compacts[index],
+                history,
+                seconds,
+            ),
+        )
+        for index in range(len(asked))
     ]
-    return list(zip(compacts, results))
+
+
+def _train(run, pruned, snapshots):
+    """One search, and the fine-tuning of what was cut out of it, side by side.
+
+    Args:
+        run: `Run`.
+        pruned: `PrunedModel`.
+        snapshots: `Snapshots`, empty.
+
+    Returns:
+        The histories and the seconds of the parts, as in a `CompressionResult`.
+    """
+    run.start(pruned)
+    pruned.compile(**run.compiling())
+    stop = sum(pruned.options.schedule.steps(run.steps))
+    phases = PhaseCallback(stop_at_end=True)
+    search = run.fit("search", pruned, 0, stop, [phases, snapshots])
+    began = time.perf_counter()
+    snapshots.take_rest(pruned)
+    models = [snapshots.compacts[index] for index in sorted(snapshots.compacts)]
+    optimizers = [snapshots.optimizers[index] for index in sorted(snapshots.compacts)]
+    for one in models:
+        if run.settings.statistics_batches:
+            data = run.train.batches()
+            reestimate_statistics(one, data, run.settings.statistics_batches)
+        one.compile(**run.compiling(optimizer=fresh_optimizer(pruned.optimizer)))
+        # Inside a compiled step no variables can be made.
+        one._symbolic_build(data_batch=as_in_fit(run.train.batch))
+    team = Team(models, run.dense, run.distillation, run.settings.teacher_weight)
+    optimizer = join_optimizers(optimizers, team.trainable_variables)
+    team.compile(**run.compiling(optimizer=optimizer))
+    cut = time.perf_counter() - began
+    fine_tune = None
+    if stop < run.steps:
+        fine_tune = run.fit("fine_tune", team, stop, run.steps, [])
+    seconds = {"search": search.seconds - cut, "strip": cut}
+    seconds["fine_tune"] = fine_tune.seconds if fine_tune else 0.0
+    history = {
+        "search": histories(search.epochs),
+        "fine_tune": histories(fine_tune.epochs if fine_tune else []),
+    }
+    return history, seconds
 
 
 class Snapshots(StepCallback):
-    """Cuts compact models as the search passes their budgets.
+    """Cuts compact models, and their optimizers, as the search passes their budgets.
 
     Args:
-        run: `Run`, which takes the optimizer of that moment.
         budgets: list of `(key, Budget)`, the loosest first.
+        check: bool, whether to compare each with the gated network.
 
     Attributes:
-        found: dict, key -> (compact model, kept units).
+        compacts: dict, key -> compact model.
+        optimizers: dict, key -> built optimizer of its weights.
+        kept: dict, key -> kept units.
     """
 
-    def __init__(self, run, budgets):
+    def __init__(self, budgets, check=True):
         super().__init__()
-        self._run = run
+        self._check = check
         self._open = list(budgets)
         self._step = 0
-        self.found = {}
+        self.compacts, self.optimizers, self.kept = {}, {}, {}
 
     def on_train_begin(self, logs=None):
         self._step = self.model.gates.read("step")
 
     def on_steps(self, done):
         self._step += done
-        while self._open and self.model.passes(self._open[0][1], self._step):
+        # The tightest is the end of the search.
+        while len(self._open) > 1 and self.model.passes(self._open[0][1], self._step):
             self.model.sync_state()
-            self._take()
+            budget = self._open[0][1]
+            self._take(self.model, self.model.snapshot(budget))
 
-    def take_rest(self):
-        """Takes those that the search came to at its very end."""
-        while self._open:
-            self._take()
+    def take_rest(self, pruned):
+        """Takes those that the search came to at its very end.
 
-    def _take(self):
-        key, budget = self._open.pop(0)
-        keep = self.model.snapshot(budget)
-        self.found[key] = cut(self.model.channels, keep), keep
-        self._run.take_optimizer(self.model, self.found[key][0])
+        Args:
+            pruned: `PrunedModel` with fixed widths.
+        """
+        while len(self._open) > 1:
+            self._take(pruned, pruned.snapshot(self._open[0][1]))
+        self._take(pruned, pruned.kept_units())
+
+    def _take(self, pruned, keep):
+        key, _ = self._open.pop(0)
+        compact = cut(pruned.channels, keep)
+        if self._check:
+            check_compact(pruned, compact, keep)
+        pieces = cut_variables(pruned.channels, compact)
+        self.optimizers[key] = cut_optimizer(
+            pruned.optimizer, pieces, compact.trainable_variables
+        )
+        self.compacts[key], self.kept[key] = compact, keep
 
 
 def _read(budgets):

@@ -207,7 +207,10 @@ def strip_pruning(pruned: PrunedModel, *, check: bool = True) -> keras.Model:
     check_trained(pruned)
     if pruned.phase != "fixed":
         pruned.decide()
-    compact = cut(pruned.channels, pruned.kept_units(), pruned.network.name)
+    if pruned.is_compact:
+        compact, _ = copy_graph(trace(pruned.network))
+    else:
+        compact = cut(pruned.channels, pruned.kept_units(), pruned.network.name)
     if check:
         check_compact(pruned, compact)
     return compact

@@ -163,7 +163,19 @@ def _kept_weights(record, keep):
 
 
 def copy_weights(source, target, record, keep):
-    """Copies the kept slices of a layer's weights to its smaller clone."""
+    """Copies the kept slices of a layer's weights to its smaller clone.
+
+    Random states too, so that a run that goes on draws what it would have drawn.
+    """
     target.set_weights(_kept_weights(record, keep))
+    states = [_without_weights(layer) for layer in (source, target)]
+    for state, new in zip(*states):
+        new.assign(state)
     if isinstance(source, keras.layers.Normalization):
         target.finalize_state()  # it computes with tensors made of its weights
+
+
+def _without_weights(layer):
+    """The variables of a layer that are no weights: states of random generators."""
+    weights = {id(variable) for variable in layer.weights}
+    return [v for v in layer.variables if id(v) not in weights]

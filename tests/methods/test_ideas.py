@@ -294,7 +294,7 @@ class LossOrderTest(parameterized.TestCase):
 
     def test_fit_tells_the_batch_size(self):
         x, y = images(40)
-        pruned = pruned_by("loss")
+        pruned = pruned_by("loss", schedule=tf_lossprune.Schedule(search=1.0))
         pruned.compile("sgd", cross_entropy(), run_eagerly=True)
         seen, begin_step = [], pruned.begin_step
 

@@ -85,8 +85,9 @@ def averages_are_delivered(test, pruned, watch, history):
     averages = pruned.optimizer._model_variables_moving_average
     for weight, average in zip(pruned.trainable_weights, averages, strict=True):
         np.testing.assert_array_equal(array(weight), array(average), weight.path)
-    kernel = watch.weights["kernel(8, 16)"]
-    test.assertGreater(np.abs(kernel - array(pruned.trainable_weights[0])).max(), 1e-3)
+    before, after = watch.weights["kernel(8, 16)"], array(pruned.trainable_weights[0])
+    moved = np.abs(after[:, :, None] - before[:, None]).max(0)
+    test.assertGreater(moved.min(), 1e-3)  # from whichever column it was
 
 
 def updates_are_rarer(test, pruned, watch, history):

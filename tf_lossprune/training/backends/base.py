@@ -54,7 +54,18 @@ class Backend(abc.ABC):
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
 
+    def variable_scope(self):
+        """A context in which variables are made as the model's own were."""
+        return contextlib.nullcontext()
+
     # The host's view.
+
+    def forget_programs(self):
+        """Makes the compiled functions anew, for a network that has changed."""
+        trains = self.train_function is not None
+        self.train_function = self.test_function = self.predict_function = None
+        if trains:  # `fit` may be running
+            self.make_train_function()
 
     def sync_state(self):  # noqa: B027
         """Hands what the last step left to the variables, for the host to read.

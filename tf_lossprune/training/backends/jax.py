@@ -39,6 +39,11 @@ class Step(Backend):
         """Hands the step's state back to the variables, for the host to read."""
         self.jax_state_sync()
 
+    def forget_programs(self):
+        super().forget_programs()
+        # The next step takes its state from the variables.
+        self._jax_state, self._jax_state_synced = None, True
+
     def commit_state(self):
         """Makes what the host has assigned within an epoch the step's state.
 
@@ -55,6 +60,14 @@ class Step(Backend):
         return self.gates.fixed.on_host == 0
 
     def train_step(self, state, data):
+        if self.is_compact:
+            logs, state = keras.Model.train_step(self, state, data)
+            trainable, non_trainable, *others = state
+            with self._scope(trainable, non_trainable) as scope:
+                self.gates.step.assign_add(1)
+            variables = self.non_trainable_variables
+            state = trainable, _current(scope, variables, non_trainable), *others
+            return {**logs, **self.delivered_logs()}, state
         trainable, non_trainable, optimizer, metrics = state
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         with self._scope(trainable, non_trainable) as scope:

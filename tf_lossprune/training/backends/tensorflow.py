@@ -62,6 +62,9 @@ class Step(Backend):
         with tf.init_scope():
             return self.gates.read("fixed") == 0
 
+    def variable_scope(self):
+        return self.distribute_strategy.scope()
+
     def make_variables(self, batch):
         """As the base class says: TensorFlow traces what makes variables twice."""
         if batch is None:
@@ -70,7 +73,7 @@ class Step(Backend):
         # of the network, which is as long as the step's own forward pass.
         self._describes_itself = True
         try:
-            with self.distribute_strategy.scope():
+            with self.variable_scope():
                 self._symbolic_build(data_batch=batch)
         finally:
             self._describes_itself = False
@@ -88,6 +91,10 @@ class Step(Backend):
         )
 
     def train_step(self, data):
+        if self.is_compact:
+            logs = keras.Model.train_step(self, data)
+            self.gates.step.assign_add(1)
+            return {**logs, **self.delivered_logs()}
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         # Where data have no known length, Keras tries one step more, and counters and
         # random states must not move before it turns out that nothing is left. (The
