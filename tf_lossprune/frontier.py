@@ -12,6 +12,7 @@ from tf_lossprune.budget import Budget
 from tf_lossprune.check import check_compact
 from tf_lossprune.compress import CompressionResult
 from tf_lossprune.cut_variables import cut_variables
+from tf_lossprune.keras_internals import build_symbolically
 from tf_lossprune.methods import find_method
 from tf_lossprune.prune import prune_model
 from tf_lossprune.run import Run, histories
@@ -141,7 +142,7 @@ def _train(run, pruned, snapshots):
             reestimate_statistics(one, data, run.settings.statistics_batches)
         one.compile(**run.compiling(optimizer=fresh_optimizer(pruned.optimizer)))
         # Inside a compiled step no variables can be made.
-        one._symbolic_build(data_batch=as_in_fit(run.train.batch))
+        build_symbolically(one, as_in_fit(run.train.batch))
     team = Team(models, run.dense, run.distillation, run.settings.teacher_weight)
     optimizer = join_optimizers(optimizers, team.trainable_variables)
     team.compile(**run.compiling(optimizer=optimizer))

@@ -5,6 +5,7 @@ import html.parser
 import json
 import pathlib
 import re
+from unittest import mock
 
 import jinja2
 import keras
@@ -313,11 +314,16 @@ def test_data_of_a_model(tmp_path):
     model = keras.Model(inputs, keras.layers.Dense(10, name="head")(x))
     pruned = tf_lossprune.prune_model(model, {"macs": 0.5}, method="uniform")
     compact = tf_lossprune.strip_pruning(pruned)
+    run = mock.Mock(
+        distillation=None,
+        dense_figures=tf_lossprune.cost(model),
+        figures=lambda model: {**tf_lossprune.cost(model), "loss": float("nan")},
+    )
     result = CompressionResult.of(
         pruned.budget,
         pruned.kept_channels(),
-        tf_lossprune.cost(model),
-        {**tf_lossprune.cost(compact), "loss": float("nan")},
+        run,
+        compact,
         {"search": {}, "fine_tune": {"loss": [float("inf"), 1.0]}},
         {"search": 1.0},
     )

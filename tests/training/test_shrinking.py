@@ -99,7 +99,7 @@ class ShrinkingTest(parameterized.TestCase):
             backup = os.path.join(folder, "backup")
 
             def callback():
-                return tf_lossprune.SafeBackupAndRestore(backup)
+                return tf_lossprune.callbacks.SafeBackupAndRestore(backup)
 
             with self.assertRaises(KeyboardInterrupt):
                 small.fit(pruned_model(), callbacks=[callback(), Kill()])

@@ -92,6 +92,8 @@ def looped(pruned, optimizer, epochs=small.EPOCHS):
     for step in range(total):
         if step == pruned.search_end:
             pruned.decide()
+            optimizer = pruned.shrink(optimizer)
+            train = STEPS[keras.backend.backend()](pruned, optimizer)
         start = step % small.STEPS * small.BATCH
         part = slice(start, start + small.BATCH)
         train(ops.convert_to_tensor(x[part]), ops.convert_to_tensor(y[part]))

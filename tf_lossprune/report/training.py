@@ -3,6 +3,7 @@
 import json
 import pathlib
 
+from tf_lossprune.keras_internals import own_steps
 from tf_lossprune.report.data import plain
 from tf_lossprune.training.phases import StepCallback
 from tf_lossprune.types import Path
@@ -34,7 +35,7 @@ class TrainingLog(StepCallback):
         if every < 1:
             raise ValueError(f"Expected every as at least 1. Received: {every!r}")
         self._path, self._every = pathlib.Path(path), every
-        self._step, self._logged, self._part, self._logs = 0, 0, "search", {}
+        self._step, self._logged, self._logs = 0, 0, {}
 
     def points(self):
         """List of the points in the file, as dicts."""
@@ -49,10 +50,8 @@ class TrainingLog(StepCallback):
         return points
 
     def on_train_begin(self, logs=None):
-        searching = hasattr(self.model, "phase")
-        self._part = "search" if searching else "fine_tune"
-        # The optimizer of the fine-tuning goes on where the search's stopped.
-        self._step = int(self.model.gates.step if searching else self._iterations())
+        # Counts on over the cut, and from the search to the fine-tuning of a frontier.
+        self._step = self._iterations()
         kept = [p for p in self.points() if p["step"] <= self._step]
         self._path.parent.mkdir(parents=True, exist_ok=True)
         lines = "".join(f"{json.dumps(point)}\n" for point in kept)
@@ -61,7 +60,7 @@ class TrainingLog(StepCallback):
 
     def _iterations(self):
         optimizer = self.model.optimizer
-        return getattr(optimizer, "inner_optimizer", optimizer).iterations
+        return int(own_steps(getattr(optimizer, "inner_optimizer", optimizer)))
 
     def on_train_batch_end(self, batch, logs=None):
         self._logs = logs or {}
@@ -80,7 +79,9 @@ class TrainingLog(StepCallback):
 
     def _write(self, logs):
         values = {name: _number(value) for name, value in logs.items()}
-        point = {"step": self._step, "part": self._part, **values}
+        searching = not getattr(self.model, "is_compact", True)
+        part = "search" if searching else "fine_tune"
+        point = {"step": self._step, "part": part, **values}
         with self._path.open("a", encoding="utf-8") as file:
             file.write(f"{json.dumps(plain(point))}\n")
 

@@ -258,4 +258,7 @@ def _transfer_factors(old, new, place, piece, source):
 
 def _array(variable):
     """A variable's value, also where several devices hold it."""
-    return ops.convert_to_numpy(ops.copy(variable.value))
+    value = ops.copy(variable.value)
+    if variable.dtype == "bfloat16":  # which NumPy does not know
+        value = ops.cast(value, "float32")
+    return ops.convert_to_numpy(value)
