@@ -234,7 +234,7 @@ class QuantizeAwareTest(parameterized.TestCase):
             deploy.quantized_to_litert(model, "model.tflite")
         with pytest.raises(ValueError, match="'int8_fp32_io'.*Received: 'fp16'"):
             deploy.quantized_to_litert(model, "model.tflite", "fp16")
-        with pytest.raises(ValueError, match="end in .tflite. Received: "):
+        with pytest.raises(ValueError, match="ending in .tflite. Received: "):
             deploy.quantized_to_litert(model, "model.keras")
 
     @parameterized.parameters(
@@ -303,7 +303,7 @@ class ClusterTest(parameterized.TestCase):
         with pytest.raises(TypeError, match="Received: builtins.NoneType"):
             deploy.cluster_weights(None)
         model.get_layer("stem").trainable = False
-        with pytest.raises(ValueError, match="known to clustering.*Received: .*stem"):
+        with pytest.raises(ValueError, match="clustering knows.*Received: .*stem"):
             deploy.cluster_weights(model)
         with pytest.raises(TypeError, match="`cluster_weights`. Received: "):
             deploy.strip_clustering(model)

@@ -230,6 +230,20 @@ class Search(keras.layers.Layer):
             gates, weight, ratios, limits, searching, images, replicas, self.penalty
         )
 
+    def finished_step(self, images, replicas=1):
+        """A `Step` of the compact network, which draws and learns nothing."""
+        over = ops.convert_to_tensor(False)
+        return Step(
+            gates=self.kept.value,
+            weight=None,
+            ratios=self.kept_ratios(),
+            limits=self.limits(),
+            searching=over,
+            images=images,
+            replicas=replicas,
+            penalty=lambda: None,
+        )
+
     def end_step(self, step, gate_gradient, optimizer, assign):
         """Moves the search's state and counters after a training step.
 

@@ -42,6 +42,8 @@ class StepContract:
         if isinstance(batch_size, (int, float)):
             check_count("batch_size", batch_size, 1)
         images = ops.cast(batch_size, "float32") * self.replicas()
+        if self.is_compact:
+            return self.gates.finished_step(images, self.replicas())
         return self.gates.begin_step(images, self.replicas())
 
     def end_step(self, step: Step, gate_gradient: Any) -> None:
@@ -58,6 +60,9 @@ class StepContract:
                 "Expected what `begin_step` returned. "
                 f"Received: {step!r} (of type {type(step).__name__})"
             )
+        if self.is_compact:
+            self.gates.step.assign_add(1)
+            return
         if gate_gradient is None:
             gate_gradient = ops.zeros_like(step.gates)
         gate_gradient = ops.cast(self.sum_over_replicas(gate_gradient), "float32")
