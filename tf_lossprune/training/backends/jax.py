@@ -41,8 +41,10 @@ class Step(Backend):
 
     def forget_programs(self):
         super().forget_programs()
-        # The next step takes its state from the variables.
-        self._jax_state, self._jax_state_synced = None, True
+        # The next step takes its state from the variables; should the data end there,
+        # Keras puts back what is kept here.
+        self._jax_state_synced = True
+        self.commit_state()
 
     def commit_state(self):
         """Makes what the host has assigned within an epoch the step's state.
