@@ -63,7 +63,7 @@ class Clock(keras.callbacks.Callback):
 
 def fit(model, train, steps):
     """Compiles and trains a network; returns its seconds as a dict."""
-    optimizer = cosine_sgd(0.05, steps * FLAGS.epochs, 5e-4)
+    optimizer = cosine_sgd(steps * FLAGS.epochs)
     common.compile_classifier(model, optimizer)
     clock = Clock()
     began = time.perf_counter()
