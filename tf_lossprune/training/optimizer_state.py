@@ -8,25 +8,8 @@ import numpy as np
 from keras import ops
 
 from tf_lossprune.cut_variables import CutVariable
+from tf_lossprune.keras_internals import MEANS_FROM_ZERO, NO_SLOTS
 from tf_lossprune.training.fresh_optimizer import fresh_optimizer
-
-#: Attributes of an optimizer that hold variables, but no slots.
-_NO_SLOTS = ("_variables", "_trainable_variables", "_var_to_optimizer_idx")
-
-#: Slots that are means from zero on, of which an optimizer knows how far they have come
-#: by its count of steps; and the attributes with their decay.
-_CORRECTED = {
-    "Adam": {
-        "_momentums": "beta_1",
-        "_velocities": "beta_2",
-        "_velocity_hats": "beta_2",
-    },
-    "Adamax": {"_m": "beta_1"},
-    "Lamb": {"_momentums": "beta_1", "_velocities": "beta_2"},
-    "Muon": {"adam_velocities": "adam_beta_2"},
-    "Nadam": {"_velocities": "beta_2"},
-    "ScheduleFreeAdamW": {"_velocities": "beta_2"},
-}
 
 
 class UnmatchedSlotError(Exception):
@@ -141,7 +124,7 @@ def _transfer(old, new, pieces, last):
             found.append((place, piece, places[old._var_key(piece.source)]))
     for name, after in list(vars(new).items()):
         before = getattr(old, name, None)
-        if name in _NO_SLOTS or name.startswith("_self_") or before is None:
+        if name in NO_SLOTS or name.startswith("_self_") or before is None:
             continue
         if isinstance(after, keras.optimizers.Optimizer):
             _transfer(before, after, pieces, getattr(last, name))
@@ -189,7 +172,7 @@ def _correction(old, name, last):
     if old is last:
         return 1.0
     for kind in type(old).__mro__:
-        attribute = _CORRECTED.get(kind.__name__, {}).get(name)
+        attribute = MEANS_FROM_ZERO.get(kind.__name__, {}).get(name)
         if attribute is not None:
             decay = float(getattr(old, attribute))
             done, wanted = (
