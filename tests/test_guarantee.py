@@ -87,7 +87,7 @@ class GuaranteeTest(parameterized.TestCase):
             return
         budget = {}
         for name in rng.sample(NAMES, rng.choice([1, 1, 2, 3])):
-            cost = cost_models(seen.channels, [name])[name]
+            cost = cost_models(seen.channel_graph, [name])[name]
             least = cost.total(seen.choice.smallest) / cost.dense
             budget[name] = min(1.0, least + rng.random() * (1.0 - least) + 1e-9)
         pruned = tf_lossprune.prune_model(

@@ -22,7 +22,7 @@ if not start.STATE.postponed:  # the command line reads its arguments first
     )
     from tf_lossprune.allocation import Schedule
     from tf_lossprune.budget import Budget
-    from tf_lossprune.compress import CompressionResult, compress
+    from tf_lossprune.compression import CompressionResult, compress
     from tf_lossprune.deploy import compare, to_litert
     from tf_lossprune.errors import DifferenceError, InfeasibleBudgetError
     from tf_lossprune.frontier import compress_frontier

@@ -65,7 +65,7 @@ def check_trained(pruned):
     """Warns if the widths of a `PrunedModel` are about to be fixed too early."""
     if pruned.phase == "fixed" or pruned.options.method.one_shot:
         return
-    name, done = pruned.options.method.name, pruned.gates.read("step")
+    name, done = pruned.options.method.name, pruned.search.read("step")
     if not done:
         found = "before any training step: the widths are no result of a search"
     elif pruned.options.method.trains and done < pruned.search_end:

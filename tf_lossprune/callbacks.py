@@ -196,7 +196,7 @@ def search_state(pruned):
     Returns:
         Dict, name -> float, or an array of them to be shown as a histogram.
     """
-    gates = pruned.gates
+    gates = pruned.search
     ratios = pruned.keep_ratios()
     found = {f"ratio/{name}": value for name, value in ratios.items()}
     found["ratios"] = np.array([*ratios.values()], "float32")

@@ -32,7 +32,7 @@ def check_copy(model: keras.Model, graph: Graph, names: dict, pruned: PrunedMode
         DifferenceError: if they differ; the message names the first layer that does.
     """
     expected = Network(model, name=lambda operation: names[id(operation)])
-    gates = np.ones(pruned.channels.num_units + 1, "float32")
+    gates = np.ones(pruned.channel_graph.num_units + 1, "float32")
     found = find_difference(graph, expected, _gated(pruned.network, gates))
     if found is not None:
         raise DifferenceError(
@@ -63,12 +63,12 @@ def check_compact(pruned: PrunedModel, compact: keras.Model, keep=None):
     keep = pruned.kept_units() if keep is None else keep
     gated, made = pruned.network, compact
     if pruned.is_compact:
-        gated = gated_network(compact.name, pruned.channels)
-        made = cut(pruned.channels, keep, compact.name)
+        gated = gated_network(compact.name, pruned.channel_graph)
+        made = cut(pruned.channel_graph, keep, compact.name)
     try:
         found = find_difference(
-            pruned.channels.graph,
-            _kept_parts(pruned.channels, keep, gated),
+            pruned.channel_graph.graph,
+            _kept_parts(pruned.channel_graph, keep, gated),
             Network(made),
         )
         if found is None and pruned.is_compact:

@@ -10,7 +10,7 @@ import keras
 from tf_lossprune.allocation import Schedule
 from tf_lossprune.budget import Budget
 from tf_lossprune.check import check_compact
-from tf_lossprune.compress import CompressionResult
+from tf_lossprune.compression import CompressionResult
 from tf_lossprune.cut_variables import cut_variables
 from tf_lossprune.keras_internals import build_symbolically
 from tf_lossprune.methods import find_method
@@ -180,7 +180,7 @@ class Snapshots(StepCallback):
         self.compacts, self.optimizers, self.kept = {}, {}, {}
 
     def on_train_begin(self, logs=None):
-        self._step = self.model.gates.read("step")
+        self._step = self.model.search.read("step")
 
     def on_steps(self, done):
         self._step += done
@@ -202,10 +202,10 @@ class Snapshots(StepCallback):
 
     def _take(self, pruned, keep):
         key, _ = self._open.pop(0)
-        compact = cut(pruned.channels, keep)
+        compact = cut(pruned.channel_graph, keep)
         if self._check:
             check_compact(pruned, compact, keep)
-        pieces = cut_variables(pruned.channels, compact)
+        pieces = cut_variables(pruned.channel_graph, compact)
         self.optimizers[key] = cut_optimizer(
             pruned.optimizer, pieces, compact.trainable_variables
         )

@@ -133,8 +133,8 @@ def prune_model(
     )
     pruned = PrunedModel(template, bound, options)
     check_copy(model, graph, names, pruned)
-    check_backbone(pruned.channels)
-    warn_of_opaque(pruned.channels, pruned.costs, bound.limits)
+    check_backbone(pruned.channel_graph)
+    warn_of_opaque(pruned.channel_graph, pruned.costs, bound.limits)
     if find_method(method).one_shot:
         pruned.decide()
     return pruned
@@ -210,7 +210,7 @@ def strip_pruning(pruned: PrunedModel, *, check: bool = True) -> keras.Model:
     if pruned.is_compact:
         compact, _ = copy_graph(trace(pruned.network))
     else:
-        compact = cut(pruned.channels, pruned.kept_units(), pruned.network.name)
+        compact = cut(pruned.channel_graph, pruned.kept_units(), pruned.network.name)
     if check:
         check_compact(pruned, compact)
     return compact

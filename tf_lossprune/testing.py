@@ -86,12 +86,12 @@ def close_at_random(pruned, rng):
         pruned: `PrunedModel`.
         rng: `numpy.random.Generator`.
     """
-    kept = np.ones(pruned.channels.num_units + 1, "float32")
+    kept = np.ones(pruned.channel_graph.num_units + 1, "float32")
     for group in pruned.groups:
         closed = rng.random(group.size) < 0.6
         closed[rng.integers(group.size)] = False
         kept[group.units[closed]] = 0.0
-    pruned.gates.kept.assign(kept)
+    pruned.search.kept.assign(kept)
 
 
 def _check_equal(layer, expected, actual, tolerance):

@@ -98,7 +98,7 @@ def run(dense, train, budget, method, optimizer, *, steps, last, seed=0, verbose
     )
     common.compile_classifier(pruned, optimizer, jit_compile=False)
     pruned.fit(train.repeat(), epochs=1, steps_per_epoch=steps, verbose=verbose)
-    return pruned.gates
+    return pruned.search
 
 
 def table(search):
@@ -110,7 +110,9 @@ def table(search):
         "| group | channels | of | gradient | spread | gradient / spread |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    for group, *numbers in zip(search.channels.groups, ratios, mean, spread, shares):
+    for group, *numbers in zip(
+        search.channel_graph.groups, ratios, mean, spread, shares
+    ):
         ratio, *rest = numbers
         texts = [f"{ratio * group.size:.1f}", str(group.size)]
         texts += [f"{number:.3g}" for number in rest]

@@ -93,8 +93,8 @@ class TrainingTest(parameterized.TestCase):
             model.fit(x, y, batch_size=64, epochs=1, shuffle=False, verbose=0)
             self.assertEqual(model.phase, "fixed")
         np.testing.assert_allclose(
-            keras.ops.convert_to_numpy(pruned.gates.log_ratio.value),
-            keras.ops.convert_to_numpy(again.gates.log_ratio.value),
+            keras.ops.convert_to_numpy(pruned.search.log_ratio.value),
+            keras.ops.convert_to_numpy(again.search.log_ratio.value),
             atol=1e-5,
         )
         self.assertEqual(pruned.kept_channels(), again.kept_channels())

@@ -33,7 +33,7 @@ class Trace(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self.model.sync_state()
-        value = self.model.gates.log_ratio.value
+        value = self.model.search.log_ratio.value
         self.rows.append(keras.ops.convert_to_numpy(value).copy())
 
 

@@ -101,7 +101,7 @@ class OwnImportanceTest(parameterized.TestCase):
             channel_multiple=1,
         )
         np.testing.assert_array_equal(
-            np.flatnonzero(np.array(pruned.gates.kept))[1:], stay
+            np.flatnonzero(np.array(pruned.search.kept))[1:], stay
         )
         again = type(pruned).from_config(pruned.get_config())
         self.assertEqual(again.options.importance.last, stay)

@@ -61,13 +61,13 @@ class BlocksTest(parameterized.TestCase):
         pruned = tf_lossprune.prune_model(
             model, {"macs": 1.0}, method="uniform", remove_blocks=True
         )
-        kept = np.ones(pruned.channels.num_units + 1, "float32")
-        for bit, block in enumerate(removable_blocks(pruned.channels)):
+        kept = np.ones(pruned.channel_graph.num_units + 1, "float32")
+        for bit, block in enumerate(removable_blocks(pruned.channel_graph)):
             if which >> bit & 1:
                 for k in block:
                     kept[pruned.groups[k].units] = 0.0
         kept[pruned.groups[0].units[0]] = 0.0
-        pruned.gates.kept.assign(kept)
+        pruned.search.kept.assign(kept)
         compact = tf_lossprune.strip_pruning(pruned)
         x = np.random.default_rng(which).normal(size=(2, 8, 8, 3)).astype("float32")
         compare(pruned(x, training=False), compact(x, training=False))

@@ -207,15 +207,15 @@ class CopiesTest(parameterized.TestCase):
         )
         own = {id(v) for v in model.variables}
         self.assertFalse(any(id(v) in own for v in pruned.variables))
-        kept = ops.convert_to_numpy(pruned.gates.kept)
-        pruned.gates.kept.assign(np.ones_like(kept))
+        kept = ops.convert_to_numpy(pruned.search.kept)
+        pruned.search.kept.assign(np.ones_like(kept))
         np.testing.assert_allclose(
             ops.convert_to_numpy(pruned(x, training=False)),
             ops.convert_to_numpy(expected),
             rtol=1e-4,
             atol=1e-5,
         )
-        pruned.gates.kept.assign(kept)
+        pruned.search.kept.assign(kept)
         tf_lossprune.strip_pruning(pruned)
         for old, new in zip(before, values(model), strict=True):
             np.testing.assert_array_equal(old, new)

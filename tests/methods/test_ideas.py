@@ -58,7 +58,7 @@ def dense_data(count=384):
 class ThresholdTest(parameterized.TestCase):
     @parameterized.parameters(0.9, 0.5, 0.2)
     def test_lowest_threshold_that_fits(self, limit):
-        gates = pruned_by("magnitude", budget=0.1).gates
+        gates = pruned_by("magnitude", budget=0.1).search
         scores = np.random.default_rng(0).random(gates.layout.num_units + 1)
         kept, ratios = threshold_gates(
             gates, scores.astype("float32"), np.array([limit], "float32")
@@ -73,33 +73,33 @@ class ThresholdTest(parameterized.TestCase):
         self.assertGreater(float(gates.fractions(more)[0]), limit)
 
     def test_each_group_keeps_its_fewest(self):
-        gates = pruned_by("magnitude", budget=0.5, min_channels=3).gates
+        gates = pruned_by("magnitude", budget=0.5, min_channels=3).search
         scores = np.ones(gates.layout.num_units + 1, "float32")
-        scores[gates.channels.groups[0].units] = 1e-3
+        scores[gates.channel_graph.groups[0].units] = 1e-3
         kept, _ = threshold_gates(gates, scores, np.array([0.5], "float32"))
         kept = ops.convert_to_numpy(kept)
-        self.assertEqual(kept[gates.channels.groups[0].units].sum(), 3)
+        self.assertEqual(kept[gates.channel_graph.groups[0].units].sum(), 3)
 
 
 class PenaltyTest(parameterized.TestCase):
     @parameterized.parameters(methods.BnScale, methods.GroupLasso, methods.MorphNet)
     def test_strength_shrinks_the_scores(self, kind):
         sums = [
-            float(ops.sum(search(pruned_by(kind(s))).gates.current_importance()))
+            float(ops.sum(search(pruned_by(kind(s))).search.current_importance()))
             for s in (1e-9, 0.5)
         ]
         self.assertLess(sums[1], 0.9 * sums[0])
 
     def test_morphnet_prices_channels_by_their_cost(self):
-        gates = pruned_by("morphnet").gates
+        gates = pruned_by("morphnet").search
         factors = ops.convert_to_numpy(gates.factors())
         self.assertAlmostEqual(factors[1:].mean(), 1.0, delta=1e-4)
         price = gates.costs[0].gradient(gates.layout.sizes)
-        found = [factors[g.units[0]] for g in gates.channels.groups]
+        found = [factors[g.units[0]] for g in gates.channel_graph.groups]
         np.testing.assert_array_equal(np.argsort(found), np.argsort(price))
 
     def test_morphnet_widens_what_is_alive(self):
-        gates = pruned_by("morphnet", budget=0.5).gates
+        gates = pruned_by("morphnet", budget=0.5).search
         alive = ops.convert_to_numpy(gates.alive())
         ratios = gates.method.ratios(gates, None, gates.targets)
         self.assertAlmostEqual(float(gates.fractions(ratios)[0]), 0.5, delta=1e-3)
@@ -110,8 +110,8 @@ class PenaltyTest(parameterized.TestCase):
     def test_admm_pulls_what_goes_to_zero(self):
         def gap(rho):
             pruned = search(pruned_by(methods.Admm(rho=rho, interval=4)), epochs=6)
-            scores = ops.convert_to_numpy(pruned.gates.current_importance())
-            kept, _ = threshold_gates(pruned.gates, scores, pruned.gates.targets)
+            scores = ops.convert_to_numpy(pruned.search.current_importance())
+            kept, _ = threshold_gates(pruned.search, scores, pruned.search.targets)
             kept = ops.convert_to_numpy(kept)[1:] > 0
             return scores[1:][~kept].mean() / scores[1:][kept].mean()
 
@@ -143,7 +143,7 @@ class SaliencyTest(parameterized.TestCase):
         class Watch(keras.callbacks.Callback):
             def on_train_batch_end(self, batch, logs=None):
                 pruned.sync_state()
-                masks.append(ops.convert_to_numpy(pruned.gates.mask.value))
+                masks.append(ops.convert_to_numpy(pruned.search.mask.value))
 
         x, y = images()
         pruned.options.schedule = tf_lossprune.Schedule(search=1.0, total_steps=13)
@@ -161,7 +161,7 @@ class RatioTest(parameterized.TestCase):
             pruned_by(methods.Bar(), ratio_optimizer=keras.optimizers.Adam(0.3)),
             data=(x, y),
         )
-        share = float(pruned.gates.fractions(pruned.gates.ratios())[0])
+        share = float(pruned.search.fractions(pruned.search.ratios())[0])
         self.assertLess(share, 0.45)
         self.assertGreater(share, 0.2)
 
@@ -169,12 +169,12 @@ class RatioTest(parameterized.TestCase):
         found = []
         for scale in (0.0, 100.0):
             pruned = pruned_by("ecc", ratio_optimizer=keras.optimizers.Adam(0.1))
-            pruned.gates.search_steps.assign(10)
+            pruned.search.search_steps.assign(10)
             for _ in range(10):
                 step = pruned.begin_step(16)
                 noise = np.random.default_rng(0).normal(size=step.gates.shape)
                 pruned.end_step(step, (scale * noise).astype("float32"))
-            found.append(ops.convert_to_numpy(pruned.gates.log_ratio.value))
+            found.append(ops.convert_to_numpy(pruned.search.log_ratio.value))
         np.testing.assert_array_equal(*found)
         self.assertLess(found[0].max(), 0.0)
 
@@ -187,7 +187,7 @@ def moved(method, gradients, batch_size=16, **options):
     """
     optimizer = keras.optimizers.Adam(0.01)
     pruned = pruned_by(method, ratio_optimizer=optimizer, **options)
-    gates = pruned.gates
+    gates = pruned.search
     gates.search_steps.assign(2 * len(gradients))
 
     def step(gradient):
@@ -204,9 +204,9 @@ def moved(method, gradients, batch_size=16, **options):
 class LossOrderTest(parameterized.TestCase):
     def setUp(self):
         super().setUp()
-        gates = pruned_by("loss").gates
+        gates = pruned_by("loss").search
         self.total = gates.layout.num_units + 1
-        self.first, self.second = (g.units for g in gates.channels.groups[:2])
+        self.first, self.second = (g.units for g in gates.channel_graph.groups[:2])
 
     def noise(self, steps=60, seed=0):
         """Gradients whose mean is 0, five times as large in the first group."""
@@ -218,7 +218,7 @@ class LossOrderTest(parameterized.TestCase):
     def test_second_order_finds_the_saliency_in_noise(self, seed):
         found = {}
         for order in (1, 2):
-            gates = moved(methods.Loss(order=order), self.noise(seed=seed)).gates
+            gates = moved(methods.Loss(order=order), self.noise(seed=seed)).search
             log_ratio = ops.convert_to_numpy(gates.log_ratio.value)
             found[order] = log_ratio[0] - log_ratio[1]
         self.assertGreater(found[2], 0.5)
@@ -230,7 +230,7 @@ class LossOrderTest(parameterized.TestCase):
         gradients = self.noise(max(steps, 1))[:steps]
         lagrangian = tf_lossprune.constraints.AugmentedLagrangian()
         pruned = moved(methods.Loss(decay=0.5), gradients, constraint=lagrangian)
-        gates = pruned.gates
+        gates = pruned.search
         gates.search_steps.assign(20)
         before = ops.convert_to_numpy(gates.estimator.estimate.value)
         level = float(gates.estimator.level.value)
@@ -260,14 +260,14 @@ class LossOrderTest(parameterized.TestCase):
         found = []
         for gradients in (calm, wild):
             log_ratio = ops.convert_to_numpy(
-                moved("loss", gradients).gates.log_ratio.value
+                moved("loss", gradients).search.log_ratio.value
             )
             found.append(log_ratio[0] - log_ratio[1])
         self.assertGreater(found[0], 0.5)
         self.assertGreater(found[1], 0.5 * found[0])
 
     def test_no_gradient_says_nothing(self):
-        gates = moved("loss", np.zeros((5, self.total), "float32")).gates
+        gates = moved("loss", np.zeros((5, self.total), "float32")).search
         for variable in (
             gates.log_ratio,
             gates.estimator.estimate,
@@ -277,7 +277,7 @@ class LossOrderTest(parameterized.TestCase):
 
     def test_first_order_keeps_no_mean(self):
         gradients = self.noise(5)
-        gates = moved(methods.Loss(order=1), gradients).gates
+        gates = moved(methods.Loss(order=1), gradients).search
         found = ops.convert_to_numpy(gates.saliency())
         np.testing.assert_allclose(found, -gradients[-1])
 
@@ -288,7 +288,7 @@ class LossOrderTest(parameterized.TestCase):
             moved("loss", scale * self.noise(), batch_size, constraint=lagrangian)
             for scale, batch_size in ((1.0, 16), (0.5**0.5, 32), (1.0, 32))
         ]
-        one, two, more = (ops.convert_to_numpy(p.gates.log_ratio.value) for p in found)
+        one, two, more = (ops.convert_to_numpy(p.search.log_ratio.value) for p in found)
         np.testing.assert_allclose(one, two, atol=1e-4)
         self.assertGreater(np.abs(one - more).max(), 1e-3)
 
@@ -346,11 +346,11 @@ class PlanTest(parameterized.TestCase):
     )
     def test_follows_the_score_within_the_budget(self, method):
         pruned = pruned_by(method, budget=0.5)
-        stub = StubEvaluation(pruned.gates, loved=1)
+        stub = StubEvaluation(pruned.search, loved=1)
         ratios = method.plan(pruned, stub)
         uniform = np.sqrt(0.5)
         self.assertGreater(ratios[1], uniform)
-        widths = np.rint(ratios * pruned.gates.layout.sizes)
+        widths = np.rint(ratios * pruned.search.layout.sizes)
         share = pruned.costs["macs"].total(widths) / pruned.costs["macs"].dense
         self.assertLess(share, 0.56)  # rounding; the whole widths come later
         self.assertEqual(stub.trained, method.plan_steps())
@@ -358,7 +358,7 @@ class PlanTest(parameterized.TestCase):
     def test_walk_always_can_meet_the_budget(self):
         from tf_lossprune.methods.baselines.amc import _Walk
 
-        gates = pruned_by("amc", budget=0.2).gates
+        gates = pruned_by("amc", budget=0.2).search
         for greedy in (1.0, 0.7):
             ratios, states, actions = _Walk(gates).run(lambda _, a=greedy: a)
             widths = np.rint(ratios * gates.layout.sizes)

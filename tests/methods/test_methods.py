@@ -88,7 +88,7 @@ class MethodsTest(parameterized.TestCase):
             self.assertEqual(copy.phase, "fixed")
         self.assertEqual(loaded.kept_channels(), pruned.kept_channels())
         np.testing.assert_array_equal(loaded.kept_units(), pruned.kept_units())
-        for a, b in zip(pruned.gates.weights, loaded.gates.weights):
+        for a, b in zip(pruned.search.weights, loaded.search.weights):
             np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-4, atol=1e-6)
 
     @parameterized.parameters(

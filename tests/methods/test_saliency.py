@@ -90,7 +90,7 @@ def test_saliency_ranks_channels_by_what_their_removal_costs(noise):
     # The weights rest, and the search sees the gradients of the training data.
     compiled(pruned, keras.optimizers.SGD(0.0))
     pruned.fit(x, y, batch_size=BATCH, epochs=EPOCHS, verbose=0)
-    saliency = keras.ops.convert_to_numpy(pruned.gates.saliency())
+    saliency = keras.ops.convert_to_numpy(pruned.search.saliency())
     norms = pruned.current_importance()
     units = {group.producers[0]: group.units for group in pruned.groups}
     assert sorted(units) == sorted(READERS)

@@ -14,7 +14,7 @@ import pytest
 import tf_lossprune
 from tests.report.sample import REPORT
 from tf_lossprune import report
-from tf_lossprune.compress import CompressionResult
+from tf_lossprune.compression import CompressionResult
 from tf_lossprune.report import geometry
 from tf_lossprune.report import html as html_module
 from tf_lossprune.report.curves import charts

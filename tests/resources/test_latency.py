@@ -104,7 +104,7 @@ class TableTest(parameterized.TestCase):
             compact = tf_lossprune.strip_pruning(pruned, check=False)
             expected = of_this_law(compact)
             self.assertAlmostEqual(table.predict(compact) / expected, 1.0, delta=0.02)
-            cost = Latency(table, measure=False).function(pruned.channels)
+            cost = Latency(table, measure=False).function(pruned.channel_graph)
             kept = [k for k, _ in pruned.kept_channels().values()]
             self.assertAlmostEqual(cost.total(kept) / expected, 1.0, delta=0.02)
             self.assertAlmostEqual(
@@ -240,7 +240,7 @@ class BudgetTest(parameterized.TestCase):
         limit, tried = 0.5 * timed[0], timed[2::2]
         kept = [time for time in tried if time <= limit]
         latency = latency.with_measurer(LitertMeasurer())
-        delivered = latency.measure(compact, pruned.channels)
+        delivered = latency.measure(compact, pruned.channel_graph)
         self.assertEqual(delivered, max(kept))
         self.assertGreater(delivered, kept[0])
 

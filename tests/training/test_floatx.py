@@ -53,7 +53,7 @@ class FloatTypeTest(parameterized.TestCase):
             kind = model.get_layer("first").kernel.dtype
             self.assertEqual(kind, policy or floatx)
             pruned = small.prune(model, method=method)
-            for variable in pruned.gates.weights:
+            for variable in pruned.search.weights:
                 self.assertIn(variable.dtype, ("float32", "int32"), variable.path)
             small.compile_model(pruned, keras.optimizers.SGD(0.01))
             history = small.fit(pruned).history

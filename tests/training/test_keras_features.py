@@ -51,8 +51,8 @@ class Watch(keras.callbacks.Callback):
             weights = self.model.trainable_weights
             self.weights = {v.name + str(v.shape): array(v).copy() for v in weights}
         self.rates.append(float(self.model.optimizer.learning_rate))
-        if hasattr(self.model, "gates"):
-            self.ratios.append(array(self.model.gates.log_ratio).copy())
+        if hasattr(self.model, "search"):
+            self.ratios.append(array(self.model.search.log_ratio).copy())
 
 
 def nothing_more(test, pruned, watch, history):
@@ -353,7 +353,7 @@ class KerasFeaturesTest(parameterized.TestCase):
         """The weights of samples reach the gates' gradient, not only the kernels'."""
         pruned = small.compile_model(small.prune(small.network()), SGD(RATE))
         small.fit(pruned, sample_weight=np.zeros(64, "float32"))
-        self.assertEqual(np.abs(array(pruned.gates.log_ratio)).max(), 0.0)
+        self.assertEqual(np.abs(array(pruned.search.log_ratio)).max(), 0.0)
         self.assertGreater(np.abs(baseline()[1].ratios[-1]).max(), MOVED)
 
     def test_own_loss_in_a_subclass(self):
@@ -369,7 +369,7 @@ class KerasFeaturesTest(parameterized.TestCase):
         small.fit(model)
         moved = array(model.trainable_weights[-1]) - before
         np.testing.assert_allclose(moved, 16 * RATE, rtol=1e-4)
-        self.assertEqual(np.abs(array(model.gates.log_ratio)).max(), 0.0)
+        self.assertEqual(np.abs(array(model.search.log_ratio)).max(), 0.0)
         self.assertEqual(model.phase, "fixed")
         tf_lossprune.strip_pruning(model)
 
@@ -424,7 +424,7 @@ class KerasFeaturesTest(parameterized.TestCase):
                 x[part][: small.BATCH], y[part][: small.BATCH], return_dict=True
             )
         self.assertEqual(float(logs["phase"]), 2.0)
-        np.testing.assert_array_equal(array(pruned.gates.log_ratio), watch.ratios[-1])
+        np.testing.assert_array_equal(array(pruned.search.log_ratio), watch.ratios[-1])
         self.assertEqual(pruned.kept_channels(), expected.kept_channels())
 
 

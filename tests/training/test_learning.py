@@ -105,7 +105,7 @@ class LearningTest(parameterized.TestCase):
         )
         data = rng.normal(size=(16, 3)).astype("float32")
         target = rng.normal(size=(16, 1)).astype("float32")
-        gates = pruned.gates
+        gates = pruned.search
         pruned.begin(1)  # one step: the budget is at its target at once
 
         masks = np.array(np.meshgrid(*[[0, 1]] * 5)).reshape(5, -1).T
@@ -154,7 +154,7 @@ class LearningTest(parameterized.TestCase):
         self.assertGreater(abs(wanted), 8 * error)  # the test can tell
 
     def _loss(self, pruned, data, target, mask):
-        first, second = (la for la in pruned.channels.graph.layers if la.weights)
+        first, second = (la for la in pruned.channel_graph.graph.layers if la.weights)
         hidden = data @ np.array(first.kernel) + np.array(first.bias)
         y = hidden @ (np.array(second.kernel) * mask[:, None]) + np.array(second.bias)
         return float(np.mean((y - target) ** 2))
@@ -260,10 +260,10 @@ class LearningTest(parameterized.TestCase):
         pruned = tf_lossprune.prune_model(models.digits_resnet(width=8), {"macs": 0.5})
         pruned.begin(10)
         step = pruned.begin_step(8)
-        before = np.array(pruned.gates.log_ratio)
+        before = np.array(pruned.search.log_ratio)
         pruned.end_step(step, ops.full_like(step.gates, np.nan))
-        self.assertTrue(np.isfinite(np.array(pruned.gates.log_ratio)).all())
-        np.testing.assert_allclose(np.array(pruned.gates.log_ratio), before, atol=1e-6)
+        self.assertTrue(np.isfinite(np.array(pruned.search.log_ratio)).all())
+        np.testing.assert_allclose(np.array(pruned.search.log_ratio), before, atol=1e-6)
 
     def test_compiled_steps_learn_alike(self):
         """With a deterministic sampler XLA and plain graphs find the same ratios."""
@@ -282,6 +282,6 @@ class LearningTest(parameterized.TestCase):
             )
             pruned.compile("sgd", cross_entropy(), jit_compile=jit_compile)
             pruned.fit(x, y, batch_size=8, epochs=1, shuffle=False, verbose=0)
-            found.append(np.array(pruned.gates.log_ratio))
+            found.append(np.array(pruned.search.log_ratio))
         np.testing.assert_allclose(found[0], found[1], atol=1e-3)
         self.assertGreater(np.abs(found[0]).max(), 1e-2)

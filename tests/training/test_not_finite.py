@@ -12,7 +12,7 @@ from tests.training import small
 
 def gate_state(pruned):
     """What must never hold NaN or Inf, and what a lost step must leave as it was."""
-    found = {v.name: np.array(v.value) for v in pruned.gates.weights}
+    found = {v.name: np.array(v.value) for v in pruned.search.weights}
     for index, variable in enumerate(pruned.ratio_optimizer.variables):
         found[f"optimizer_{index}"] = np.array(variable.value)
     return found
@@ -91,7 +91,7 @@ class NotFiniteTest(parameterized.TestCase):
         self.assert_finite([*watch.states, gate_state(pruned)])
         self.assertEqual(pruned.phase, "search")
         self.assertTrue(np.isfinite([*pruned.keep_ratios().values()]).all())
-        found = keras.ops.convert_to_numpy(pruned.gates.evaluation_gates())
+        found = keras.ops.convert_to_numpy(pruned.search.evaluation_gates())
         self.assertTrue(set(found) <= {0.0, 1.0})
 
     def test_the_end_of_the_search_stops_a_ruined_run(self):
@@ -101,7 +101,7 @@ class NotFiniteTest(parameterized.TestCase):
             history = small.fit(pruned, x=poisoned(1, np.nan)).history
         self.assertLen(history["loss"], 3)  # the search ends with the third epoch
         self.assertEqual(pruned.phase, "search")
-        np.testing.assert_array_equal(np.array(pruned.gates.kept.value), 1.0)
+        np.testing.assert_array_equal(np.array(pruned.search.kept.value), 1.0)
         self.assert_finite([gate_state(pruned)])
 
     def test_a_good_state_can_be_put_back(self):
@@ -124,19 +124,19 @@ class NotFiniteTest(parameterized.TestCase):
         """The square of one would fill the optimizer's moments with infinity."""
         pruned = small.prune(small.network())
         pruned.begin(10)
-        pruned.gates.step.assign(5)
+        pruned.search.step.assign(5)
 
         def step(value):
             step = pruned.begin_step(32)
             gradient = np.zeros(step.gates.shape, "float32")
             gradient[pruned.groups[0].units] = value
             pruned.end_step(step, gradient)
-            return np.array(pruned.gates.log_ratio.value)
+            return np.array(pruned.search.log_ratio.value)
 
         step(1.0)
         step(size)
         self.assert_finite([gate_state(pruned)])
-        before = np.array(pruned.gates.log_ratio.value)
+        before = np.array(pruned.search.log_ratio.value)
         if size > 1e15:
             self.assertGreater(np.abs(step(1.0) - before).max(), 1e-3)
 

@@ -88,7 +88,7 @@ def cut_network(seed=0):
         model, {"macs": 0.4}, method="uniform", channel_multiple=1
     )
     compact = tf_lossprune.strip_pruning(pruned)
-    return pruned, compact, cut_variables(pruned.channels, compact)
+    return pruned, compact, cut_variables(pruned.channel_graph, compact)
 
 
 class History:
@@ -309,10 +309,10 @@ class CutOptimizerTest(parameterized.TestCase):
 
     def test_other_models_are_refused(self):
         with self.assertRaisesRegex(ValueError, "strip_pruning.*Received"):
-            cut_variables(self.pruned.channels, small.network())
+            cut_variables(self.pruned.channel_graph, small.network())
         other = small.prune(small.network())
         with self.assertRaisesRegex(ValueError, "channels.*Received"):
-            cut_variables(other.channels, self.compact)
+            cut_variables(other.channel_graph, self.compact)
 
     def test_not_built_yet(self):
         found = cut_optimizer(optimizers.Adam(decay()), self.pieces)
@@ -336,7 +336,7 @@ class TrainedTest(parameterized.TestCase):
             if step + 1 == pruned.search_end:
                 pruned.decide()  # and the gated network trains on
         compact = tf_lossprune.strip_pruning(pruned)
-        pieces = cut_variables(pruned.channels, compact)
+        pieces = cut_variables(pruned.channel_graph, compact)
         own = cut_optimizer(pruned.optimizer, pieces, compact.trainable_variables)
         small.compile_model(compact, own)
         before = [array(p.target) for p in pieces]

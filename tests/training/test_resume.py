@@ -151,7 +151,7 @@ class ResumeTest(parameterized.TestCase):
         class Steps(keras.callbacks.Callback):
             def on_train_batch_end(self, batch, logs=None):
                 phase = pruned.phase  # on JAX, this fetches the counters as well
-                steps.append((int(pruned.gates.step), phase))
+                steps.append((int(pruned.search.step), phase))
 
         trained(KERAS(self.backup, save_freq=2), Steps(), pruned=pruned)
         self.assertEqual(steps[0], (11, "search"))
@@ -175,9 +175,9 @@ class ResumeTest(parameterized.TestCase):
                 shutil.rmtree(self.backup, ignore_errors=True)
                 callback = SAFE(self.backup)
                 callback.set_model(pruned)
-                pruned.gates.step.assign(1)
+                pruned.search.step.assign(1)
                 callback.on_epoch_end(0)
-                pruned.gates.step.assign(2)
+                pruned.search.step.assign(2)
                 with self._killed_in(name, call):
                     try:
                         callback.on_epoch_end(1)
@@ -185,12 +185,12 @@ class ResumeTest(parameterized.TestCase):
                         pass
                 again = SAFE(self.backup)
                 again.set_model(pruned)
-                pruned.gates.step.assign(77)
+                pruned.search.step.assign(77)
                 pruned._initial_epoch = None
                 again.on_train_begin()
                 epoch = pruned._initial_epoch
                 self.assertIn(epoch, (1, 2), name)
-                self.assertEqual(int(pruned.gates.step), epoch, name)
+                self.assertEqual(int(pruned.search.step), epoch, name)
         pruned._initial_epoch = None
 
     def _killed_in(self, name, call):

@@ -76,7 +76,9 @@ class SavingTest(parameterized.TestCase):
         for a, b in zip(pruned.get_weights(), again.get_weights(), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(
-            np.array(pruned.gates.log_ratio), np.array(again.gates.log_ratio), atol=1e-5
+            np.array(pruned.search.log_ratio),
+            np.array(again.search.log_ratio),
+            atol=1e-5,
         )
         tf_lossprune.strip_pruning(again)
 

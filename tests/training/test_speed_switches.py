@@ -51,9 +51,9 @@ def train(pruned=True, policy="float32", **options):
 class SpeedSwitchesTest(parameterized.TestCase):
     def check_learned(self, pruned, history):
         self.assertEqual(pruned.phase, "fixed")
-        self.assertEqual(int(pruned.gates.step), small.EPOCHS * small.STEPS)
+        self.assertEqual(int(pruned.search.step), small.EPOCHS * small.STEPS)
         self.assertTrue(np.isfinite(history["loss"]).all())
-        self.assertGreater(np.abs(array(pruned.gates.log_ratio)).max(), 1e-3)
+        self.assertGreater(np.abs(array(pruned.search.log_ratio)).max(), 1e-3)
         compact = tf_lossprune.strip_pruning(pruned)
         allowed = small.SHARE * pruned.costs["macs"].dense
         self.assertLessEqual(tf_lossprune.cost(compact)["macs"], allowed)
@@ -69,7 +69,7 @@ class SpeedSwitchesTest(parameterized.TestCase):
             np.testing.assert_allclose(a, b, atol=2e-3)
         scaled = isinstance(pruned.optimizer, keras.optimizers.LossScaleOptimizer)
         self.assertEqual(scaled, policy == "mixed_float16")
-        for variable in pruned.gates.weights:
+        for variable in pruned.search.weights:
             self.assertIn(variable.dtype, ("float32", "int32"))
         compact = self.check_learned(pruned, history)
         layer = compact.get_layer("second")
@@ -85,7 +85,7 @@ class SpeedSwitchesTest(parameterized.TestCase):
             pruned = small.prune(small.network(), method="uniform")
         finally:
             keras.config.set_dtype_policy(before)
-        count = pruned.channels.num_units + 1
+        count = pruned.channel_graph.num_units + 1
         given = np.linspace(0.0, 1.0, count).astype("float32")
         seen, original = [], GatedLayer.call
 

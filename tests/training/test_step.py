@@ -131,16 +131,16 @@ class OwnLoopTest(parameterized.TestCase):
     def test_the_penalty_is_in_the_loss(self, name):
         pruned = made(name)
         pruned.begin(16)
-        pruned.gates.step.assign(4)  # the warm-up is over
-        for variable in pruned.gates.learned():  # ECC's shrink what is to go
+        pruned.search.step.assign(4)  # the warm-up is over
+        for variable in pruned.search.learned():  # ECC's shrink what is to go
             variable.assign(np.full(variable.shape, -0.7))
         step = pruned.begin_step(16)
         weight = pruned.trainable_variables[0]
         weight.assign(3.0 * weight.value)  # away from what ADMM projected
         self.assertGreater(float(step.loss(1.0)), 1.01)
         for done in (0, 12):  # the warm-up, and after the search
-            pruned.gates.step.assign(done)
-            pruned.gates.fixed.assign(int(done > 0))
+            pruned.search.step.assign(done)
+            pruned.search.fixed.assign(int(done > 0))
             self.assertEqual(float(pruned.begin_step(16).loss(1.0)), 1.0)
 
     def test_layers_losses_count_once(self):
@@ -170,7 +170,7 @@ class OwnLoopTest(parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, "shape.*Received"):
             pruned.end_step(step, step.gates[1:])
         pruned.end_step(step, None)
-        self.assertEqual(int(pruned.gates.step), 1)
+        self.assertEqual(int(pruned.search.step), 1)
 
 
 class WarmUpTest(parameterized.TestCase):
@@ -181,13 +181,13 @@ class WarmUpTest(parameterized.TestCase):
         found = []
         for warmup in (0, 7):
             pruned = made(name)
-            pruned.gates.warmup_steps.assign(warmup)
-            pruned.gates.search_steps.assign(50)
-            pruned.gates.multipliers.assign([1.0])
+            pruned.search.warmup_steps.assign(warmup)
+            pruned.search.search_steps.assign(50)
+            pruned.search.multipliers.assign([1.0])
             rng = np.random.default_rng(0)
             for step in range(warmup + 2):
                 if step == warmup:  # the same draws from here on
-                    pruned.gates.seed_generator.state.assign([1, 2])
+                    pruned.search.seed_generator.state.assign([1, 2])
                     rng = np.random.default_rng(1)
                 drawn = pruned.begin_step(16)
                 noise = rng.normal(size=drawn.gates.shape).astype("float32")
@@ -201,7 +201,7 @@ class WarmUpTest(parameterized.TestCase):
         self.assertGreater(np.abs(found[0][-1]).max(), 0.0)
 
     def moved(self, pruned):
-        return [*pruned.gates.learned(), *pruned.ratio_optimizer.variables]
+        return [*pruned.search.learned(), *pruned.ratio_optimizer.variables]
 
     @parameterized.parameters(False, True)
     def test_nothing_moves_in_fit(self, jit):
@@ -217,16 +217,16 @@ class WarmUpTest(parameterized.TestCase):
 
     def test_a_lost_step_does_not_count(self):
         pruned = made("loss")
-        pruned.gates.search_steps.assign(10)
+        pruned.search.search_steps.assign(10)
         step = pruned.begin_step(16)
         pruned.end_step(step, np.full(step.gates.shape, np.nan, "float32"))
         self.assertEqual(int(pruned.ratio_optimizer.iterations), 0)
-        self.assertEqual(int(pruned.gates.step), 1)
+        self.assertEqual(int(pruned.search.step), 1)
 
     def test_as_one_program(self):
         pruned = made("loss")
-        pruned.gates.warmup_steps.assign(2)
-        pruned.gates.search_steps.assign(10)
+        pruned.search.warmup_steps.assign(2)
+        pruned.search.search_steps.assign(10)
 
         def train(gradient):
             step = pruned.begin_step(16)
@@ -234,7 +234,7 @@ class WarmUpTest(parameterized.TestCase):
             return step.gates
 
         train = as_program(train, pruned, often=True)
-        gradient = np.ones(pruned.channels.num_units + 1, "float32")
+        gradient = np.ones(pruned.channel_graph.num_units + 1, "float32")
         for count in (0, 0, 1, 2):
             train(ops.convert_to_tensor(gradient))
             self.assertEqual(int(pruned.ratio_optimizer.iterations), count)

@@ -28,10 +28,10 @@ def make():
 def result(pruned, history):
     return {
         "loss": history["loss"],
-        "ratios": keras.ops.convert_to_numpy(pruned.gates.log_ratio.value).tolist(),
+        "ratios": keras.ops.convert_to_numpy(pruned.search.log_ratio.value).tolist(),
         "weights": [w.tolist() for w in pruned.get_weights()],
         "kept": [kept for kept, _ in pruned.kept_channels().values()],
-        "step": pruned.gates.read("step"),
+        "step": pruned.search.read("step"),
         "phase": pruned.phase,
     }
 

@@ -19,7 +19,7 @@ from tf_lossprune.cli.inputs import load_model, read_source
 from tf_lossprune.cli.measure import costs_of, measure_files
 from tf_lossprune.cli.outputs import made_folder
 from tf_lossprune.cli.sanity import StopUnlessFinite, check_dense
-from tf_lossprune.compress import compress
+from tf_lossprune.compression import compress
 from tf_lossprune.graph import trace
 from tf_lossprune.report import (
     TrainingLog,

@@ -106,7 +106,7 @@ class LossSearch(Search):
             return scores
         learned = ops.maximum(self._order.relative(), 0.0)
         seen = ops.sum(learned) > 0
-        return ops.where(seen, normalize(learned, self.channels), scores)
+        return ops.where(seen, normalize(learned, self.channel_graph), scores)
 
     def _last_refresh(self):
         return self.importance.value, self.steepness.value

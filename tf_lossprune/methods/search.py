@@ -58,7 +58,7 @@ class Search(keras.layers.Layer):
 
     def __init__(self, channels, costs, limits, min_widths, options, method):
         super().__init__(name="channel_gates", dtype="float32")
-        self.channels = channels
+        self.channel_graph = channels
         self.costs = tuple(costs)
         self.method = method
         self._options = options
@@ -210,7 +210,7 @@ class Search(keras.layers.Layer):
 
         The channels of a group go in this order.
         """
-        return self._options.importance(self.channels)
+        return self._options.importance(self.channel_graph)
 
     # One training step.
 

@@ -67,7 +67,7 @@ class Evaluation:
             it as a metric, else `exp(-loss)`.
         """
         self.calls += 1
-        gates, network = self.model.gates, self.model.network
+        gates, network = self.model.search, self.model.network
         statistics = moving(network)
         before = [ops.convert_to_numpy(v.value) for v in statistics]
         kept, fixed = ops.convert_to_numpy(gates.kept.value), int(gates.fixed)
@@ -100,13 +100,13 @@ class Evaluation:
             given.update(zip(("x", "y", "sample_weight"), self._data))
         keras.Model.fit(self.model, **given, steps_per_epoch=steps, verbose=0)
         self.model.sync_state()
-        self.model.gates.kept.assign(np.ones(self.model.channels.num_units + 1))
-        self.model.gates.fixed.assign(0)
+        self.model.search.kept.assign(np.ones(self.model.channel_graph.num_units + 1))
+        self.model.search.fixed.assign(0)
 
     def _assign(self, ratios):
-        gates = self.model.gates
+        gates = self.model.search
         scores = self.model.current_importance()
-        keep = np.ones(self.model.channels.num_units + 1, "float32")
+        keep = np.ones(self.model.channel_graph.num_units + 1, "float32")
         for group, ratio in zip(self.model.groups, ratios):
             order = group.units[np.argsort(-scores[group.units], kind="stable")]
             keep[order[int(round(float(ratio) * group.size)) :]] = 0.0

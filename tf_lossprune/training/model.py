@@ -53,11 +53,11 @@ class PrunedModel(
         excluded = set(options.excluded)
         # In a tuple with a function, Keras does not track the template again.
         self._template = lambda: template
-        self.channels = analyze(
+        self.channel_graph = analyze(
             template, lambda layer: layer.name in excluded, options.input_shape
         )
-        if not self.channels.groups:
-            reasons = "; ".join(f"{n}: {r}" for n, r in self.channels.frozen)
+        if not self.channel_graph.groups:
+            reasons = "; ".join(f"{n}: {r}" for n, r in self.channel_graph.frozen)
             raise ValueError(
                 "Expected a model with prunable channels, but every channel is "
                 "frozen. The outputs always stay, so that there has to be a hidden "
@@ -65,21 +65,21 @@ class PrunedModel(
                 "exclude fewer; layers of your own need a rule (`register_rule`). "
                 f"Received: {template.name!r} ({reasons})"
             )
-        self.budget = self.budget.bind(self.channels)
+        self.budget = self.budget.bind(self.channel_graph)
         self.costs = cost_models(
-            self.channels,
+            self.channel_graph,
             dict.fromkeys(["macs", "params", *self.budget.limits]),
             self.budget.resources,
             # Shown beside the budget, where it can be counted.
             optional={"macs": None} if "macs" not in self.budget.limits else {},
         )
-        self.choice = WidthChoice(self.channels, self.costs, options)
+        self.choice = WidthChoice(self.channel_graph, self.costs, options)
         self.budget.check_feasible(self.costs, self.choice.smallest)
         #: dict, resource -> the share of the dense cost that is allowed.
         self.shares = self.budget.shares(self.costs)
         self._search_range = None  # first step and length, for the host
-        self.gates = options.method.search_class(
-            self.channels,
+        self.search = options.method.search_class(
+            self.channel_graph,
             [self.costs[name] for name in self.shares],
             list(self.shares.values()),
             self.choice.smallest,
@@ -87,12 +87,12 @@ class PrunedModel(
             options.method,
         )
         self.ratio_optimizer = options.make_ratio_optimizer()
-        self.ratio_optimizer.build(self.gates.learned())
-        self.network = gated_network(template.name, self.channels)
+        self.ratio_optimizer.build(self.search.learned())
+        self.network = gated_network(template.name, self.channel_graph)
         # Keras finds losses and metrics that are given by name through these.
         self.output_names = list(template.output_names)
         self.built = True
-        self._score = as_program(self.gates.current_importance, self)
+        self._score = as_program(self.search.current_importance, self)
         self._forward_kept = as_program(
             lambda x, kept: self.run_network(x, kept, training=True), self, often=True
         )
@@ -104,18 +104,18 @@ class PrunedModel(
 
         The compact network has none left: there they make no difference.
         """
-        given = [arranged(inputs, self.channels.graph.inputs), gates]
+        given = [arranged(inputs, self.channel_graph.graph.inputs), gates]
         given = tree.map_structure(ops.convert_to_tensor, given)
         given = given[0] if self.is_compact else given
         return self.network(given, training=training)
 
     def forward_kept(self, inputs):
         """Runs the gated network in training mode with the channels that are kept."""
-        return self._forward_kept(inputs, self.gates.kept.value)
+        return self._forward_kept(inputs, self.search.kept.value)
 
     def call(self, inputs, training=None):
         if self.is_compact:
-            inputs = arranged(inputs, self.channels.graph.inputs)
+            inputs = arranged(inputs, self.channel_graph.graph.inputs)
             return self.network(inputs, training=training)
         if training and self.widths_are_open():
             raise ValueError(
@@ -125,17 +125,17 @@ class PrunedModel(
                 "fixed: call `decide()` before, or train it alone first. Received: a "
                 "call with training=True before the widths are fixed"
             )
-        gates = self.gates.evaluation_gates()
+        gates = self.search.evaluation_gates()
         return self.run_network(inputs, gates, training=training)
 
     def build(self, input_shape=None):
         self.built = True
 
     def compute_output_spec(self, inputs, training=None):
-        inputs = arranged(inputs, self.channels.graph.inputs)
+        inputs = arranged(inputs, self.channel_graph.graph.inputs)
         if self.is_compact:
             return self.network.compute_output_spec(inputs)
-        gates = keras.KerasTensor((self.channels.num_units + 1,), "float32")
+        gates = keras.KerasTensor((self.channel_graph.num_units + 1,), "float32")
         return self.network.compute_output_spec([inputs, gates])
 
     # Phases.
@@ -143,15 +143,15 @@ class PrunedModel(
     @property
     def groups(self):
         """The coupling groups, in the order of all per-group arrays."""
-        return self.channels.groups
+        return self.channel_graph.groups
 
     @property
     def phase(self):
         """`"warmup"`, `"search"` or `"fixed"`."""
         self.sync_state()  # within an epoch, variables lag behind on JAX
-        if self.gates.read("fixed"):
+        if self.search.read("fixed"):
             return "fixed"
-        return "search" if bool(self.gates.searching()) else "warmup"
+        return "search" if bool(self.search.searching()) else "warmup"
 
     def begin(self, total_steps):
         """Lays the schedule over `total_steps` training steps.
@@ -169,8 +169,8 @@ class PrunedModel(
                 f"Received: {total_steps!r}"
             )
         warmup, search = self.options.schedule.steps(int(total_steps))
-        self.gates.warmup_steps.assign(warmup)
-        self.gates.search_steps.assign(search)
+        self.search.warmup_steps.assign(warmup)
+        self.search.search_steps.assign(search)
         if self.options.method.trains and self._search_range != (warmup, search):
             check_search(search, total_steps)
         self._search_range = warmup, search
@@ -178,7 +178,7 @@ class PrunedModel(
     @property
     def search_end(self):
         """The step at which the widths get fixed; 0 before `begin`."""
-        return self.gates.read("warmup_steps") + self.gates.read("search_steps")
+        return self.search.read("warmup_steps") + self.search.read("search_steps")
 
     def decide(self, ratios=None):
         """Fixes whole widths which keep the budget, and which channels stay.
@@ -199,12 +199,12 @@ class PrunedModel(
         if ratios is not None:
             ratios = self._checked_ratios(ratios)
         importance = self.current_importance()
-        self.gates.importance.assign(importance)
+        self.search.importance.assign(importance)
         if ratios is None:
-            ratios = self._method_ratios(importance, self.gates.targets)
+            ratios = self._method_ratios(importance, self.search.targets)
         keep = self.choice.units(importance, ratios, self.budget)
-        self.gates.kept.assign(keep.astype("float32"))
-        self.gates.fixed.assign(1)
+        self.search.kept.assign(keep.astype("float32"))
+        self.search.fixed.assign(1)
 
     def plan(self, data, batch_size=None):
         """Lets a method that tries networks out find the widths, and fixes them.
@@ -298,23 +298,23 @@ class PrunedModel(
         return self.choice.widths(ratios, self.shares if shares is None else shares)
 
     def _method_ratios(self, importance, limits):
-        return self.options.method.ratios(self.gates, importance, limits)
+        return self.options.method.ratios(self.search, importance, limits)
 
     def keep_ratios(self):
         """Dict, group name -> keep ratio (of the delivered widths once fixed)."""
         self.sync_state()
-        if self.gates.read("fixed"):
+        if self.search.read("fixed"):
             return {n: kept / size for n, (kept, size) in self.kept_channels().items()}
-        started = self.gates.read("search_steps") > 0 and bool(self.gates.searching())
+        started = self.search.read("search_steps") > 0 and bool(self.search.searching())
         values = np.ones(len(self.groups))
         if started:
-            values = ops.convert_to_numpy(self.gates.ratios())
+            values = ops.convert_to_numpy(self.search.ratios())
         return {g.name: float(v) for g, v in zip(self.groups, values)}
 
     def kept_units(self):
         """Bool `[num_units + 1]`: which channel units are delivered."""
         self.sync_state()
-        return ops.convert_to_numpy(self.gates.kept.value) > 0.5
+        return ops.convert_to_numpy(self.search.kept.value) > 0.5
 
     def kept_channels(self, keep=None):
         """Dict, group name -> (kept channels, all channels).

@@ -44,7 +44,7 @@ def cut_optimizer(
     Example:
 
     ```python
-    pieces = cut_variables(pruned.channels, compact)
+    pieces = cut_variables(pruned.channel_graph, compact)
     optimizer = cut_optimizer(pruned.optimizer, pieces, compact.trainable_variables)
     compact.compile(optimizer, loss)
     ```

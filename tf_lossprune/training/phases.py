@@ -73,7 +73,7 @@ class PhaseCallback(StepCallback):
         total = steps * self.params.get("epochs", 1) if steps else None
         if total or self.model.options.schedule.total_steps:
             self._begin(total)
-        elif self.model.gates.read("search_steps"):
+        elif self.model.search.read("search_steps"):
             self._count_down()  # resumed: the first epoch has told how long it is
         else:
             self._ends_unknown = True
@@ -86,7 +86,7 @@ class PhaseCallback(StepCallback):
         self._count_down()
 
     def _count_down(self):
-        self._steps_left = self.model.search_end - self.model.gates.read("step")
+        self._steps_left = self.model.search_end - self.model.search.read("step")
         if self._steps_left <= 0:
             self._finish()
 
@@ -104,13 +104,13 @@ class PhaseCallback(StepCallback):
         # Data of unknown length: the first epoch tells how long one is.
         if self._ends_unknown:
             self._ends_unknown = False
-            self._begin(self.model.gates.read("step") * self.params.get("epochs", 1))
+            self._begin(self.model.search.read("step") * self.params.get("epochs", 1))
 
     def on_train_end(self, logs=None):
         if self._given_up:
             return
         spans_more = self.model.options.schedule.total_steps is not None
-        if not self._fixed() and not spans_more and self.model.gates.read("step") > 0:
+        if not self._fixed() and not spans_more and self.model.search.read("step") > 0:
             self._finish()
         elif self.model.is_compact and self._still_moving():
             self._reestimate()
@@ -140,7 +140,7 @@ class PhaseCallback(StepCallback):
     def _still_moving(self):
         """Whether moving statistics have not forgotten what was before the cut."""
         momenta = [la.momentum for la in normalizations(self.model.network)]
-        since_cut = self.model.gates.read("step") - self.model.search_end
+        since_cut = self.model.search.read("step") - self.model.search_end
         return since_cut * (1.0 - max(momenta, default=0.0)) < FORGOTTEN
 
     def _reestimate(self):

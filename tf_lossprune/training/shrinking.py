@@ -56,7 +56,7 @@ class Shrinking:
         found = optimizer
         if optimizer is not None and optimizer.built:
             with self.variable_scope():
-                pieces = cut_variables(self.channels, self.network)
+                pieces = cut_variables(self.channel_graph, self.network)
                 weights = self.trainable_variables
                 found = cut_optimizer(optimizer, pieces, weights)
         if compiled is not None and optimizer is compiled:
@@ -76,12 +76,14 @@ class Shrinking:
             for name in self.shares
         }
         with self.variable_scope():
-            self._put(cut(self.channels, keep, self.network.name), compact=True)
+            self._put(cut(self.channel_graph, keep, self.network.name), compact=True)
 
     def _become_gated(self):
         """Back to the gated network, for the state of an earlier moment."""
         with self.variable_scope():
-            self._put(gated_network(self.network.name, self.channels), compact=False)
+            self._put(
+                gated_network(self.network.name, self.channel_graph), compact=False
+            )
 
     def _put(self, network, compact):
         self._tracker.unlock()

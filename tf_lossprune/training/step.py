@@ -43,8 +43,8 @@ class StepContract:
             check_count("batch_size", batch_size, 1)
         images = ops.cast(batch_size, "float32") * self.replicas()
         if self.is_compact:
-            return self.gates.finished_step(images, self.replicas())
-        return self.gates.begin_step(images, self.replicas())
+            return self.search.finished_step(images, self.replicas())
+        return self.search.begin_step(images, self.replicas())
 
     def end_step(self, step: Step, gate_gradient: Any) -> None:
         """Moves what the method learns, and counts the step.
@@ -61,7 +61,7 @@ class StepContract:
                 f"Received: {step!r} (of type {type(step).__name__})"
             )
         if self.is_compact:
-            self.gates.step.assign_add(1)
+            self.search.step.assign_add(1)
             return
         if gate_gradient is None:
             gate_gradient = ops.zeros_like(step.gates)
@@ -72,15 +72,15 @@ class StepContract:
                 f"{tuple(step.gates.shape)}. Received: {tuple(gate_gradient.shape)}"
             )
         optimizer = self.ratio_optimizer
-        self.gates.end_step(step, gate_gradient, optimizer, self.assign_all)
+        self.search.end_step(step, gate_gradient, optimizer, self.assign_all)
 
     def search_logs(self, step: Step) -> dict:
         """What the progress bar shows: expected costs and the phase, as tensors."""
         if self.is_compact:
             return self.delivered_logs()
-        fixed = self.gates.fixed > 0
+        fixed = self.search.fixed > 0
         phase = ops.where(fixed, 2.0, ops.where(step.searching, 1.0, 0.0))
-        ratios = ops.where(step.searching, step.ratios, self.gates.kept_ratios())
-        shares = self.gates.fractions(ratios)
+        ratios = ops.where(step.searching, step.ratios, self.search.kept_ratios())
+        shares = self.search.fractions(ratios)
         logs = {name: shares[i] for i, name in enumerate(self.shares)}
         return {**logs, "phase": phase}

@@ -29,4 +29,4 @@ def test_sums_are_those_of_the_last_steps(method):
     assert np.ptp(ops.convert_to_numpy(search.log_ratio)) > 0
     assert float(search.costs[0].fraction(search.ratios())) <= 0.5 + 1e-3
     lines = noise.table(search).splitlines()
-    assert len(lines) == 2 + len(search.channels.groups) + 2
+    assert len(lines) == 2 + len(search.channel_graph.groups) + 2

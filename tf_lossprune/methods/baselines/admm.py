@@ -17,7 +17,7 @@ class AdmmSearch(Search):
     def make_variables(self, groups, total):
         self._slices = [
             s
-            for s in weight_slices(self.channels)
+            for s in weight_slices(self.channel_graph)
             if s.role == "producer" and any(s.units)
         ]
         shapes = [tuple(s.variable.shape) for s in self._slices]
@@ -59,7 +59,7 @@ class AdmmSearch(Search):
         for s, value in zip(self._slices, values):
             sums = s.sums(2, value)
             scores = scores + s.by_unit(sums / (ops.mean(sums) + 1e-12), total)
-        return normalize(ops.sqrt(scores), self.channels)
+        return normalize(ops.sqrt(scores), self.channel_graph)
 
     def penalty(self):
         distance = sum(

@@ -39,7 +39,7 @@ class Amc(Method):
         self.seed = seed
 
     def plan(self, model, evaluate):
-        walk = _Walk(model.gates)
+        walk = _Walk(model.search)
         agent = Ddpg(walk.state_size, seed=self.seed)
         rng = np.random.default_rng(self.seed)
         best, best_score, average = None, -np.inf, None

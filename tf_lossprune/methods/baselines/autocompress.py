@@ -43,7 +43,7 @@ class AutoCompress(Method):
         self.seed = seed
 
     def plan(self, model, evaluate):
-        search, rng = model.gates, np.random.default_rng(self.seed)
+        search, rng = model.search, np.random.default_rng(self.seed)
 
         def on_budget(logs):
             ratios = Projection().ratios(

@@ -16,7 +16,7 @@ class ScaleSearch(Search):
     def make_variables(self, groups, total):
         self.slices = [
             s
-            for s in weight_slices(self.channels)
+            for s in weight_slices(self.channel_graph)
             if s.role == "scale" and any(s.units)
         ]
         counts = np.zeros(total, "float32")

@@ -17,7 +17,7 @@ class EccSearch(Search):
         self.log_ratio = self.variable((groups,), 0.0, "log_ratio")
         self._slices = [
             s
-            for s in weight_slices(self.channels)
+            for s in weight_slices(self.channel_graph)
             if s.role == "producer" and any(s.units)
         ]
 

@@ -16,7 +16,7 @@ class GroupLassoSearch(Search):
     def make_variables(self, groups, total):
         self._slices = [
             s
-            for s in weight_slices(self.channels)
+            for s in weight_slices(self.channel_graph)
             if s.role == "producer" and any(s.units)
         ]
         entries = np.zeros(total, "float32")

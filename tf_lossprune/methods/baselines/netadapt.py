@@ -33,7 +33,7 @@ class NetAdapt(Method):
         return self.iterations * self.short_steps
 
     def plan(self, model, evaluate):
-        search = model.gates
+        search = model.search
         widths = search.layout.sizes.copy()
         for iteration in range(1, self.iterations + 1):
             limits = search.targets ** (iteration / self.iterations)

@@ -89,4 +89,4 @@ class Backend(abc.ABC):
 
     def widths_are_open(self):
         """Whether the widths are not fixed yet, also while a function is traced."""
-        return self.gates.read("fixed") == 0
+        return self.search.read("fixed") == 0

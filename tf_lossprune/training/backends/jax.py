@@ -59,14 +59,14 @@ class Step(Backend):
 
     def widths_are_open(self):
         """Whether the widths are not fixed yet, also while a step is traced."""
-        return self.gates.fixed.on_host == 0
+        return self.search.fixed.on_host == 0
 
     def train_step(self, state, data):
         if self.is_compact:
             logs, state = keras.Model.train_step(self, state, data)
             trainable, non_trainable, *others = state
             with self._scope(trainable, non_trainable) as scope:
-                self.gates.step.assign_add(1)
+                self.search.step.assign_add(1)
             variables = self.non_trainable_variables
             state = trainable, _current(scope, variables, non_trainable), *others
             return {**logs, **self.delivered_logs()}, state

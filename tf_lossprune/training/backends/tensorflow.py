@@ -60,7 +60,7 @@ class Step(Backend):
     def widths_are_open(self):
         """Whether the widths are not fixed yet, also while a function is traced."""
         with tf.init_scope():
-            return self.gates.read("fixed") == 0
+            return self.search.read("fixed") == 0
 
     def variable_scope(self):
         return self.distribute_strategy.scope()
@@ -93,7 +93,7 @@ class Step(Backend):
     def train_step(self, data):
         if self.is_compact:
             logs = keras.Model.train_step(self, data)
-            self.gates.step.assign_add(1)
+            self.search.step.assign_add(1)
             return {**logs, **self.delivered_logs()}
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         # Where data have no known length, Keras tries one step more, and counters and
