@@ -2,6 +2,8 @@
 
 import keras
 
+from tf_lossprune.keras_internals import loss_tracker
+
 
 class Team(keras.Model):
     """Compact models that learn from the same batches, and one teacher.
@@ -41,8 +43,8 @@ class Team(keras.Model):
     def metrics(self):
         """The loss, its parts, and the last member's metrics."""
         last = self.members[-1]
-        theirs = [m for m in last.metrics if m is not last._loss_tracker]
-        own = [self._loss_tracker] if self.compiled else []
+        theirs = [m for m in last.metrics if m is not loss_tracker(last)]
+        own = [loss_tracker(self)] if self.compiled else []
         return [*own, *self._parts, *theirs]
 
     @property

@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from tf_lossprune.keras_internals import origin
+
 
 class Port(nn.Module):
     """A functional Keras model of the layers that the example networks have.
@@ -39,9 +41,9 @@ class Port(nn.Module):
             if isinstance(found, nn.Module):
                 self.parts[layer.name] = found
             tensors = layer.input if isinstance(layer.input, list) else [layer.input]
-            sources = [tensor._keras_history.operation.name for tensor in tensors]
+            sources = [origin(tensor)[0].name for tensor in tensors]
             self._steps.append((layer.name, found, sources))
-        self._output = model.outputs[0]._keras_history.operation.name
+        self._output = origin(model.outputs[0])[0].name
 
     def forward(self, x):
         """Maps images `(n, channels, height, width)` to the model's output."""

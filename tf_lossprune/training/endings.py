@@ -1,5 +1,7 @@
 """With which activation a functional model's output ends."""
 
+from tf_lossprune import keras_internals as internals
+
 #: Layers and operations that leave it to the one before what the values mean.
 _PASSING = {
     "Cast",
@@ -24,8 +26,8 @@ def last_activation(tensor):
         A string such as `"softmax"`; `"linear"` where a layer has none; an empty
         string where that is not known.
     """
-    while hasattr(tensor, "_keras_history"):
-        operation, node_index, tensor_index = tensor._keras_history
+    while internals.has_origin(tensor):
+        operation, node_index, tensor_index = internals.origin(tensor)
         inner = getattr(operation, "outputs", None)
         if hasattr(operation, "layers") and inner:  # a model inside
             tensor = inner[tensor_index]
@@ -33,7 +35,7 @@ def last_activation(tensor):
         name = _activation(operation)
         if name is not None:
             return name
-        parents = operation._inbound_nodes[node_index].input_tensors
+        parents = internals.parents(operation, node_index)
         if len(parents) != 1:
             break
         tensor = parents[0]

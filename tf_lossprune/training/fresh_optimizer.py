@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
+from tf_lossprune import keras_internals as internals
+
 
 @keras.saving.register_keras_serializable(package="tf_lossprune")
 class ShiftedSchedule(keras.optimizers.schedules.LearningRateSchedule):
@@ -58,33 +60,31 @@ def fresh_optimizer(
         return kind(fresh_optimizer(optimizer.inner_optimizer, inside, shift), **config)
     if hasattr(optimizer, "optimizers") and optimizer.built:
         return _fresh_parts(optimizer, heirs, shift)
-    rate = optimizer._learning_rate
+    rate = internals.rate_or_schedule(optimizer)
     if not isinstance(rate, keras.Variable):
         is_schedule = isinstance(rate, keras.optimizers.schedules.LearningRateSchedule)
         shifts = is_schedule and shift
         config["learning_rate"] = ShiftedSchedule(rate, shift) if shifts else rate
     new = kind.from_config(config)
-    if hasattr(optimizer, "_exclude_from_weight_decay"):
-        pattern = optimizer._exclude_from_weight_decay_pattern
+    keys, pattern = internals.undecayed(optimizer)
+    if keys or pattern:
         new.exclude_from_weight_decay(
             var_list=[
                 target
                 for old, source, target in heirs
-                if old._var_key(source) in old._exclude_from_weight_decay
+                if internals.key_of(old, source) in internals.undecayed(old)[0]
             ],
-            var_names=None if pattern is None else [pattern.pattern],
+            var_names=[pattern.pattern] if pattern else None,
         )
     return new
 
 
 def _fresh_parts(optimizer, heirs, shift):
     """A fresh `MultiOptimizer`: each weight has the optimizer that it had."""
-    from keras.src.optimizers.multi_optimizer import OptimizerMap
-
     placed = [
-        (old._var_to_optimizer_idx[old._var_key(source)], old, source, target)
+        (place, old, source, target)
         for old, source, target in heirs
-        if old._var_key(source) in old._var_to_optimizer_idx
+        if (place := internals.part_of(old, source)) is not None
     ]
     parts = []
     for place, part in enumerate(optimizer.optimizers):
@@ -93,5 +93,5 @@ def _fresh_parts(optimizer, heirs, shift):
         ]
         parts.append(fresh_optimizer(part, inside, shift))
     chosen = {target.path: parts[place] for place, _, _, target in placed}
-    table = OptimizerMap(default_optimizer=parts[0], optimizer_map=chosen)
+    table = internals.optimizer_map(parts[0], chosen)
     return type(optimizer)(table, loss_scale_factor=optimizer.loss_scale_factor)

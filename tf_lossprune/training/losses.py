@@ -5,6 +5,8 @@ import functools
 
 from keras import tree
 
+from tf_lossprune import keras_internals as internals
+
 
 @dataclasses.dataclass(frozen=True)
 class OutputLoss:
@@ -51,12 +53,11 @@ def compiled_losses(model):
     Args:
         model: compiled `keras.Model` whose loss is built.
     """
-    compiled = model._compile_loss
-    structure = compiled._y_pred_build_structure
+    structure, parts = internals.loss_parts(model)
     count = len(tree.flatten(structure))
     positions = tree.pack_sequence_as(structure, list(range(count)))
     found = []
-    for path, loss, weight, _ in compiled._flat_losses:
+    for path, loss, weight, _ in parts:
         name, options = _function(loss)
         weight = 1.0 if weight is None else float(weight)
         place = positions
@@ -73,7 +74,7 @@ def compiled_losses(model):
 def _function(loss):
     """Name and options of Keras' loss function that a loss object calls."""
     function = getattr(loss, "fn", None)
-    options = dict(getattr(loss, "_fn_kwargs", {}))
+    options = internals.loss_function_options(loss)
     while isinstance(function, functools.partial):
         options = {**function.keywords, **options}
         function = function.func

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from tf_lossprune import keras_internals as internals
 from tf_lossprune.cut_variables import CutVariable
-from tf_lossprune.keras_internals import MEANS_FROM_ZERO, NO_SLOTS
 from tf_lossprune.training.fresh_optimizer import fresh_optimizer
 
 
@@ -75,7 +75,7 @@ def join_optimizers(
     """
     optimizers = sorted(optimizers, key=_steps)
     pieces = [
-        [CutVariable(v, v, {}) for v in optimizer._trainable_variables]
+        [CutVariable(v, v, {}) for v in internals.trained_variables(optimizer)]
         for optimizer in optimizers
     ]
     return _filled(optimizers, pieces, list(variables))
@@ -91,7 +91,7 @@ def _filled(optimizers, pieces, variables):
     new.build(variables)
     try:
         for old, cut in zip(optimizers, pieces):
-            targets = {new._var_key(p.target): p for p in cut}
+            targets = {internals.key_of(new, p.target): p for p in cut}
             _transfer(old, new, targets, last)
         return new
     except UnmatchedSlotError:
@@ -105,7 +105,7 @@ def _steps(optimizer):
     inner = getattr(optimizer, "inner_optimizer", None)
     if inner is not None:
         return _steps(inner)
-    return int(_array(optimizer._iterations))
+    return int(_array(internals.own_steps(optimizer)))
 
 
 def _transfer(old, new, pieces, last):
@@ -116,15 +116,16 @@ def _transfer(old, new, pieces, last):
         pieces: dict, key of a variable of `new` -> `CutVariable`.
         last: the optimizer whose count and scalars `new` gets: `old`, or another.
     """
-    places = {old._var_key(v): i for i, v in enumerate(old._trainable_variables)}
+    trained, key_of = internals.trained_variables, internals.key_of
+    places = {key_of(old, v): i for i, v in enumerate(trained(old))}
     found = []  # (place of the target, piece, place of the source)
-    for place, variable in enumerate(new._trainable_variables):
-        piece = pieces.get(new._var_key(variable))
-        if piece is not None and old._var_key(piece.source) in places:
-            found.append((place, piece, places[old._var_key(piece.source)]))
-    for name, after in list(vars(new).items()):
-        before = getattr(old, name, None)
-        if name in NO_SLOTS or name.startswith("_self_") or before is None:
+    for place, variable in enumerate(trained(new)):
+        piece = pieces.get(key_of(new, variable))
+        if piece is not None and key_of(old, piece.source) in places:
+            found.append((place, piece, places[key_of(old, piece.source)]))
+    for name in internals.state_names(new):
+        before, after = getattr(old, name, None), getattr(new, name)
+        if before is None:
             continue
         if isinstance(after, keras.optimizers.Optimizer):
             _transfer(before, after, pieces, getattr(last, name))
@@ -133,9 +134,9 @@ def _transfer(old, new, pieces, last):
                 _assign_same(after, before)
         elif isinstance(after, dict):
             for _, piece, _ in found:
-                slot = after.get(new._var_key(piece.target))
+                slot = after.get(key_of(new, piece.target))
                 if isinstance(slot, keras.Variable):
-                    _assign(slot, before[old._var_key(piece.source)], piece)
+                    _assign(slot, before[key_of(old, piece.source)], piece)
         elif isinstance(after, (list, tuple)):
             _transfer_list(old, new, name, found, pieces, last)
     if isinstance(old, keras.optimizers.Adafactor):
@@ -148,16 +149,17 @@ def _transfer_list(old, new, name, found, pieces, last):
     before, after = getattr(old, name), getattr(new, name)
     if any(isinstance(x, keras.optimizers.Optimizer) for x in after):
         for part in after:
-            sources = [pieces.get(new._var_key(v)) for v in part._trainable_variables]
-            for piece in [p for p in sources if p is not None][:1]:
-                place = old._var_to_optimizer_idx[old._var_key(piece.source)]
+            keys = [internals.key_of(new, v) for v in internals.trained_variables(part)]
+            for piece in [pieces[key] for key in keys if key in pieces][:1]:
+                place = internals.part_of(old, piece.source)
                 _transfer(before[place], part, pieces, getattr(last, name)[place])
         return
     if not any(isinstance(x, keras.Variable) for x in after):
         return
-    if len(after) != len(new._trainable_variables):
+    if len(after) != len(internals.trained_variables(new)):
         raise UnmatchedSlotError(name)
-    if isinstance(old, keras.optimizers.Adafactor) and name in ("_r", "_c"):
+    factored = isinstance(old, keras.optimizers.Adafactor)
+    if factored and name in internals.FACTORED_SQUARES:
         return
     factor = _correction(old, name, last)
     for place, piece, source in found:
@@ -172,7 +174,7 @@ def _correction(old, name, last):
     if old is last:
         return 1.0
     for kind in type(old).__mro__:
-        attribute = MEANS_FROM_ZERO.get(kind.__name__, {}).get(name)
+        attribute = internals.MEANS_FROM_ZERO.get(kind.__name__, {}).get(name)
         if attribute is not None:
             decay = float(getattr(old, attribute))
             done, wanted = (
@@ -224,10 +226,10 @@ def _transfer_factors(old, new, place, piece, source):
 
     They stand for the matrix `r c / mean(r)`. What is left of it has other means.
     """
-    if len(piece.source.shape) < 2 or new._r[place] is None:
+    before, after = map(internals.factored_squares, (old, new))
+    if len(piece.source.shape) < 2 or after[0][place] is None:
         return
-    rows = _array(old._r[source])
-    columns = _array(old._c[source])
+    rows, columns = (_array(slots[source]) for slots in before)
     mean = np.maximum(rows.mean(-1, keepdims=True), np.finfo("float32").tiny)
     rank = len(piece.source.shape)
     leading = tuple(range(rank - 2))
@@ -235,8 +237,8 @@ def _transfer_factors(old, new, place, piece, source):
     rows = piece.cut(rows, (*leading, rank - 2))
     columns = piece.cut(columns, (*leading, rank - 1))
     mean = piece.cut(mean, leading)
-    new._r[place].assign(rows * columns.mean(-1, keepdims=True) / mean)
-    new._c[place].assign(columns * rows.mean(-1, keepdims=True) / mean)
+    after[0][place].assign(rows * columns.mean(-1, keepdims=True) / mean)
+    after[1][place].assign(columns * rows.mean(-1, keepdims=True) / mean)
 
 
 def _array(variable):

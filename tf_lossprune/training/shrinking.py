@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from tf_lossprune import keras_internals as internals
 from tf_lossprune.cut_variables import cut_variables
 from tf_lossprune.surgery import cut
 from tf_lossprune.training.fresh_optimizer import fresh_optimizer
@@ -86,8 +87,7 @@ class Shrinking:
             )
 
     def _put(self, network, compact):
-        self._tracker.unlock()
-        self._layers.remove(self.network)
+        internals.untrack(self, self.network)
         self.network = network
         self.is_compact = compact
 

@@ -5,6 +5,7 @@ import itertools
 import keras
 from keras import ops
 
+from tf_lossprune import keras_internals as internals
 from tf_lossprune.config import check_count
 from tf_lossprune.training.program import as_program
 
@@ -72,7 +73,7 @@ def normalizations(model):
     """The BatchNormalization layers of a model, as a list."""
     return [
         layer
-        for layer in model._flatten_layers()
+        for layer in internals.all_layers(model)
         if isinstance(layer, keras.layers.BatchNormalization)
     ]
 

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from tf_lossprune import keras_internals as internals
 from tf_lossprune.training.losses import compiled_losses
 
 _PARTS = ("inputs", "targets", "sample weights")
@@ -31,7 +32,7 @@ def try_batch(model, batch, targets=None):
     x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
     with _told(batch):
         # Symbolic first, as what trains is compiled: it sees shapes, not values.
-        model._symbolic_build(data_batch=batch)
+        internals.build_symbolically(model, batch)
     if weight is None:  # otherwise they may be those of samples that do not count
         _check_labels(model, y if targets is None else targets)
     with _told(batch):

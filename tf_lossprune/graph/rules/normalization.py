@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from tf_lossprune import keras_internals as internals
 from tf_lossprune.graph import labels as lb
 from tf_lossprune.graph.rules.elementwise import across, axes_of
 from tf_lossprune.graph.rules.registry import register_rule
@@ -57,4 +58,4 @@ def across_channels(ctx, layer):
     keras.layers.Normalization, remark="frozen along the axes with statistics"
 )
 def feature_normalization(ctx, layer):
-    across(ctx, layer._keep_axis)
+    across(ctx, internals.kept_axes(layer))

@@ -5,6 +5,7 @@ import jax.experimental
 import keras
 from keras import ops, tree
 
+from tf_lossprune import keras_internals as internals
 from tf_lossprune.training.backends.base import Backend
 
 
@@ -41,21 +42,11 @@ class Step(Backend):
 
     def forget_programs(self):
         super().forget_programs()
-        # The next step takes its state from the variables; should the data end there,
-        # Keras puts back what is kept here.
-        self._jax_state_synced = True
         self.commit_state()
 
     def commit_state(self):
-        """Makes what the host has assigned within an epoch the step's state.
-
-        Keras takes it from the variables before the next step. If the data end there
-        instead, it would go back to what the last step left.
-        """
-        state = getattr(self, "_jax_state", None)
-        if state:
-            values = self._get_jax_state(**dict.fromkeys(state, True))
-            self._jax_state = dict(zip(state, values, strict=True))
+        """Makes what the host has assigned within an epoch the step's state."""
+        internals.refresh_jax_state(self)
 
     def widths_are_open(self):
         """Whether the widths are not fixed yet, also while a step is traced."""
@@ -79,7 +70,7 @@ class Step(Backend):
         def loss_of(trainable, gates):
             scope = self._scope(trainable, non_trainable, optimizer, metrics)
             with scope:
-                self._clear_losses()
+                internals.clear_losses(self)
                 y_pred = self.run_network(x, gates, training=True)
                 loss = self.compute_loss(
                     x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True
@@ -103,8 +94,8 @@ class Step(Backend):
             self.end_step(step, by_gates / factor)
             shown = self.search_logs(step)
         non_trainable = _current(scope, self.non_trainable_variables, non_trainable)
-        logs, metrics = self._update_metrics_variables(
-            metrics, loss, x, y, y_pred, sample_weight
+        logs, metrics = internals.updated_jax_metrics(
+            self, metrics, loss, x, y, y_pred, sample_weight
         )
         return {**logs, **shown}, (trainable, non_trainable, optimizer, metrics)
 

@@ -5,6 +5,7 @@ import contextlib
 import keras
 import tensorflow as tf
 
+from tf_lossprune import keras_internals as internals
 from tf_lossprune.training.backends.base import Backend
 
 
@@ -74,7 +75,7 @@ class Step(Backend):
         self._describes_itself = True
         try:
             with self.variable_scope():
-                self._symbolic_build(data_batch=batch)
+                internals.build_symbolically(self, batch)
         finally:
             self._describes_itself = False
 

@@ -1,0 +1,72 @@
+"""Graphs of functional models, and where a class comes from."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+
+
+def is_stock_operation(klass: type) -> bool:
+    """Whether a class is that of a function in `keras.ops`."""
+    return klass.__module__.startswith("keras.src.ops.")
+
+
+def functional_class(model: keras.Model) -> Any:
+    """The class of functional models, among a model's bases."""
+    return next(c for c in type(model).__mro__ if c.__name__ == "Functional")
+
+
+def functional_part(model: keras.Model) -> keras.Function | None:
+    """The functional model inside a Sequential one; None: it has no inputs yet."""
+    return getattr(model, "_functional", None)
+
+
+def input_structure(function: keras.Function) -> Any:
+    """The inputs, as structured as a call gets them."""
+    return function._inputs_struct
+
+
+def output_structure(function: keras.Function) -> Any:
+    """The outputs, as structured as a call returns them."""
+    return function._outputs_struct
+
+
+def nodes_in_order(function: Any) -> Iterator[Any]:
+    """The nodes of a graph, each behind those whose outputs it takes."""
+    for depth in sorted(function._nodes_by_depth, reverse=True):
+        yield from function._nodes_by_depth[depth]
+
+
+def has_origin(tensor: Any) -> bool:
+    """Whether a tensor knows the operation that it comes from."""
+    return hasattr(tensor, "_keras_history")
+
+
+def origin(tensor: Any) -> tuple:
+    """The operation a tensor comes from, the index of its node and of the output."""
+    return tensor._keras_history
+
+
+def parents(operation: keras.Operation, node_index: int) -> list:
+    """The tensors that a call of an operation took."""
+    return operation._inbound_nodes[node_index].input_tensors
+
+
+def run_graph(
+    function: keras.Function, inputs: Any, operation: Callable, call: Callable
+) -> Any:
+    """Calls all operations of a graph anew.
+
+    Args:
+        function: functional model.
+        inputs: structure of tensors.
+        operation: function of an operation, which returns the one to call.
+        call: function `(operation, *args, **kwargs)` that calls it.
+    """
+    return function._run_through_graph(inputs, operation_fn=operation, call_fn=call)
+
+
+def forget_mask(tensor: Any) -> None:
+    """Takes from a tensor the mask that a layer attached."""
+    if hasattr(tensor, "_keras_mask"):
+        tensor._keras_mask = None

@@ -1,0 +1,47 @@
+"""Layers, and what is inside those of attention."""
+
+from typing import Any
+
+import keras
+
+
+def all_layers(model: keras.Layer, include_self: bool = True) -> list:
+    """A model's layers at any depth."""
+    return list(model._flatten_layers(include_self=include_self, recursive=True))
+
+
+def takes_training(operation: Any) -> bool:
+    """Whether a layer's `call` has an argument `training`."""
+    return bool(getattr(operation, "_call_has_training_arg", False))
+
+
+def forget_build_shapes(layer: keras.Layer) -> None:
+    """Lets a layer's config not say with which shapes it was built."""
+    layer._build_shapes_dict = None
+
+
+def untrack(model: Any, inner: keras.Layer) -> None:
+    """Takes an inner layer from a built model, which can then get another one."""
+    model._tracker.unlock()
+    model._layers.remove(inner)
+
+
+def kept_axes(layer: Any) -> tuple[int, ...]:
+    """The axes along which a `Normalization` has statistics."""
+    return layer._keep_axis
+
+
+def clear_losses(layer: keras.Layer) -> None:
+    """Drops what a layer has added to the loss."""
+    layer._clear_losses()
+
+
+#: The layers inside an attention layer that make its queries, keys and values.
+PROJECTIONS = ("_query_dense", "_key_dense", "_value_dense")
+#: The one that makes its output, and the one of a gate (newer versions).
+OUTPUT_PROJECTION, GATE_PROJECTION = "_output_dense", "_gate_dense"
+
+
+def output_projection(layer: Any) -> keras.Layer:
+    """The layer inside an attention layer that makes its output."""
+    return getattr(layer, OUTPUT_PROJECTION)
