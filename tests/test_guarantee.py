@@ -88,7 +88,7 @@ class GuaranteeTest(parameterized.TestCase):
         budget = {}
         for name in rng.sample(NAMES, rng.choice([1, 1, 2, 3])):
             cost = cost_models(seen.channel_graph, [name])[name]
-            least = cost.total(seen.choice.smallest) / cost.dense
+            least = cost.total(seen.problem.smallest) / cost.dense
             budget[name] = min(1.0, least + rng.random() * (1.0 - least) + 1e-9)
         pruned = tf_lossprune.prune_model(
             model, budget, method=rng.choice(["uniform", "magnitude"]), **options
@@ -105,7 +105,7 @@ class GuaranteeTest(parameterized.TestCase):
     def assert_nothing_more_fits(self, pruned):
         widths = np.array([kept for kept, _ in pruned.kept_channels().values()])
         sizes = np.array([group.size for group in pruned.groups])
-        steps = pruned.choice.steps
+        steps = pruned.problem.steps
         for k in np.flatnonzero(widths < sizes):
             larger = widths.copy()
             larger[k] = min((widths[k] // steps[k] + 1) * steps[k], sizes[k])

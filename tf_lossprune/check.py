@@ -6,7 +6,7 @@ import numpy as np
 from tf_lossprune.equivalence import Difference, Network, find_difference
 from tf_lossprune.errors import DifferenceError
 from tf_lossprune.gates import GatedLayer
-from tf_lossprune.graph import Graph, trace
+from tf_lossprune.graph import Graph
 from tf_lossprune.graph.constants import dead_values, kept_part
 from tf_lossprune.surgery import cut
 from tf_lossprune.training import PrunedModel
@@ -31,7 +31,7 @@ def check_copy(model: keras.Model, graph: Graph, names: dict, pruned: PrunedMode
     Raises:
         DifferenceError: if they differ; the message names the first layer that does.
     """
-    expected = Network(model, name=lambda operation: names[id(operation)])
+    expected = Network(model, name=lambda o: names[id(o)], graph=graph)
     gates = np.ones(pruned.channel_graph.num_units + 1, "float32")
     found = find_difference(graph, expected, _gated(pruned.network, gates))
     if found is not None:
@@ -45,7 +45,9 @@ def check_copy(model: keras.Model, graph: Graph, names: dict, pruned: PrunedMode
         )
 
 
-def check_compact(pruned: PrunedModel, compact: keras.Model, keep=None):
+def check_compact(
+    pruned: PrunedModel, compact: keras.Model, keep=None, graph: Graph | None = None
+):
     """Compares a compact model with the gated one that it is cut from.
 
     Where the network has been cut already and has trained on, the cut is made and
@@ -56,6 +58,8 @@ def check_compact(pruned: PrunedModel, compact: keras.Model, keep=None):
         compact: what is delivered.
         keep: bool `[num_units + 1]` or None, the units that it has; None: those that
             are fixed in the pruned model.
+        graph: `Graph` of the pruned model's network if it is compact, where it has
+            been traced already.
 
     Raises:
         DifferenceError: if they differ; the message names the first layer that does.
@@ -72,8 +76,8 @@ def check_compact(pruned: PrunedModel, compact: keras.Model, keep=None):
             Network(made),
         )
         if found is None and pruned.is_compact:
-            graph = trace(pruned.network)
-            found = find_difference(graph, Network(pruned.network), Network(compact))
+            network = Network(pruned.network, graph=graph)
+            found = find_difference(network.traced(), network, Network(compact))
     except Exception as error:
         raise DifferenceError(
             f"The compact model cannot be run where the gated one can. {_SAFE} "

@@ -10,6 +10,7 @@ from tf_lossprune.backup import Backup
 from tf_lossprune.budget import Budget
 from tf_lossprune.methods import Method
 from tf_lossprune.prune import prune_model, strip_pruning
+from tf_lossprune.resources import known_costs
 from tf_lossprune.run import Run
 from tf_lossprune.settings import Settings
 from tf_lossprune.training.fresh_optimizer import fresh_optimizer
@@ -40,25 +41,28 @@ class CompressionResult:
     distillation: dict = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def of(cls, budget, channels, run, compact, history, seconds):
+    def of(cls, run, pruned, compact, history, seconds, budget=None, keep=None):
         """Puts the result together.
 
         Args:
-            budget: `Budget`.
-            channels: dict, group name -> (kept channels, all channels).
             run: `Run`.
+            pruned: `PrunedModel`.
             compact: the compact model.
             history, seconds: as above.
+            budget: `Budget` or None: that of the pruned model.
+            keep: bool `[num_units + 1]` or None, the units of the compact model; None:
+                those that are fixed in the pruned one.
         """
         groups = [
             {"name": name, "kept": kept, "total": size, "ratio": kept / size}
-            for name, (kept, size) in channels.items()
+            for name, (kept, size) in pruned.kept_channels(keep).items()
         ]
+        shape = pruned.problem.space.input_shape
         taught = run.distillation.described() if run.distillation else {}
         return cls(
             run.dense_figures,
-            run.figures(compact),
-            dict(budget.limits),
+            run.figures(compact, known_costs(compact, input_shape=shape)),
+            dict((budget or pruned.budget).limits),
             groups,
             history,
             seconds,
@@ -152,8 +156,4 @@ def compress(
     seconds["strip"] = time.perf_counter() - began
     run.backup.close()
     compact.compile(**run.compiling(optimizer=fresh_optimizer(pruned.optimizer)))
-    channels = pruned.kept_channels()
-    result = CompressionResult.of(
-        pruned.budget, channels, run, compact, history, seconds
-    )
-    return compact, result
+    return compact, CompressionResult.of(run, pruned, compact, history, seconds)

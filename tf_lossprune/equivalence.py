@@ -41,12 +41,19 @@ class Network:
             side knows it.
         part: function `(name, number, values)` from an operation's name, the number
             of its call and its outputs to what the other side has of them; or None.
+        graph: its `Graph`, or None until it is needed.
     """
 
     model: keras.Model
     inputs: Callable = lambda x: x
     name: Callable = lambda operation: operation.name
     part: Callable = lambda name, number, values: values
+    graph: Graph | None = None
+
+    def traced(self) -> Graph:
+        if self.graph is None:
+            self.graph = trace(self.model)
+        return self.graph
 
 
 @dataclasses.dataclass
@@ -176,13 +183,13 @@ def _in_float64(expected, actual, x):
             if 10 * relative_error(wanted, moved) >= error:
                 return None, False
             difference = _first(twins[0], twins[1], x, TOLERANCE["float64"], error)
-            return difference, all(_is_clean(twin.model) for twin in twins)
+            return difference, all(_is_clean(twin.traced()) for twin in twins)
     except Exception:  # a layer that insists on another type
         return None, False
 
 
 def _twin(network):
-    graph = trace(network.model)
+    graph = network.traced()
     model, names = copy_graph(graph, "float64")
     theirs = {
         names[id(call.operation)]: network.name(call.operation) for call in graph.calls
@@ -194,9 +201,8 @@ def _twin(network):
     return Network(model, inputs, lambda o: theirs[o.name], network.part)
 
 
-def _is_clean(model):
+def _is_clean(graph):
     """Whether all of a network computes in float64, as far as its types say."""
-    graph = trace(model)
     quantized = any(getattr(la, "quantization_mode", None) for la in graph.layers)
     types = {t.dtype for call in graph.calls for t in call.outputs}
     return not quantized and not any(
@@ -228,7 +234,7 @@ def _first(expected, actual, x, tolerance, error):
 def _first_of(wanted, found, expected, tolerance):
     kinds = {
         expected.name(call.operation): type(_unwrapped(call.operation)).__name__
-        for call in trace(expected.model).calls
+        for call in expected.traced().calls
     }
     for (name, number), values in wanted.items():
         part = expected.part(name, number, values)
@@ -253,7 +259,7 @@ def _outputs(network, x):
 
 def _recorded(network, x):
     """Dict, (name, number of the call) -> the outputs of each operation."""
-    graph, keys = trace(network.model), []
+    graph, keys = network.traced(), []
 
     def function(given):
         found, counts = [], {}

@@ -97,19 +97,20 @@ def compress_frontier(
     pruned = prune_model(model, asked[0], **prune_options)
     order = _by_tightness(asked, pruned)
     if order[-1]:
-        pruned = prune_model(model, asked[order[-1]], **prune_options)
+        pruned = pruned.with_budget(asked[order[-1]])
     snapshots = Snapshots([(index, asked[index]) for index in order], settings.check)
     history, seconds = _train(run, pruned, snapshots)
     return [
         (
             snapshots.compacts[index],
             CompressionResult.of(
-                asked[index],
-                pruned.kept_channels(snapshots.kept[index]),
                 run,
+                pruned,
                 snapshots.compacts[index],
                 history,
                 seconds,
+                asked[index],
+                snapshots.kept[index],
             ),
         )
         for index in range(len(asked))

@@ -5,10 +5,8 @@ from collections.abc import Sequence
 
 import keras
 
-from tf_lossprune.allocation import minimum_widths, width_steps
 from tf_lossprune.deploy.measurer import LitertMeasurer
-from tf_lossprune.exclude import excluded_layers
-from tf_lossprune.graph import analyze, removable_blocks, trace
+from tf_lossprune.problem import PruningProblem, SearchSpace
 from tf_lossprune.resources import (
     RESOURCES,
     Resource,
@@ -96,23 +94,21 @@ def inspect_model(
     print(tf_lossprune.inspect_model(model))
     ```
     """
-    excluded = {id(la) for la in excluded_layers(trace(model).layers, exclude)}
-    channels = analyze(model, lambda layer: id(layer) in excluded, input_shape)
+    space = SearchSpace(
+        exclude, channel_multiple, min_channels, remove_blocks, input_shape
+    )
+    problem = PruningProblem(model, space)
+    channels, smallest = problem.channel_graph, problem.smallest
     names, by_name = _resources(resources)
     uncounted = dict.fromkeys(names)
     measurer = LitertMeasurer()
     own = [(by_name.get(n) or RESOURCES[n]).with_measurer(measurer) for n in names]
     costs = cost_models(channels, names, own, uncounted)
-    sizes = [group.size for group in channels.groups]
-    producers = [group.producers for group in channels.groups]
-    steps = width_steps(sizes, channel_multiple, producers)
-    blocks = removable_blocks(channels) if remove_blocks else []
-    smallest = minimum_widths(sizes, steps, min_channels, blocks)
     share = {}
     for name, cost in costs.items():
         saved = []
-        for k in range(len(sizes)):
-            without = list(sizes)
+        for k in range(len(channels.groups)):
+            without = problem.sizes.copy()
             without[k] = 0
             saved.append(1 - cost.total(without) / max(cost.dense, 1))
         share[name] = saved

@@ -15,6 +15,7 @@ from tf_lossprune.exclude import excluded_layers
 from tf_lossprune.gates import GateSampler, Importance, SoftThreshold
 from tf_lossprune.graph import trace
 from tf_lossprune.methods import Method, find_method
+from tf_lossprune.problem import PruningProblem, SearchSpace
 from tf_lossprune.resources.opaque import warn_of_opaque
 from tf_lossprune.surgery import copy_graph, cut
 from tf_lossprune.training import PrunedModel
@@ -116,6 +117,13 @@ def prune_model(
         _check_training(model)
     bound = Budget(budget).with_measurer(LitertMeasurer())
     template, names = copy_graph(graph)
+    excluded = [names[id(layer)] for layer in excluded_layers(graph.layers, exclude)]
+    space = SearchSpace(
+        channel_multiple=channel_multiple,
+        min_channels=min_channels,
+        remove_blocks=remove_blocks,
+        input_shape=input_shape,
+    ).for_layers(excluded)
     options = PruningOptions(
         method=method,
         schedule=schedule,
@@ -124,14 +132,10 @@ def prune_model(
         sampler=sampler,
         constraint=constraint,
         ratio_optimizer=ratio_optimizer,
-        excluded=[names[id(la)] for la in excluded_layers(graph.layers, exclude)],
-        channel_multiple=channel_multiple,
-        min_channels=min_channels,
-        remove_blocks=remove_blocks,
-        input_shape=input_shape,
         seed=seed,
     )
-    pruned = PrunedModel(template, bound, options)
+    problem = PruningProblem(template, space).with_budget(bound)
+    pruned = PrunedModel(template, problem, options)
     check_copy(model, graph, names, pruned)
     check_backbone(pruned.channel_graph)
     warn_of_opaque(pruned.channel_graph, pruned.costs, bound.limits)
@@ -208,9 +212,11 @@ def strip_pruning(pruned: PrunedModel, *, check: bool = True) -> keras.Model:
     if pruned.phase != "fixed":
         pruned.decide()
     if pruned.is_compact:
-        compact, _ = copy_graph(trace(pruned.network))
+        graph = trace(pruned.network)
+        compact, _ = copy_graph(graph)
     else:
+        graph = None
         compact = cut(pruned.channel_graph, pruned.kept_units(), pruned.network.name)
     if check:
-        check_compact(pruned, compact)
+        check_compact(pruned, compact, graph=graph)
     return compact

@@ -3,9 +3,8 @@
 from tf_lossprune.allocation import SCHEDULES, Schedule
 from tf_lossprune.backup import Backup
 from tf_lossprune.compiling import compile_settings, fresh_metrics
-from tf_lossprune.graph import trace
 from tf_lossprune.methods import find_method
-from tf_lossprune.resources import known_costs
+from tf_lossprune.resources import plain
 from tf_lossprune.surgery import copy_graph
 from tf_lossprune.training.distillation import Distillation
 from tf_lossprune.training.feed import Feed, HeldOut, split
@@ -16,12 +15,15 @@ from tf_lossprune.training.trial import (
     try_batch,
 )
 
+#: The costs among the figures, as far as they can be counted.
+COUNTED = ("macs", "params")
+
 
 class Run:
     """One job's data and settings, and what both calls do with them.
 
     Args:
-        model: the dense model; a copy of it is kept.
+        model: the dense model.
         train: as in `compress`, or a `Feed`.
         validation: as in `compress`.
         settings: `Settings`.
@@ -29,10 +31,10 @@ class Run:
         backup: `Backup`, a path or None, where the state is kept.
 
     Attributes:
-        dense: the copy of the dense model.
+        dense: a copy of the dense model; known when the run has been tried.
         settings: `Settings`.
         steps: int, training steps in all.
-        distillation: `Distillation` or None; known when the run has been tried.
+        distillation: `Distillation` or None; likewise.
         dense_figures: dict, likewise.
     """
 
@@ -57,10 +59,9 @@ class Run:
         self.steps = settings.epochs * self.train.steps
         self._callbacks = list(settings.callbacks or [])
         self.backup = Backup.of(backup)
-        self.dense, _ = copy_graph(trace(model))
+        self.dense = None
         self.distillation = None
         self.dense_figures = {}
-        self._input_shape = None
 
     def schedule(self, schedule=None):
         """A schedule laid over the steps of the job.
@@ -121,9 +122,9 @@ class Run:
         So nothing is refused later on. The dense model is evaluated here, too, and
         with it the validation data.
         """
-        self._input_shape = pruned.options.input_shape
         self.backup.open(self._identity(pruned))
-        dense, batch = self.dense, self.train.batch
+        dense, _ = copy_graph(pruned.channel_graph.graph)
+        self.dense, batch = dense, self.train.batch
         dense.compile(**self.compiling(optimizer=None))
         targets = self.train.data[1] if self.train.in_arrays else None
         outputs = try_batch(dense, batch, targets)
@@ -135,7 +136,8 @@ class Run:
             self.distillation(outputs, outputs)
             if self.settings.verbose:
                 print(f"The dense model teaches {self.distillation}.")
-        self.dense_figures = self.figures(dense)
+        costs = {n: c.dense for n, c in pruned.costs.items() if n in COUNTED}
+        self.dense_figures = self.figures(dense, costs)
 
     def fit(self, name, model, start, stop, callbacks):
         """One `fit` from step `start` to `stop`, or what an earlier run left of it.
@@ -187,14 +189,14 @@ class Run:
 
     def _identity(self, pruned):
         """What must be the same for a run to go on where another stopped."""
-        options = pruned.options.get_config()
+        options = {**pruned.options.get_config(), **pruned.problem.space.get_config()}
         return {
             "budget": dict(pruned.budget.limits),
             "steps": self.steps,
             "search_steps": sum(pruned.options.schedule.steps(self.steps)),
             "distill": float(self.settings.distill),
             # Names made up by Keras differ from process to process.
-            "options": {k: v for k, v in options.items() if k != "excluded"},
+            "options": {k: v for k, v in options.items() if k != "exclude"},
             "weights": [list(w.shape) for w in pruned.network.weights],
         }
 
@@ -208,13 +210,14 @@ class Run:
         fresh = {name: fresh_metrics(self._compiling[name]) for name in names}
         return {**self._compiling, **fresh, **changes}
 
-    def figures(self, model):
+    def figures(self, model, costs):
         """Dict of costs, and of loss and metrics on the validation data.
 
         Args:
             model: compiled `keras.Model`.
+            costs: dict, resource -> what it costs.
         """
-        figures = known_costs(model, input_shape=self._input_shape)
+        figures = {name: plain(value) for name, value in costs.items()}
         if self._validation is None:
             return figures
         return {**figures, **self._validation.evaluate(model)}

@@ -79,7 +79,7 @@ def export_probes(model: keras.Model, folder: Path, *, precision: str = "fp32") 
     """
     check_precision(precision)
     graph = trace(model)
-    channels = analyze(model)
+    channels = analyze(graph)
     os.makedirs(folder, exist_ok=True)
     rows = [
         _row(folder, OVERHEAD, 1, 1, 0, _nothing(), precision),

@@ -5,11 +5,12 @@ import dataclasses
 import numpy as np
 from keras import tree
 
+from tf_lossprune.exclude import excluded_layers
 from tf_lossprune.graph import labels as lb
 from tf_lossprune.graph.context import Context, LayerRecord
 from tf_lossprune.graph.copying import used_by_hand
 from tf_lossprune.graph.rules import find_rule
-from tf_lossprune.graph.tracing import trace
+from tf_lossprune.graph.tracing import Graph, trace
 from tf_lossprune.graph.work import Work
 
 
@@ -88,9 +89,9 @@ def analyze(model, exclude=None, input_shape=None):
     """Finds the coupling groups of a model.
 
     Args:
-        model: functional or Sequential `keras.Model`; not changed.
-        exclude: function `layer -> bool`; the output channels of these layers
-            stay.
+        model: functional or Sequential `keras.Model`, which is not changed; or its
+            `Graph`, where it has been traced already.
+        exclude: as in `prune_model`; the output channels of these layers stay.
         input_shape: tuple, the shape of one sample to count operations for, if the
             model's own has unknown sizes; a list or dict of them for several inputs.
 
@@ -98,10 +99,11 @@ def analyze(model, exclude=None, input_shape=None):
         A `ChannelGraph`.
 
     Raises:
-        TypeError, ValueError: as `trace`; ValueError for an input shape that does not
-            fit the model.
+        TypeError, ValueError: as `trace` and `excluded_layers`; ValueError for an
+            input shape that does not fit the model.
     """
-    graph = trace(model)
+    graph = model if isinstance(model, Graph) else trace(model)
+    excluded = {id(layer) for layer in excluded_layers(graph.layers, exclude)}
     ties = lb.Ties()
     log = []
     records, labels, uniform = {}, {}, set()
@@ -120,7 +122,7 @@ def analyze(model, exclude=None, input_shape=None):
         opaque = work.follow(ctx, _apply_rule(ctx))
         if opaque is not None:
             record.opaque[id(call)] = opaque
-        if exclude is not None and call.is_layer and exclude(operation):
+        if id(operation) in excluded:
             ctx.freeze(np.arange(first, ties.count), "excluded")
             ctx.freeze(
                 np.concatenate([o.reshape(-1) for o in ctx.output_labels]), "excluded"

@@ -9,8 +9,7 @@ import keras
 import numpy as np
 
 from tf_lossprune.budget import Budget
-from tf_lossprune.exclude import excluded_layers
-from tf_lossprune.graph import analyze, trace
+from tf_lossprune.graph import analyze
 from tf_lossprune.tables.figures import figure_of
 from tf_lossprune.version import __version__
 
@@ -44,8 +43,7 @@ def report_data(model, result, *, exclude=None, training=(), frontier=(), **more
     report.write_html("report.html", data)
     ```
     """
-    excluded = {id(la) for la in excluded_layers(trace(model).layers, exclude)}
-    channels = analyze(model, lambda layer: id(layer) in excluded)
+    channels = analyze(model, exclude)
     found = {group.name: group for group in channels.groups}
     groups = [
         {**entry, **_members(found.get(entry["name"]))} for entry in result.groups

@@ -5,14 +5,8 @@ import math
 import numpy as np
 
 from tf_lossprune.advice import check_used
-from tf_lossprune.allocation import (
-    choose_units,
-    fit_widths,
-    minimum_widths,
-    width_steps,
-)
+from tf_lossprune.allocation import choose_units, fit_widths
 from tf_lossprune.errors import InfeasibleBudgetError
-from tf_lossprune.graph import bottlenecks, removable_blocks
 from tf_lossprune.surgery import cut
 
 #: Cuts after which a measured budget is given up, and how much more each takes.
@@ -29,27 +23,15 @@ class WidthChoice:
     """Turns ratios into whole widths, and widths into the units that stay.
 
     Args:
-        channels: `ChannelGraph`.
-        costs: dict, resource -> `CostFunction`.
-        options: `PruningOptions`.
+        problem: `PruningProblem` with a budget.
 
     Attributes:
-        steps: the widths that each group may have, as `width_steps` gives them.
-        smallest: int `[groups]`, the fewest channels.
         recuts: int, how often the last choice had to cut more after a measurement.
     """
 
-    def __init__(self, channels, costs, options):
-        self._channels, self._costs = channels, costs
-        sizes = [group.size for group in channels.groups]
-        producers = [group.producers for group in channels.groups]
-        self.steps = width_steps(sizes, options.channel_multiple, producers)
-        self._min_channels = options.min_channels
-        self._bottlenecks = bottlenecks(channels)
-        self._blocks = removable_blocks(channels) if options.remove_blocks else []
-        self.smallest = minimum_widths(
-            sizes, self.steps, options.min_channels, self._blocks
-        )
+    def __init__(self, problem):
+        self._problem = problem
+        self._channels, self._costs = problem.channel_graph, problem.costs
         self.recuts = 0
 
     def widths(self, ratios, shares):
@@ -59,7 +41,8 @@ class WidthChoice:
             ratios: float `[groups]`.
             shares: dict, resource -> share of the dense cost that is allowed.
         """
-        return self._fitted(ratios, shares, self.steps, self.smallest)
+        problem = self._problem
+        return self._fitted(ratios, shares, problem.steps, problem.smallest)
 
     def _fitted(self, ratios, shares, steps, smallest):
         return fit_widths(
@@ -68,8 +51,8 @@ class WidthChoice:
             shares,
             steps,
             smallest,
-            self._blocks,
-            self._bottlenecks,
+            self._problem.blocks,
+            self._problem.bottlenecks,
         )
 
     def units(self, importance, ratios, budget):
@@ -93,7 +76,7 @@ class WidthChoice:
         widths = np.array([keep[g.units].sum() for g in self._channels.groups])
         check_used(
             {**self._counted(widths, budget), **measured},
-            self.steps,
+            self._problem.steps,
             lambda: self._counted(self._finest(ratios, budget), budget),
         )
         return keep
@@ -107,11 +90,12 @@ class WidthChoice:
 
         measured = [n for n in budget.limits if budget.resource(n).measured]
         shares, self.recuts = budget.shares(self._costs), 0
+        smallest = self._problem.smallest
         (widths, keep), broken = chosen(shares), None
         if not measured:
             return keep, {}
         while max((used := self._used(keep, budget, measured)).values()) > 1.0:
-            if self.recuts == MAX_RECUTS or (widths <= self.smallest).all():
+            if self.recuts == MAX_RECUTS or (widths <= smallest).all():
                 raise InfeasibleBudgetError(
                     "The network breaks its budget when measured, and cutting more "
                     "channels did not help. Received: "
@@ -146,8 +130,8 @@ class WidthChoice:
 
     def _finest(self, ratios, budget):
         """The widths if they did not have to be multiples of anything."""
-        steps = np.ones_like(self.steps)
-        smallest = np.minimum(self.smallest, self._min_channels)
+        steps = np.ones_like(self._problem.steps)
+        smallest = np.minimum(self._problem.smallest, self._problem.space.min_channels)
         return self._fitted(ratios, budget.shares(self._costs), steps, smallest)
 
     def _used(self, keep, budget, names):
@@ -165,7 +149,7 @@ class WidthChoice:
         for name, factor in used.items():
             if factor > 1.0:
                 cost = self._costs[name]
-                least = cost.total(self.smallest) / cost.dense
+                least = cost.total(self._problem.smallest) / cost.dense
                 found[name] = max(shares[name] / (factor * RECUT_MARGIN), least)
         return found
 

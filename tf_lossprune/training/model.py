@@ -8,8 +8,8 @@ from keras import ops, tree
 
 from tf_lossprune.advice import check_search
 from tf_lossprune.budget import Budget
-from tf_lossprune.graph import analyze
-from tf_lossprune.resources import cost_models, plain
+from tf_lossprune.problem import PruningProblem
+from tf_lossprune.resources import plain
 from tf_lossprune.training.backends import current_backend
 from tf_lossprune.training.choice import WidthChoice
 from tf_lossprune.training.data import batch_spec, batches, check_data, first_of
@@ -40,49 +40,30 @@ class PrunedModel(
 
     Args:
         template: functional `keras.Model` whose layers this model takes over.
-        budget: `Budget`.
+        problem: `PruningProblem` of the template, with a budget.
         options: `PruningOptions`.
     """
 
-    def __init__(self, template, budget, options, **kwargs):
+    def __init__(self, template, problem, options, **kwargs):
         kwargs.setdefault("name", f"pruned_{template.name}")
         kwargs["autocast"] = False  # the network's layers cast for themselves
         super().__init__(**kwargs)
-        self.budget = Budget(budget)
+        self.problem = problem
         self.options = options
-        excluded = set(options.excluded)
         # In a tuple with a function, Keras does not track the template again.
         self._template = lambda: template
-        self.channel_graph = analyze(
-            template, lambda layer: layer.name in excluded, options.input_shape
-        )
-        if not self.channel_graph.groups:
-            reasons = "; ".join(f"{n}: {r}" for n, r in self.channel_graph.frozen)
-            raise ValueError(
-                "Expected a model with prunable channels, but every channel is "
-                "frozen. The outputs always stay, so that there has to be a hidden "
-                "layer (a convolution, a dense layer ...); if layers are excluded, "
-                "exclude fewer; layers of your own need a rule (`register_rule`). "
-                f"Received: {template.name!r} ({reasons})"
-            )
-        self.budget = self.budget.bind(self.channel_graph)
-        self.costs = cost_models(
-            self.channel_graph,
-            dict.fromkeys(["macs", "params", *self.budget.limits]),
-            self.budget.resources,
-            # Shown beside the budget, where it can be counted.
-            optional={"macs": None} if "macs" not in self.budget.limits else {},
-        )
-        self.choice = WidthChoice(self.channel_graph, self.costs, options)
-        self.budget.check_feasible(self.costs, self.choice.smallest)
+        self.budget = problem.budget
+        self.channel_graph = problem.channel_graph
+        self.costs = problem.costs
         #: dict, resource -> the share of the dense cost that is allowed.
-        self.shares = self.budget.shares(self.costs)
+        self.shares = problem.shares
+        self.choice = WidthChoice(problem)
         self._search_range = None  # first step and length, for the host
         self.search = options.method.search_class(
             self.channel_graph,
             [self.costs[name] for name in self.shares],
             list(self.shares.values()),
-            self.choice.smallest,
+            problem.smallest,
             options,
             options.method,
         )
@@ -283,6 +264,18 @@ class PrunedModel(
             )
         return budget
 
+    def with_budget(self, budget):
+        """A pruned model in this one's place, under another budget.
+
+        Args:
+            budget: dict or `Budget` on the same resources.
+
+        Raises:
+            InfeasibleBudgetError: if the smallest widths break the budget.
+        """
+        problem = self.problem.with_budget(self._with_resources(budget))
+        return type(self)(self._template(), problem, self.options)
+
     @property
     def recuts(self):
         """How often `decide` had to cut more after a measurement."""
@@ -370,14 +363,16 @@ class PrunedModel(
             "name": self.name,
             "template": keras.saving.serialize_keras_object(self._template()),
             "budget": keras.saving.serialize_keras_object(self.budget),
+            "space": keras.saving.serialize_keras_object(self.problem.space),
             "options": keras.saving.serialize_keras_object(self.options),
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         config = dict(config)
-        for key in ("template", "budget", "options"):
+        for key in ("template", "budget", "space", "options"):
             config[key] = keras.saving.deserialize_keras_object(
                 config[key], custom_objects=custom_objects
             )
-        return cls(**config)
+        problem = PruningProblem(config["template"], config.pop("space"))
+        return cls(problem=problem.with_budget(config.pop("budget")), **config)

@@ -20,18 +20,13 @@ _REGISTRIES = (METHODS, SCHEDULES, IMPORTANCES, THRESHOLDS, SAMPLERS, CONSTRAINT
 
 @keras.saving.register_keras_serializable(package="tf_lossprune")
 class PruningOptions:
-    """Everything that `prune_model` may be told besides model and budget.
+    """How `prune_model` is to search, and to choose channels.
 
     Args:
         method, schedule, importance, threshold, sampler, constraint: names, configs or
             objects; None: the default.
         ratio_optimizer: what `keras.optimizers.get` takes, or None (Adam).
-        excluded: list of names of the template's layers.
-        channel_multiple: int or `"auto"`.
-        min_channels: int.
-        remove_blocks: bool.
         seed: int.
-        input_shape: shape of one sample to count for, or None.
     """
 
     method: Method
@@ -50,12 +45,7 @@ class PruningOptions:
         sampler=None,
         constraint=None,
         ratio_optimizer=None,
-        excluded=(),
-        channel_multiple="auto",
-        min_channels=1,
-        remove_blocks=False,
         seed=0,
-        input_shape=None,
     ):
         given = {
             "method": method,
@@ -69,12 +59,7 @@ class PruningOptions:
             setattr(self, registry.option, registry.find(given[registry.option]))
         self._ratio_optimizer = _optimizer_config(ratio_optimizer)
         check_count("seed", seed, 0)
-        self.excluded = list(excluded)
-        self.channel_multiple = channel_multiple
-        self.min_channels = min_channels
-        self.remove_blocks = bool(remove_blocks)
         self.seed = seed
-        self.input_shape = input_shape
 
     def make_ratio_optimizer(self):
         """Returns a fresh optimizer for the ratios."""
@@ -91,12 +76,7 @@ class PruningOptions:
                 for registry in _REGISTRIES
             },
             "ratio_optimizer": self._ratio_optimizer,
-            "excluded": self.excluded,
-            "channel_multiple": self.channel_multiple,
-            "min_channels": self.min_channels,
-            "remove_blocks": self.remove_blocks,
             "seed": self.seed,
-            "input_shape": self.input_shape,
         }
 
     @classmethod

@@ -1,0 +1,121 @@
+"""What is asked of a model: its channels, what each may come down to, the budget."""
+
+import copy
+import dataclasses
+import functools
+import re
+
+import keras
+import numpy as np
+
+from tf_lossprune.allocation import minimum_widths, width_steps
+from tf_lossprune.budget import Budget
+from tf_lossprune.graph import Graph, analyze, bottlenecks, removable_blocks
+from tf_lossprune.resources import CostFunction, cost_models
+from tf_lossprune.types import Exclude, InputShape, Multiple
+
+
+@keras.saving.register_keras_serializable(package="tf_lossprune")
+@dataclasses.dataclass(frozen=True)
+class SearchSpace:
+    """The widths among which a search chooses, as `prune_model` takes them.
+
+    Args:
+        exclude, channel_multiple, min_channels, remove_blocks, input_shape: as in
+            `prune_model`.
+    """
+
+    exclude: Exclude = None
+    channel_multiple: Multiple = "auto"
+    min_channels: int = 1
+    remove_blocks: bool = False
+    input_shape: InputShape = None
+
+    def for_layers(self, names: list[str]) -> "SearchSpace":
+        """The same of a copy of the model, whose excluded layers have these names."""
+        exact = [rf"\A{re.escape(name)}\Z" for name in names]
+        return dataclasses.replace(self, exclude=exact)
+
+    def get_config(self):
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+class PruningProblem:
+    """A model, the widths that its groups may have, and the budget, once it is known.
+
+    Args:
+        model: functional or Sequential `keras.Model`, or its `Graph`.
+        space: `SearchSpace`.
+
+    Attributes:
+        space: `SearchSpace`.
+        channel_graph: `ChannelGraph`.
+        sizes: int `[groups]`, all channels.
+        steps: int `[groups]`, widths are multiples of it (or the size).
+        blocks: list of int arrays, the groups that may go entirely, together.
+        smallest: int `[groups]`, the fewest channels.
+        budget: `Budget`, bound to the model.
+        costs: dict, resource -> `CostFunction`.
+        shares: dict, resource -> share of the dense cost that is allowed.
+
+    Raises:
+        TypeError, ValueError: if the model cannot be traced, or for wrong values.
+    """
+
+    budget: Budget
+    costs: dict[str, CostFunction]
+    shares: dict[str, float]
+
+    def __init__(self, model: keras.Model | Graph, space: SearchSpace):
+        self.space = space
+        channels = analyze(model, space.exclude, space.input_shape)
+        self.channel_graph = channels
+        self.sizes = np.array([group.size for group in channels.groups], int)
+        producers = [group.producers for group in channels.groups]
+        self.steps = width_steps(self.sizes, space.channel_multiple, producers)
+        self.blocks = removable_blocks(channels) if space.remove_blocks else []
+        self.smallest = minimum_widths(
+            self.sizes, self.steps, space.min_channels, self.blocks
+        )
+
+    def with_budget(self, budget: Budget) -> "PruningProblem":
+        """The same problem under a budget.
+
+        Args:
+            budget: `Budget`.
+
+        Raises:
+            ValueError: if the model has no channels that may go.
+            InfeasibleBudgetError: if the smallest widths break the budget.
+        """
+        channels = self.channel_graph
+        if not channels.groups:
+            reasons = "; ".join(f"{n}: {r}" for n, r in channels.frozen)
+            raise ValueError(
+                "Expected a model with prunable channels, but every channel is "
+                "frozen. The outputs always stay, so that there has to be a hidden "
+                "layer (a convolution, a dense layer ...); if layers are excluded, "
+                "exclude fewer; layers of your own need a rule (`register_rule`). "
+                f"Received: {channels.graph.name!r} ({reasons})"
+            )
+        found = copy.copy(self)
+        found.budget = budget.bind(channels)
+        found.costs = cost_models(
+            channels,
+            dict.fromkeys(["macs", "params", *budget.limits]),
+            found.budget.resources,
+            # Shown beside the budget, where it can be counted.
+            optional={"macs": None} if "macs" not in budget.limits else {},
+        )
+        found.budget.check_feasible(found.costs, self.smallest)
+        found.shares = found.budget.shares(found.costs)
+        return found
+
+    @functools.cached_property
+    def bottlenecks(self) -> np.ndarray:
+        """Bool `[groups]`, those that everything passes through."""
+        return bottlenecks(self.channel_graph)
