@@ -10,6 +10,7 @@ from absl.testing import parameterized
 
 import tf_lossprune
 from examples import models
+from tf_lossprune.deploy import arena_bytes, convert_to_measure
 from tf_lossprune.graph import analyze
 from tf_lossprune.resources import PeakMemory, SizeBytes, cost_models
 
@@ -28,6 +29,15 @@ def chain():
     x = layers.Add()([x, y])
     x = layers.GlobalAveragePooling2D()(x)
     return keras.Model(inputs, layers.Dense(2, name="head")(x))
+
+
+def attention_network():
+    inputs = keras.Input((24, 24, 3))
+    x = layers.Conv2D(32, 3, 2, padding="same", activation="relu")(inputs)
+    x = layers.Reshape((144, 32))(x)
+    x = layers.Add()([x, layers.MultiHeadAttention(8, 8)(x, x)])
+    x = layers.GlobalAveragePooling1D()(x)
+    return keras.Model(inputs, layers.Dense(10)(x))
 
 
 class MemoryTest(parameterized.TestCase):
@@ -57,10 +67,13 @@ class MemoryTest(parameterized.TestCase):
             self.assertAlmostEqual(float(memory.fraction(ratios)), exact, delta=1e-4)
 
     @parameterized.parameters(0.7, 0.4)
-    def test_budget_holds(self, share):
+    def test_counted_budget_holds(self, share):
         model = models.build("mobilenet_v2", width=8)
+        budget = tf_lossprune.Budget(
+            {"peak_memory_bytes": share}, resources=[PeakMemory(measure=False)]
+        )
         pruned = tf_lossprune.prune_model(
-            model, {"peak_memory_bytes": share}, method="uniform", channel_multiple=1
+            model, budget, method="uniform", channel_multiple=1
         )
         compact = tf_lossprune.strip_pruning(pruned)
         before, after = (
@@ -68,6 +81,39 @@ class MemoryTest(parameterized.TestCase):
         )
         self.assertLessEqual(after, share * before)
         self.assertGreater(after, 0.9 * share * before)
+
+    @makes_files
+    def test_the_arena_of_an_attention_network_keeps_its_budget(self):
+        # Most of it are scores, which are tensors inside of a layer.
+        model = attention_network()
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        path = os.path.join(folder.name, "model.tflite")
+        dense = arena_bytes(convert_to_measure(model, path, "fp32"))
+        pruned = tf_lossprune.prune_model(
+            model, {"peak_memory_bytes": 0.6}, method="uniform", channel_multiple=1
+        )
+        self.assertEqual(pruned.costs["peak_memory_bytes"].dense, dense)
+        compact = tf_lossprune.strip_pruning(pruned)
+        delivered = arena_bytes(convert_to_measure(compact, path, "fp32"))
+        self.assertLessEqual(delivered, 0.6 * dense)
+        self.assertGreater(delivered, 0.5 * dense)
+
+    def test_scores_count(self):
+        memory = PeakMemory().function(analyze(attention_network()))
+        self.assertGreater(memory.dense, 4 * 2 * 8 * 144 * 144)
+
+    def test_a_measurer_without_arenas_leaves_the_count(self):
+        class Times(tf_lossprune.resources.Measurer):
+            """Knows nothing of memory."""
+
+        memory = PeakMemory().with_measurer(Times())
+        self.assertFalse(memory.measured)
+        self.assertIs(memory.bind(analyze(chain())), memory)
+
+    def test_wrong_measure(self):
+        with self.assertRaisesRegex(ValueError, "'auto' or a bool. Received"):
+            PeakMemory(measure="always")
 
 
 class SizeTest(parameterized.TestCase):

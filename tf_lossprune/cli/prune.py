@@ -29,7 +29,7 @@ from tf_lossprune.report import (
     write_html,
     write_json,
 )
-from tf_lossprune.resources import Latency, PeakMemory, SizeBytes
+from tf_lossprune.resources import Latency, PeakMemory, Resource, SizeBytes
 from tf_lossprune.surgery import copy_graph
 from tf_lossprune.training.feed import Feed
 
@@ -176,7 +176,7 @@ def _deploy(values, out, dense, train, compact, result):
 
 
 def _budget(values):
-    resources = []
+    resources: list[Resource] = []
     if values.precision != "fp32":
         resources = [SizeBytes(values.precision), PeakMemory(values.precision)]
     if values.latency_table:

@@ -24,6 +24,8 @@ class LayerRecord:
             each entry of the weight, over all calls.
         products: list of `(number, labels)`: multiplications per sample and
             kept label which no weight takes part in.
+        inside: dict, `id(call)` -> (number, labels): elements for each kept label of
+            the tensors that only live inside the layer, at their fullest moment.
         opaque: dict, `id(call)` -> `OpaqueCall`, for calls whose cost was read off
             their operations.
     """
@@ -36,6 +38,7 @@ class LayerRecord:
         self.arguments = {}
         self.positions = {}
         self.products = []
+        self.inside = {}
         self.opaque = {}
 
     def weight(self, name):
@@ -50,6 +53,7 @@ class LayerRecord:
         for table in (self.config, self.arguments):
             for key, (labels, function) in table.items():
                 table[key] = (unit_of[labels], function)
+        self.inside = {k: (n, unit_of[lb]) for k, (n, lb) in self.inside.items()}
         self.products = [(n, unit_of[labels]) for n, labels in self.products]
 
 
@@ -213,6 +217,15 @@ class Context:
         """Declares multiplications without a weight: `number` for each label."""
         self.counted = True
         self._record.products.append((number, np.asarray(labels)))
+
+    def tensors_inside(self, elements, labels):
+        """Declares tensors that only live inside the layer: memory, no operations.
+
+        Args:
+            elements: number, how many each label has at the fullest moment.
+            labels: array of labels.
+        """
+        self._record.inside[id(self.call)] = (elements, np.asarray(labels))
 
     def output(self, *labels, uniform=False):
         """Sets the labels of the outputs; each broadcastable to its shape.

@@ -1,6 +1,8 @@
 """What measures networks that resources cannot count."""
 
 import copy
+import os
+import tempfile
 
 import keras
 
@@ -38,6 +40,18 @@ class Measurer(Configurable):
             float array `[turns, files]`.
         """
         raise NotImplementedError
+
+    def arena(self, path):
+        """Bytes of the memory in which a runtime plans a file's activations.
+
+        Args:
+            path: Path of a file that `convert` wrote.
+        """
+        raise NotImplementedError
+
+    def works_here(self):
+        """Whether files can be made and run in this process: a bool."""
+        return True
 
 
 class AsksMeasurer(Configurable):
@@ -86,3 +100,50 @@ class AsksMeasurer(Configurable):
                 f"tf_lossprune.deploy.LitertMeasurer())`. Received: {name} without one"
             )
         return self.measurer
+
+
+class MeasuresFile(AsksMeasurer):
+    """The part of a resource that reads its figure off a file.
+
+    Attributes:
+        precision: string, the file's.
+    """
+
+    precision: str
+
+    def read(self, path):
+        """The figure of a file at `precision`, in the resource's unit."""
+        raise NotImplementedError
+
+    def measure(self, model, channels):
+        """The figure of the file that `model` is converted to."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "model.tflite")
+            self.ask().convert(model, path, self.precision)
+            return self.read(path)
+
+
+def measure_all(resources, model, channels):
+    """Measures a delivered model, with one file for each precision.
+
+    Args:
+        resources: dict, name -> measured `Resource`.
+        model: the compact model.
+        channels: `ChannelGraph` of the dense one.
+
+    Returns:
+        Dict, name -> cost.
+    """
+    found, paths = {}, {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, resource in resources.items():
+            if type(resource).measure is not MeasuresFile.measure:
+                found[name] = resource.measure(model, channels)
+                continue
+            precision = resource.precision
+            if precision not in paths:
+                path = os.path.join(folder, f"{precision}.tflite")
+                resource.ask().convert(model, path, precision)
+                paths[precision] = path
+            found[name] = resource.read(paths[precision])
+    return found

@@ -1,5 +1,7 @@
 """Memory for activations: the fullest moment of one inference."""
 
+import warnings
+
 import keras
 import numpy as np
 from keras import ops, tree
@@ -12,8 +14,10 @@ from tf_lossprune.resources.base import (
     register_resource,
 )
 from tf_lossprune.resources.fusion import merged_calls
+from tf_lossprune.resources.measurer import Measurer, MeasuresFile
 from tf_lossprune.resources.model import unit_counts
 from tf_lossprune.resources.opaque import check_counted, check_sizes, opaque_calls
+from tf_lossprune.surgery import copy_graph
 
 #: Bytes of one activation.
 ACTIVATION_BYTES = {"fp32": 4, "fp16": 4, "int8": 1, "int8_fp32_io": 1}
@@ -61,36 +65,98 @@ class LargestSum(CostFunction):
 
 
 @keras.saving.register_keras_serializable(package="tf_lossprune")
-class PeakMemory(Resource):
-    """Bytes of the activations that are alive at the fullest moment.
+class PeakMemory(MeasuresFile, Resource):
+    """Bytes of the arena that holds the activations of one inference.
 
-    Counted as LiteRT's planner does it for one sample: an operation's inputs and
-    outputs are alive while it runs, a tensor lives until its last reader has run,
-    and the model's inputs stay. What the converter merges into the operation
-    before it (batch normalisation, ReLU) needs no tensor of its own. Inside a layer
-    that no rule knows, the tensors of its operations count. Gaps between
-    tensors and the scratch space of kernels come on top: `benchmarks/memory.py`
+    Both sides of a budget are measured, where LiteRT files can be made and run: the
+    dense model's arena once, and every delivered one's. In between, and where nothing
+    can be measured (another backend than TensorFlow, inputs of unknown sizes), the
+    activations that are alive at the fullest moment are counted as LiteRT's planner
+    does it for one sample: an operation's inputs and outputs are alive while it runs,
+    a tensor lives until its last reader has run, and the model's inputs stay. What the
+    converter merges into the operation before it (batch normalisation, ReLU) needs no
+    tensor of its own. Attention's scores count, and inside a layer that no rule knows,
+    the tensors of its operations. Gaps between tensors do not: `benchmarks/memory.py`
     compares.
 
     Args:
         precision: string, `"fp32"`, `"fp16"` (weights only, so the same),
             `"int8"` or `"int8_fp32_io"`.
+        measure: `"auto"` (measure where that is possible) or a bool.
+        dense: float or None, bytes of the dense model's arena; None: measured when
+            the budget is bound.
+        measurer: `Measurer` or None; `prune_model` and `inspect_model` set it.
 
     Raises:
-        ValueError: for another precision.
+        ValueError: for another precision or `measure`.
     """
 
     name = "peak_memory_bytes"
     unit = "bytes"
     units = BYTES
 
-    def __init__(self, precision="fp32"):
+    def __init__(self, precision="fp32", measure="auto", dense=None, measurer=None):
+        super().__init__(measurer)
         self.precision = check_precision(precision)
+        if measure != "auto" and not isinstance(measure, bool):
+            raise ValueError(
+                f"Expected measure as 'auto' or a bool. Received: measure={measure!r}"
+            )
+        self._measure = measure
+        self.dense = dense
 
     def get_config(self):
-        return {"precision": self.precision}
+        return {
+            "precision": self.precision,
+            "measure": self._measure,
+            "dense": self.dense,
+            **super().get_config(),
+        }
+
+    @property
+    def measured(self):  # type: ignore[override]
+        """Whether delivered models are measured: a bool."""
+        if self._measure != "auto" or self.measurer is None:
+            return self._measure is True
+        plans = type(self.measurer).arena is not Measurer.arena
+        return plans and self.measurer.works_here()
+
+    def bind(self, channels):
+        if not self.measured or self.dense is not None:
+            return self
+        known = all(
+            None not in t.shape[1:] for t in tree.flatten(channels.graph.inputs)
+        )
+        if self._measure == "auto" and not known:
+            return PeakMemory(self.precision, measure=False)
+        check_counted(channels, self.name)
+        dense, _ = copy_graph(channels.graph)
+        try:
+            arena = self.measure(dense, channels)
+        except (ImportError, RuntimeError, TypeError, ValueError) as error:
+            if self._measure is True:
+                raise
+            warnings.warn(
+                "`peak_memory_bytes` is counted, not measured, as no file of the dense "
+                "model could be made and run (`PeakMemory(measure=False)` says so "
+                f"from the start): {error}",
+                stacklevel=2,
+            )
+            return PeakMemory(self.precision, measure=False)
+        return PeakMemory(self.precision, True, float(arena), self.measurer)
+
+    def read(self, path):
+        return self.ask().arena(path)
 
     def function(self, channels):
+        bound = self.bind(channels)
+        counted = self._counted(channels)
+        if bound.dense is None or not counted.dense:
+            return counted
+        return self._counted(channels, bound.dense / counted.dense)
+
+    def _counted(self, channels, scale=1.0):
+        """The count as a `LargestSum`, times a factor."""
         groups = len(channels.groups)
         check_counted(channels, self.name)
         check_sizes(channels, self.name)
@@ -102,14 +168,18 @@ class PeakMemory(Resource):
             per_kept[row], fixed[row] = counts, always
         sizes = np.array([group.size for group in channels.groups])
         per_kept = per_kept / np.maximum(sizes, 1)
-        bytes_each = ACTIVATION_BYTES[self.precision]
+        bytes_each = scale * ACTIVATION_BYTES[self.precision]
         calls = channels.graph.calls
-        inside = {id(c): opaque.work.elements for c, opaque in opaque_calls(channels)}
-        extra = np.array([inside.get(id(call), 0.0) for call in calls])
+        per_kept, fixed = alive @ per_kept, alive @ fixed
+        opaque = {id(c): opaque.work.elements for c, opaque in opaque_calls(channels)}
+        for row, call in enumerate(calls):
+            counts, always = _elements_inside(channels, call)
+            per_kept[row] += counts / np.maximum(sizes, 1)
+            fixed[row] += always + opaque.get(id(call), 0.0)
         return LargestSum(
             self.name,
-            bytes_each * (alive @ per_kept),
-            bytes_each * (alive @ fixed + extra),
+            bytes_each * per_kept,
+            bytes_each * fixed,
             sizes,
             [call.operation.name for call in calls],
         )
@@ -121,6 +191,14 @@ def _elements(channels, tensor):
     counts, always = unit_counts(labels, channels.group_of, len(channels.groups))
     times = np.prod(tensor.sizes, dtype=float) / labels.size
     return counts * times, always * times
+
+
+def _elements_inside(channels, call):
+    """Elements by group, and those that always stay, of tensors inside a layer."""
+    inside = channels.record(call.operation).inside
+    number, labels = inside.get(id(call), (0.0, np.zeros(0, int)))
+    counts, always = unit_counts(labels, channels.group_of, len(channels.groups))
+    return counts * number, always * number
 
 
 def _buffers(channels):

@@ -1,7 +1,6 @@
 """Bytes of the LiteRT file."""
 
 import os
-import tempfile
 
 import keras
 
@@ -16,7 +15,7 @@ from tf_lossprune.resources.base import (
     weight_terms,
 )
 from tf_lossprune.resources.fusion import folded_normalizations
-from tf_lossprune.resources.measurer import AsksMeasurer
+from tf_lossprune.resources.measurer import MeasuresFile
 from tf_lossprune.resources.model import CostModel
 from tf_lossprune.resources.opaque import undeclared_weights
 from tf_lossprune.resources.probes import channel_entries
@@ -84,7 +83,7 @@ class FileSize(CostFunction):
 
 
 @keras.saving.register_keras_serializable(package="tf_lossprune")
-class SizeBytes(AsksMeasurer, Resource):
+class SizeBytes(MeasuresFile, Resource):
     """Bytes of the `.tflite` file at a precision.
 
     Both sides of a budget are measured on files: the dense model's once, and every
@@ -134,13 +133,8 @@ class SizeBytes(AsksMeasurer, Resource):
         overhead = self.bind(channels).overhead
         return FileSize(self._weights(channels), overhead, opaque)
 
-    def measure(self, model, channels):
-        """Bytes of the file that `model` is converted to."""
-        measurer = self.ask()
-        with tempfile.TemporaryDirectory() as folder:
-            path = os.path.join(folder, "model.tflite")
-            measurer.convert(model, path, self.precision)
-            return os.path.getsize(path)
+    def read(self, path):
+        return os.path.getsize(path)
 
     def _weights(self, channels):
         return CostModel(

@@ -7,6 +7,7 @@ import numpy as np
 from tf_lossprune.advice import check_used
 from tf_lossprune.allocation import choose_units, fit_widths
 from tf_lossprune.errors import InfeasibleBudgetError
+from tf_lossprune.resources.measurer import measure_all
 from tf_lossprune.surgery import cut
 
 #: Cuts after which a measured budget is given up, and how much more each takes.
@@ -92,28 +93,41 @@ class WidthChoice:
         shares, self.recuts = budget.shares(self._costs), 0
         smallest = self._problem.smallest
         (widths, keep), broken = chosen(shares), None
+        too_much = dict.fromkeys(measured, math.inf)
         if not measured:
             return keep, {}
         while max((used := self._used(keep, budget, measured)).values()) > 1.0:
             if self.recuts == MAX_RECUTS or (widths <= smallest).all():
+                least = {
+                    n: f"{u * budget.allowed(n, self._costs[n]):.6g}"
+                    for n, u in used.items()
+                }
                 raise InfeasibleBudgetError(
                     "The network breaks its budget when measured, and cutting more "
-                    "channels did not help. Received: "
-                    f"{budget.limits}, of which it takes these shares: {used}"
+                    f"channels does not help: the smallest one takes {least}. Raise "
+                    "the budget, lower `min_channels` or `channel_multiple`, or "
+                    f"exclude fewer layers. Received: {budget.limits}"
                 )
             self.recuts += 1
-            broken, shares = shares, self._tighter(shares, used)
+            broken, too_much = shares, self._counted(widths, budget)
+            if self.recuts == MAX_RECUTS:  # what is counted leads nowhere
+                used = dict.fromkeys(measured, math.inf)
+            shares = self._tighter(shares, used)
             widths, keep = chosen(shares)
         for _ in range(MAX_REGROWTHS):
             if max(used.values()) >= ENOUGH:
                 break
             larger = self._looser(shares, used, broken)
-            _, candidate = chosen(larger)
+            widths, candidate = chosen(larger)
             if (candidate == keep).all():
                 break
+            counted = self._counted(widths, budget)
+            if any(counted[n] >= too_much[n] for n in measured):
+                broken = larger  # as much as one that was measured
+                continue
             tried = self._used(candidate, budget, measured)
             if max(tried.values()) > CLOSE:
-                broken = larger
+                broken, too_much = larger, counted
                 continue
             shares = larger
             if max(tried.values()) > max(used.values()):
@@ -137,11 +151,9 @@ class WidthChoice:
     def _used(self, keep, budget, names):
         """Dict, resource -> measured cost of these units, over what is allowed."""
         compact = cut(self._channels, keep)
-        return {
-            name: budget.resource(name).measure(compact, self._channels)
-            / budget.allowed(name, self._costs[name])
-            for name in names
-        }
+        resources = {name: budget.resource(name) for name in names}
+        found = measure_all(resources, compact, self._channels)
+        return {n: v / budget.allowed(n, self._costs[n]) for n, v in found.items()}
 
     def _tighter(self, shares, used):
         """Shares that make up for what a network took too much."""

@@ -31,7 +31,7 @@ def multi_head_attention(ctx, layer):
         if layer.use_bias:
             ctx.weight(f"{name}.bias", {0: heads})
     ctx.config("num_heads", heads)
-    _attend(ctx, heads, layer.key_dim + layer.value_dim)
+    _attend(ctx, heads, layer.key_dim, layer.value_dim)
     # The second output, if it is asked for.
     scores = [lb.on_axis(heads, 0, 3)] * (len(ctx.call.outputs) - 1)
     output = internals.output_projection(layer)
@@ -58,7 +58,7 @@ def grouped_query_attention(ctx, layer):
     for name, index in inputs.items():
         _project(ctx, name, index, {})
     heads = np.zeros(layer.num_query_heads, int)
-    _attend(ctx, heads, 2 * layer.head_dim)
+    _attend(ctx, heads, layer.head_dim, layer.head_dim)
     ctx.weight(f"{OUTPUT}.kernel", {}, ctx.input_positions())
     ctx.output(*[np.full((), lb.FROZEN) for _ in ctx.call.outputs])
 
@@ -83,7 +83,11 @@ def _project(ctx, name, index, axes):
     ctx.gate(f"{name}.kernel", 0)
 
 
-def _attend(ctx, heads, width):
+def _attend(ctx, heads, key_dim, value_dim):
     """Scores and weighted sums: two products per pair of positions."""
-    pairs = ctx.input_positions() * ctx.positions(ctx.inputs[1], (-1,), batch=False)
-    ctx.products(pairs * width, heads)
+    read = ctx.positions(ctx.inputs[1], (-1,), batch=False)
+    pairs = ctx.input_positions() * read
+    ctx.products(pairs * (key_dim + value_dim), heads)
+    # Scores before and after the softmax, while the values wait.
+    windows = ctx.input_positions() / ctx.positions(ctx.inputs[0], (-1,), batch=False)
+    ctx.tensors_inside(2 * pairs + windows * read * value_dim, heads)
