@@ -260,7 +260,10 @@ def run(settings):
             name: costs["compact"][name] / costs["dense"][name]
             for name in costs["dense"]
         },
-        "groups": result.groups,
+        "groups": [
+            {name: group[name] for name in ("name", "kept", "total", "ratio")}
+            for group in result.groups
+        ],
         "history": result.history,
         "seconds": {**result.seconds, "total": seconds},
         "versions": common.versions(),

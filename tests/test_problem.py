@@ -1,4 +1,7 @@
 import collections
+import json
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -137,3 +140,172 @@ def test_excluded_layers_of_equal_names_are_told_apart():
     assert len(pruned.groups) == len(found.groups) == 1
     again = type(pruned).from_config(pruned.get_config())
     assert [g.name for g in again.groups] == [g.name for g in pruned.groups]
+
+
+def chain(seed=1):
+    keras.utils.set_random_seed(seed)
+    inputs = keras.Input((12,), name="features")
+    x = layers.Dense(16, activation="relu", name="wide")(inputs)
+    x = layers.Dense(12, activation="relu", name="middle")(x)
+    x = layers.Dense(8, activation="relu", name="narrow")(x)
+    return keras.Model(inputs, layers.Dense(3, name="out")(x), name="chain")
+
+
+def skipping():
+    inputs = keras.Input((8,))
+    x = layers.Dense(8, name="stem")(inputs)
+    y = layers.Dense(16, activation="relu", name="up")(x)
+    y = layers.Dense(16, activation="relu", name="more")(y)
+    x = layers.Add()([x, layers.Dense(8, name="down")(y)])
+    return keras.Model(inputs, layers.Dense(3)(x))
+
+
+def shapes(model):
+    return [tuple(w.shape) for w in model.weights]
+
+
+@pytest.mark.parametrize("method", ["loss", "magnitude"])
+def test_widths_by_hand_are_the_widths(method):
+    """Also where they are multiples of nothing and fewer than `min_channels`."""
+    pruned = tf_lossprune.prune_model(
+        chain(), {"params": 0.6}, method=method, channel_multiple=4, min_channels=4
+    )
+    widths = {"wide": 7, "middle": 3, "narrow": 1}
+    pruned.decide(widths)
+    assert pruned.widths == widths
+    compact = tf_lossprune.strip_pruning(pruned)
+    assert [la.units for la in compact.layers[1:]] == [7, 3, 1, 3]
+    assert compact.count_params() == 13 * 7 + 8 * 3 + 4 * 1 + 2 * 3
+
+
+@pytest.mark.parametrize(
+    "fixed", [{"middle": 3}, {"wide": 15}, {"wide": 5, "narrow": 8}]
+)
+@pytest.mark.parametrize("multiple", [1, "auto"])
+def test_the_others_are_chosen_around_widths_by_hand(fixed, multiple):
+    pruned = tf_lossprune.prune_model(
+        chain(), {"params": 0.6}, method="magnitude", channel_multiple=multiple
+    )
+    pruned.decide(fixed)
+    found = pruned.widths
+    assert fixed.items() <= found.items()
+    compact = tf_lossprune.strip_pruning(pruned)
+    allowed = 0.6 * chain().count_params()
+    assert compact.count_params() <= allowed
+    steps = pruned.problem.steps
+    for k, (name, width) in enumerate(found.items()):
+        larger = {**found, name: width + steps[k]}
+        if name not in fixed and larger[name] <= pruned.groups[k].size:
+            with pytest.raises(tf_lossprune.InfeasibleBudgetError):
+                pruned.decide(larger)
+    pruned.decide()  # the method's own choice comes back
+    assert compact.count_params() <= allowed and pruned.widths != found
+
+
+def test_widths_by_hand_that_break_the_budget_are_an_error_with_figures():
+    pruned = tf_lossprune.prune_model(chain(), {"params": 0.5}, method="uniform")
+    before = pruned.widths
+    for widths in (dict.fromkeys(before, 8), {"wide": 16, "middle": 12}):
+        with pytest.raises(
+            tf_lossprune.InfeasibleBudgetError, match=r"params=0\.\d+ .*Received: {"
+        ):
+            pruned.decide(widths)
+    assert pruned.widths == before
+
+
+WRONG = {
+    "unknown": ({"wid": 4}, ValueError, "did you mean 'wide'"),
+    "too_many": ({"wide": 17}, ValueError, "from 1 to 16"),
+    "none": ({"wide": 0}, ValueError, "remove_blocks=True"),
+    "negative": ({"wide": -1}, ValueError, "from 1 to 16"),
+    "broken": ({"wide": 4.5}, TypeError, "'wide' as a whole number"),
+    "a_float": ({"wide": 4.0}, TypeError, "'wide' as a whole number"),
+    "bool": ({"wide": True}, TypeError, "'wide' as a whole number"),
+    "text": ({"wide": "4"}, TypeError, "'wide' as a whole number"),
+    "number": ({3: 4}, ValueError, "groups among"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_widths_by_hand(name):
+    widths, error, message = WRONG[name]
+    pruned = tf_lossprune.prune_model(chain(), {"params": 0.6}, method="uniform")
+    with pytest.raises(error, match=f"(?s){message}.*Received: "):
+        pruned.decide(widths)
+
+
+def test_blocks_are_removed_and_kept_by_hand():
+    def fresh():
+        return tf_lossprune.prune_model(
+            skipping(), {"params": 0.7}, method="uniform", remove_blocks=True
+        )
+
+    pruned = fresh()
+    pruned.decide({"up": 0})
+    assert (pruned.widths["up"], pruned.widths["more"]) == (0, 0)
+    assert "more" not in [la.name for la in tf_lossprune.strip_pruning(pruned).layers]
+    pruned = fresh()
+    pruned.decide({"up": 1, "stem": 8})
+    assert pruned.widths["up"] == 1 and pruned.widths["more"] >= 1
+    tf_lossprune.strip_pruning(pruned)
+    with pytest.raises(ValueError, match="one block.*Received: .*'more': 2"):
+        fresh().decide({"up": 0, "more": 2})
+
+
+def test_widths_go_through_json_to_a_fresh_model():
+    x = np.random.default_rng(0).normal(size=(64, 12)).astype("float32")
+    compact, result = tf_lossprune.compress(
+        chain(), {"params": 0.5}, (x, np.arange(64) % 3), **{**taught(), "epochs": 4}
+    )
+    widths = json.loads(json.dumps(result.widths))
+    assert widths == {g["name"]: g["kept"] for g in result.groups}
+    pruned = tf_lossprune.prune_model(chain(seed=2), {"params": 0.5})
+    pruned.decide(widths)
+    found = tf_lossprune.strip_pruning(pruned)
+    assert pruned.widths == result.widths and shapes(found) == shapes(compact)
+    scratch = keras.models.clone_model(found)
+    assert shapes(scratch) == shapes(compact)
+    # Or all of `fit` trains the compact network.
+    pruned.compile("sgd", "mse")
+    pruned.fit(x, np.zeros((64, 3)), epochs=1, verbose=0)
+    assert pruned.is_compact
+    assert shapes(tf_lossprune.strip_pruning(pruned)) == shapes(compact)
+
+
+def test_names_of_groups_are_the_same_in_another_process():
+    code = (
+        "import keras, json, tf_lossprune\n"
+        "from tests.test_problem import chain\n"
+        "keras.layers.Dense(3)\n"
+        "budget = {'params': 0.5}\n"
+        "pruned = tf_lossprune.prune_model(chain(), budget, method='uniform')\n"
+        "print(json.dumps(pruned.widths))"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, text=True
+    ).stdout
+    pruned = tf_lossprune.prune_model(chain(), {"params": 0.5}, method="uniform")
+    assert json.loads(out.splitlines()[-1]) == pruned.widths
+
+
+def test_a_result_tells_kept_channels_and_scores():
+    model = chain()
+    compact, result = tf_lossprune.compress(
+        model,
+        {"params": 0.5},
+        (np.zeros((16, 12), "float32"), np.zeros(16, int)),
+        method="magnitude",
+        importance="l1",
+        **{**taught(), "optimizer": keras.optimizers.SGD(0.0)},
+    )
+    assert json.loads(json.dumps(result.to_dict()))["groups"] == result.groups
+    wide = next(g for g in result.groups if g["name"] == "wide")
+    assert len(wide["channels"]) == wide["kept"] and len(wide["scores"]) == 16
+    kernel = np.asarray(model.get_layer("wide").get_weights()[0])
+    np.testing.assert_allclose(
+        compact.get_layer("wide").get_weights()[0],
+        kernel[:, wide["channels"]],
+        rtol=1e-6,
+    )
+    best = np.argsort(wide["scores"])[-wide["kept"] :]
+    assert sorted(best.tolist()) == wide["channels"]

@@ -124,7 +124,7 @@ class Budget:
         value, is_share = self._amounts[name]
         return value * cost.dense if is_share else value
 
-    def check_feasible(self, costs, smallest_kept):
+    def check_feasible(self, costs, smallest_kept, by_hand=None):
         """Raises `InfeasibleBudgetError` unless the smallest widths keep it.
 
         Costs only grow with the widths, so what each resource can reach alone, all
@@ -133,6 +133,7 @@ class Budget:
         Args:
             costs: dict, resource -> `CostFunction`.
             smallest_kept: int `[groups]`, the fewest channels per group.
+            by_hand: dict of the widths among them that the user chose, or None.
         """
         smallest = {
             name: costs[name].total(smallest_kept) / max(costs[name].dense, 1e-12)
@@ -146,6 +147,13 @@ class Budget:
                 f"({costs[name].total(smallest_kept):,.6g} {self._known[name].unit})"
                 for name in smallest
             )
+            if by_hand:
+                raise InfeasibleBudgetError(
+                    f"Expected widths that keep the budget {self.limits}. With these, "
+                    "and every other prunable group at its minimum width, the values "
+                    f"are {reach}. Received: {by_hand}",
+                    smallest,
+                )
             raise InfeasibleBudgetError(
                 f"This budget on {' and '.join(broken)} cannot be met: with every "
                 "prunable group at its minimum width the smallest reachable values, "

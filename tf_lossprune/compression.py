@@ -25,7 +25,9 @@ class CompressionResult:
         dense, compact: dicts with `"macs"`, `"params"` and, if validation data
             was given, the loss and metrics on it.
         budget: dict, resource -> asked share.
-        groups: list of dicts with `"name"`, `"kept"`, `"total"`, `"ratio"`.
+        groups: list of dicts with `"name"`, `"kept"`, `"total"`, `"ratio"`, and
+            `"channels"`, the indices of the kept channels in the group, and `"scores"`,
+            the importance of all of them when they were chosen.
         history: dict with `"search"` and `"fine_tune"`, as Keras' `history`.
         seconds: dict with `"search"`, `"strip"` and `"fine_tune"`.
         distillation: dict, name of an output -> as what the dense model taught it;
@@ -41,7 +43,9 @@ class CompressionResult:
     distillation: dict = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def of(cls, run, pruned, compact, history, seconds, budget=None, keep=None):
+    def of(
+        cls, run, pruned, compact, history, seconds, budget=None, keep=None, scores=None
+    ):
         """Puts the result together.
 
         Args:
@@ -52,22 +56,25 @@ class CompressionResult:
             budget: `Budget` or None: that of the pruned model.
             keep: bool `[num_units + 1]` or None, the units of the compact model; None:
                 those that are fixed in the pruned one.
+            scores: float `[num_units + 1]` or None, by which they were chosen; None:
+                likewise.
         """
-        groups = [
-            {"name": name, "kept": kept, "total": size, "ratio": kept / size}
-            for name, (kept, size) in pruned.kept_channels(keep).items()
-        ]
         shape = pruned.problem.space.input_shape
         taught = run.distillation.described() if run.distillation else {}
         return cls(
             run.dense_figures,
             run.figures(compact, known_costs(compact, input_shape=shape)),
             dict((budget or pruned.budget).limits),
-            groups,
+            pruned.described_groups(keep, scores),
             history,
             seconds,
             taught,
         )
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Dict, group name -> kept channels, which `PrunedModel.decide` takes."""
+        return {group["name"]: group["kept"] for group in self.groups}
 
     def to_dict(self):
         """All of it as plain Python values, for JSON."""

@@ -111,6 +111,7 @@ def compress_frontier(
                 seconds,
                 asked[index],
                 snapshots.kept[index],
+                snapshots.scores[index],
             ),
         )
         for index in range(len(asked))
@@ -171,6 +172,7 @@ class Snapshots(StepCallback):
         compacts: dict, key -> compact model.
         optimizers: dict, key -> built optimizer of its weights.
         kept: dict, key -> kept units.
+        scores: dict, key -> the importance of the units at that moment.
     """
 
     def __init__(self, budgets, check=True):
@@ -178,7 +180,8 @@ class Snapshots(StepCallback):
         self._check = check
         self._open = list(budgets)
         self._step = 0
-        self.compacts, self.optimizers, self.kept = {}, {}, {}
+        self.compacts, self.optimizers = {}, {}
+        self.kept, self.scores = {}, {}
 
     def on_train_begin(self, logs=None):
         self._step = self.model.search.read("step")
@@ -211,6 +214,7 @@ class Snapshots(StepCallback):
             pruned.optimizer, pieces, compact.trainable_variables
         )
         self.compacts[key], self.kept[key] = compact, keep
+        self.scores[key] = pruned.current_importance()
 
 
 def _read(budgets):

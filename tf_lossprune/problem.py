@@ -2,8 +2,11 @@
 
 import copy
 import dataclasses
+import difflib
 import functools
+import numbers
 import re
+from collections.abc import Mapping
 
 import keras
 import numpy as np
@@ -58,6 +61,7 @@ class PruningProblem:
         steps: int `[groups]`, widths are multiples of it (or the size).
         blocks: list of int arrays, the groups that may go entirely, together.
         smallest: int `[groups]`, the fewest channels.
+        fixed: bool `[groups]`, whose width is that and no other.
         budget: `Budget`, bound to the model.
         costs: dict, resource -> `CostFunction`.
         shares: dict, resource -> share of the dense cost that is allowed.
@@ -81,6 +85,7 @@ class PruningProblem:
         self.smallest = minimum_widths(
             self.sizes, self.steps, space.min_channels, self.blocks
         )
+        self.fixed = np.zeros(len(self.sizes), bool)
 
     def with_budget(self, budget: Budget) -> "PruningProblem":
         """The same problem under a budget.
@@ -114,6 +119,77 @@ class PruningProblem:
         found.budget.check_feasible(found.costs, self.smallest)
         found.shares = found.budget.shares(found.costs)
         return found
+
+    @property
+    def largest(self) -> np.ndarray:
+        """Int `[groups]`, the most channels."""
+        return np.where(self.fixed, self.smallest, self.sizes)
+
+    def with_widths(self, widths: Mapping[str, int]) -> "PruningProblem":
+        """The same problem, with some widths chosen by hand.
+
+        Args:
+            widths: dict, group name -> kept channels, of any number of groups. They
+                need not be multiples of anything.
+
+        Raises:
+            TypeError: for widths that are no whole numbers.
+            ValueError: for names that no group has, and widths that it cannot have.
+            InfeasibleBudgetError: if no widths of the other groups keep the budget.
+        """
+        index = {group.name: k for k, group in enumerate(self.channel_graph.groups)}
+        found = copy.copy(self)
+        found.smallest, found.fixed = self.smallest.copy(), self.fixed.copy()
+        for name, width in widths.items():
+            self._check_width(index, name, width)
+            found.smallest[index[name]] = width
+            found.fixed[index[name]] = True
+        found.blocks = []
+        least = minimum_widths(self.sizes, self.steps, self.space.min_channels)
+        for block in self.blocks:
+            given = block[found.fixed[block]]
+            gone = found.smallest[given] == 0
+            if not len(given):
+                found.blocks.append(block)
+            elif gone.all():
+                found.smallest[block], found.fixed[block] = 0, True
+            elif not gone.any():
+                free = block[~found.fixed[block]]
+                found.smallest[free] = least[free]
+            else:
+                names = [self.channel_graph.groups[k].name for k in given]
+                raise ValueError(
+                    f"Expected widths of 0 for all of {names} or for none of them: "
+                    "they are one block, which goes as a whole. "
+                    f"Received: { {name: widths[name] for name in names} }"
+                )
+        found.budget.check_feasible(found.costs, found.smallest, dict(widths))
+        return found
+
+    def _check_width(self, index, name, width):
+        if name not in index:
+            near = difflib.get_close_matches(str(name), index, 1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise ValueError(
+                f"Expected widths of groups among {[*index]}{hint}. Groups have the "
+                "names of layers, which differ from process to process unless you "
+                f"give them. Received: {name!r}"
+            )
+        if isinstance(width, bool) or not isinstance(width, numbers.Integral):
+            raise TypeError(
+                f"Expected the width of {name!r} as a whole number of channels. "
+                f"Received: {width!r} (of type {type(width).__name__})"
+            )
+        k = index[name]
+        least = 0 if any(k in block for block in self.blocks) else 1
+        if not least <= int(width) <= self.sizes[k]:
+            hint = ""
+            if width == 0:
+                hint = " (0 takes `remove_blocks=True`, and a skip path around it)"
+            raise ValueError(
+                f"Expected the width of {name!r} from {least} to {self.sizes[k]}"
+                f"{hint}. Received: {width!r}"
+            )
 
     @functools.cached_property
     def bottlenecks(self) -> np.ndarray:

@@ -317,12 +317,11 @@ def test_data_of_a_model(tmp_path):
     run = mock.Mock(
         distillation=None,
         dense_figures=tf_lossprune.cost(model),
-        figures=lambda model: {**tf_lossprune.cost(model), "loss": float("nan")},
+        figures=lambda model, costs: {**costs, "loss": float("nan")},
     )
     result = CompressionResult.of(
-        pruned.budget,
-        pruned.kept_channels(),
         run,
+        pruned,
         compact,
         {"search": {}, "fine_tune": {"loss": [float("inf"), 1.0]}},
         {"search": 1.0},

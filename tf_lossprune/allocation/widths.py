@@ -97,7 +97,16 @@ def minimum_widths(sizes, steps, min_channels, blocks=()):
     return smallest
 
 
-def fit_widths(ratios, costs, limits, steps, smallest, blocks=(), bottlenecks=False):
+def fit_widths(
+    ratios,
+    costs,
+    limits,
+    steps,
+    smallest,
+    blocks=(),
+    bottlenecks=False,
+    largest=None,
+):
     """Rounds ratios to whole widths that keep all budgets and use them up.
 
     Widths round down, but those of narrow bottlenecks up. What a layer drops that
@@ -114,6 +123,7 @@ def fit_widths(ratios, costs, limits, steps, smallest, blocks=(), bottlenecks=Fa
         blocks: list of int arrays, groups that can only lose all their channels
             together.
         bottlenecks: bool `[groups]`, or one bool for all.
+        largest: int `[groups]`, the most channels, or None: all.
 
     Returns:
         int `[groups]`: widths in proportion to the ratios as far as the budget
@@ -121,6 +131,7 @@ def fit_widths(ratios, costs, limits, steps, smallest, blocks=(), bottlenecks=Fa
     """
     any_cost = next(iter(costs.values()))
     sizes = any_cost.sizes
+    largest = sizes if largest is None else largest
     allowed = {name: share * costs[name].dense for name, share in limits.items()}
     ratios = np.maximum(np.asarray(ratios, np.float64), 1e-6)
 
@@ -133,7 +144,7 @@ def fit_widths(ratios, costs, limits, steps, smallest, blocks=(), bottlenecks=Fa
         narrow = np.logical_and(bottlenecks, wanted < NARROW)
         widths = np.where(narrow, up, (wanted + 1e-6) // steps) * steps
         widths = np.where(wanted > sizes - 1e-6, sizes, widths)
-        widths = np.clip(widths, smallest, sizes).astype(int)
+        widths = np.clip(widths, smallest, largest).astype(int)
         for block in blocks:
             if not widths[block].all():
                 widths[block] = 0
@@ -142,7 +153,8 @@ def fit_widths(ratios, costs, limits, steps, smallest, blocks=(), bottlenecks=Fa
     scale = largest_scale(lambda scale: fits(at(scale)), 1e-6, 1.0 / ratios.min())
     monotone = all(costs[name].monotone for name in limits)
     reach = np.ones_like(steps) if monotone else -(-FARTHEST // steps)
-    return _grow(at(scale), ratios, sizes, steps, fits, blocks, reach)
+    wanted = ratios * sizes
+    return _grow(at(scale), wanted, largest, steps, fits, blocks, reach)
 
 
 def largest_scale(fits, low, high):
@@ -158,8 +170,8 @@ def largest_scale(fits, low, high):
     return low
 
 
-def _grow(widths, ratios, sizes, steps, fits, blocks, reach):
-    """Adds single steps where a group is furthest below its ratio, while they fit.
+def _grow(widths, wanted, sizes, steps, fits, blocks, reach):
+    """Adds single steps where a group is furthest below what is wanted, as they fit.
 
     Of a group, up to `reach[k]` steps are tried at once: more may cost less.
     """
@@ -167,7 +179,7 @@ def _grow(widths, ratios, sizes, steps, fits, blocks, reach):
     open_groups = set(np.flatnonzero(widths < sizes))
     partners = {k: block for block in blocks for k in block}
     while open_groups:
-        order = sorted(open_groups, key=lambda k: widths[k] / (ratios[k] * sizes[k]))
+        order = sorted(open_groups, key=lambda k: widths[k] / wanted[k])
         for k in order:
             larger = _next_width(k, widths, sizes, steps, fits, partners, reach[k])
             if larger is not None:

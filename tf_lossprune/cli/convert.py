@@ -28,15 +28,12 @@ def strip(values, arguments):
     compact = strip_pruning(pruned)
     with written(out) as part:
         compact.save(part)
-    kept, costs = pruned.kept_channels(), known_costs(compact)
+    costs = known_costs(compact)
     data = {
         "out": out,
         "budget": dict(pruned.budget.limits),
         "cost": costs,
-        "groups": [
-            {"name": name, "kept": kept, "total": total}
-            for name, (kept, total) in kept.items()
-        ],
+        "groups": pruned.described_groups(),
     }
     texts = ", ".join(f"{name} {text_of(name, v)}" for name, v in costs.items())
     return Result(data, f"Written to {out}: {texts}")

@@ -46,7 +46,8 @@ def report_data(model, result, *, exclude=None, training=(), frontier=(), **more
     channels = analyze(model, exclude)
     found = {group.name: group for group in channels.groups}
     groups = [
-        {**entry, **_members(found.get(entry["name"]))} for entry in result.groups
+        {**_widths(entry), **_members(found.get(entry["name"]))}
+        for entry in result.groups
     ]
     versions = {"tf_lossprune": __version__, "keras": keras.__version__}
     return plain(
@@ -132,6 +133,11 @@ def plain(value):
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     return str(value)
+
+
+def _widths(entry):
+    """What a page shows of a group: not each single channel."""
+    return {k: v for k, v in entry.items() if k not in ("channels", "scores")}
 
 
 def _members(group):

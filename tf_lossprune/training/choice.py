@@ -54,6 +54,7 @@ class WidthChoice:
             smallest,
             self._problem.blocks,
             self._problem.bottlenecks,
+            self._problem.largest,
         )
 
     def units(self, importance, ratios, budget):
@@ -144,8 +145,10 @@ class WidthChoice:
 
     def _finest(self, ratios, budget):
         """The widths if they did not have to be multiples of anything."""
-        steps = np.ones_like(self._problem.steps)
-        smallest = np.minimum(self._problem.smallest, self._problem.space.min_channels)
+        problem = self._problem
+        steps = np.ones_like(problem.steps)
+        finest = np.minimum(problem.smallest, problem.space.min_channels)
+        smallest = np.where(problem.fixed, problem.smallest, finest)
         return self._fitted(ratios, budget.shares(self._costs), steps, smallest)
 
     def _used(self, keep, budget, names):

@@ -1,6 +1,7 @@
 """The gated model that users compile and fit."""
 
 import numbers
+from collections.abc import Mapping
 
 import keras
 import numpy as np
@@ -9,12 +10,12 @@ from keras import ops, tree
 from tf_lossprune.advice import check_search
 from tf_lossprune.budget import Budget
 from tf_lossprune.problem import PruningProblem
-from tf_lossprune.resources import plain
 from tf_lossprune.training.backends import current_backend
 from tf_lossprune.training.choice import WidthChoice
 from tf_lossprune.training.data import batch_spec, batches, check_data, first_of
 from tf_lossprune.training.evaluation import Evaluation
 from tf_lossprune.training.finite import check_weights
+from tf_lossprune.training.kept import Kept
 from tf_lossprune.training.network import arranged, gated_network
 from tf_lossprune.training.phases import PhaseCallback, with_phases
 from tf_lossprune.training.program import as_program
@@ -33,6 +34,7 @@ class PrunedModel(
     Teaching,
     Shrinking,
     StepContract,
+    Kept,
     current_backend(),
     keras.Model,
 ):
@@ -161,14 +163,20 @@ class PrunedModel(
         """The step at which the widths get fixed; 0 before `begin`."""
         return self.search.read("warmup_steps") + self.search.read("search_steps")
 
-    def decide(self, ratios=None):
+    def decide(self, widths=None):
         """Fixes whole widths which keep the budget, and which channels stay.
 
         Args:
-            ratios: float `[groups]` or None; None: what the method has found.
+            widths: None, what the method has found; or a dict, group name -> kept
+                channels, such as `widths` of a `CompressionResult`: these groups get
+                exactly those, and the method chooses the others' around them, within
+                the budget; or float `[groups]`, ratios.
 
         Raises:
-            ValueError: if the weights hold NaN or Inf, or if these are no ratios.
+            TypeError: for a width that is no whole number.
+            ValueError: if the weights hold NaN or Inf, for groups that there are not,
+                for widths that they cannot have, or if these are no ratios.
+            InfeasibleBudgetError: if these widths break the budget.
         """
         if self.is_compact:
             raise ValueError(
@@ -177,12 +185,16 @@ class PrunedModel(
                 f"Received: {self.name!r}, which is compact"
             )
         check_weights(self)
-        if ratios is not None:
-            ratios = self._checked_ratios(ratios)
+        problem, ratios = self.problem, None
+        if isinstance(widths, Mapping):
+            problem = problem.with_widths(widths)
+        elif widths is not None:
+            ratios = self._checked_ratios(widths)
         importance = self.current_importance()
         self.search.importance.assign(importance)
         if ratios is None:
             ratios = self._method_ratios(importance, self.search.targets)
+        self.choice = WidthChoice(problem)
         keep = self.choice.units(importance, ratios, self.budget)
         self.search.kept.assign(keep.astype("float32"))
         self.search.fixed.assign(1)
@@ -212,8 +224,9 @@ class PrunedModel(
         # No comparison holds for NaN.
         if found.shape != wanted or not (found >= 0).all() or np.isinf(found).any():
             raise ValueError(
-                f"Expected ratios for the {len(self.groups)} groups, each a finite "
-                f"number of at least 0. Received: {ratios!r}"
+                "Expected a dict from names of groups to whole widths, or ratios for "
+                f"the {len(self.groups)} groups, each a finite number of at least 0. "
+                f"Received: {ratios!r}"
             )
         return found
 
@@ -292,37 +305,6 @@ class PrunedModel(
 
     def _method_ratios(self, importance, limits):
         return self.options.method.ratios(self.search, importance, limits)
-
-    def keep_ratios(self):
-        """Dict, group name -> keep ratio (of the delivered widths once fixed)."""
-        self.sync_state()
-        if self.search.read("fixed"):
-            return {n: kept / size for n, (kept, size) in self.kept_channels().items()}
-        started = self.search.read("search_steps") > 0 and bool(self.search.searching())
-        values = np.ones(len(self.groups))
-        if started:
-            values = ops.convert_to_numpy(self.search.ratios())
-        return {g.name: float(v) for g, v in zip(self.groups, values)}
-
-    def kept_units(self):
-        """Bool `[num_units + 1]`: which channel units are delivered."""
-        self.sync_state()
-        return ops.convert_to_numpy(self.search.kept.value) > 0.5
-
-    def kept_channels(self, keep=None):
-        """Dict, group name -> (kept channels, all channels).
-
-        Args:
-            keep: bool `[num_units + 1]` or None, the units that stay; None: those
-                that are delivered.
-        """
-        keep = self.kept_units() if keep is None else keep
-        return {g.name: (int(keep[g.units].sum()), g.size) for g in self.groups}
-
-    def cost(self):
-        """Dict, resource -> cost of the network with the kept channels."""
-        kept = np.array([k for k, _ in self.kept_channels().values()])
-        return {name: plain(model.total(kept)) for name, model in self.costs.items()}
 
     # What Keras calls.
 

@@ -1,0 +1,69 @@
+"""What is left of each group, and what it costs."""
+
+import numpy as np
+from keras import ops
+
+from tf_lossprune.resources import plain
+
+
+class Kept:
+    """Mix-in for `PrunedModel`: the ratios, widths and channels of its groups."""
+
+    def keep_ratios(self):
+        """Dict, group name -> keep ratio (of the delivered widths once fixed)."""
+        self.sync_state()
+        if self.search.read("fixed"):
+            return {n: kept / size for n, (kept, size) in self.kept_channels().items()}
+        started = self.search.read("search_steps") > 0 and bool(self.search.searching())
+        values = np.ones(len(self.groups))
+        if started:
+            values = ops.convert_to_numpy(self.search.ratios())
+        return {g.name: float(v) for g, v in zip(self.groups, values)}
+
+    def kept_units(self):
+        """Bool `[num_units + 1]`: which channel units are delivered."""
+        self.sync_state()
+        return ops.convert_to_numpy(self.search.kept.value) > 0.5
+
+    @property
+    def widths(self):
+        """Dict, group name -> kept channels; see `decide`."""
+        return {name: kept for name, (kept, _) in self.kept_channels().items()}
+
+    def kept_channels(self, keep=None):
+        """Dict, group name -> (kept channels, all channels).
+
+        Args:
+            keep: bool `[num_units + 1]` or None, the units that stay; None: those
+                that are delivered.
+        """
+        keep = self.kept_units() if keep is None else keep
+        return {g.name: (int(keep[g.units].sum()), g.size) for g in self.groups}
+
+    def described_groups(self, keep=None, scores=None):
+        """What became of each group, as plain values: `CompressionResult.groups`.
+
+        Args:
+            keep: as in `kept_channels`.
+            scores: float `[num_units + 1]` or None: those by which the channels that
+                are delivered were chosen.
+        """
+        keep = self.kept_units() if keep is None else keep
+        if scores is None:
+            scores = ops.convert_to_numpy(self.search.importance.value)
+        return [
+            {
+                "name": group.name,
+                "kept": int(keep[group.units].sum()),
+                "total": group.size,
+                "ratio": float(keep[group.units].mean()),
+                "channels": np.flatnonzero(keep[group.units]).tolist(),
+                "scores": scores[group.units].tolist(),
+            }
+            for group in self.groups
+        ]
+
+    def cost(self):
+        """Dict, resource -> cost of the network with the kept channels."""
+        kept = np.array([k for k, _ in self.kept_channels().values()])
+        return {name: plain(model.total(kept)) for name, model in self.costs.items()}
