@@ -109,3 +109,16 @@ def test_compare(capsys, folder, tmp_path):
     assert lossprune(*command) == 0
     text = capsys.readouterr().out
     assert "accuracy" in text and "time per sample" not in text
+
+
+def test_inspect_counts_for_a_given_shape(tmp_path, capsys):
+    inputs = keras.Input((None, None, 3))
+    x = keras.layers.Conv2D(8, 3, activation="relu", name="first")(inputs)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(inputs, keras.layers.Dense(2)(x))
+    model.save(tmp_path / "open.keras")
+    path = tmp_path / "open.keras"
+    data = found(capsys, "inspect", path)
+    assert list(data["cost"]) == ["params"]
+    data = found(capsys, "inspect", path, "--input_shape=10,10,3")
+    assert data["cost"]["macs"] == 8 * 8 * 8 * 27 + 16

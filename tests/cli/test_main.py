@@ -63,6 +63,7 @@ def test_the_documentation_names_commands_and_flags_that_exist():
         (["prune", "there.py", "--budget=latency_ms=0.5"], "--latency_table=FILE"),
         (["prune", "there.py", "--latency_table=a.json"], "Received: 'a.json'"),
         (["prune", "there.py", "--channel_multiple=x"], "a whole number or 'auto'"),
+        (["prune", "there.py", "--input_shape=a,b"], "--input_shape as whole numbers"),
         (["prune", "there.py", "--out=there.py"], "--out as a folder"),
         (["convert", "a.tflite"], "a model as a .keras file"),
         (["convert", "a.keras", "--out=a.bin"], "ending in .tflite"),

@@ -92,6 +92,19 @@ def define_channels(values):
         1,
         flag_values=values,
     )
+    flags.DEFINE_bool(
+        "remove_blocks",
+        False,
+        "Whether a block behind a skip path may go entirely.",
+        flag_values=values,
+    )
+    flags.DEFINE_list(
+        "input_shape",
+        [],
+        "Shape of one sample to count for, such as 224,224,3, if the model leaves its "
+        "sizes open.",
+        flag_values=values,
+    )
 
 
 def channel_options(values):
@@ -101,18 +114,16 @@ def channel_options(values):
         values: parsed `FlagValues`.
 
     Raises:
-        InputError: for a multiple that is no number.
+        InputError: for a multiple or a size that is no number.
     """
     multiple = values["channel_multiple"].value
     if multiple != "auto":
-        try:
-            multiple = int(multiple)
-        except ValueError:
-            raise InputError(
-                "Expected --channel_multiple as a whole number or 'auto'. "
-                f"Received: {multiple!r}"
-            ) from None
+        multiple = _whole(multiple, "--channel_multiple as a whole number or 'auto'")
+    text = "--input_shape as whole numbers such as 224,224,3"
+    shape = tuple(_whole(size, text) for size in values["input_shape"].value)
     return {
+        "remove_blocks": values["remove_blocks"].value,
+        "input_shape": shape or None,
         "exclude": values["exclude"].value or None,
         "channel_multiple": multiple,
         "min_channels": values["min_channels"].value,
@@ -137,3 +148,10 @@ def pixel_range(text):
             f"Expected --pixels as two rising numbers such as 0,1. Received: {text!r}"
         )
     return low, high
+
+
+def _whole(text, expected):
+    try:
+        return int(text)
+    except ValueError:
+        raise InputError(f"Expected {expected}. Received: {text!r}") from None

@@ -186,8 +186,8 @@ def _budget(values):
 
 def _given(options):
     """Options that were given, so that those of the hooks count otherwise."""
-    defaults = {"exclude": None, "channel_multiple": "auto", "min_channels": 1}
-    return {k: v for k, v in options.items() if v != defaults[k]}
+    defaults = {"channel_multiple": "auto", "min_channels": 1, "remove_blocks": False}
+    return {k: v for k, v in options.items() if v != defaults.get(k)}
 
 
 def _optimizer(values, source, steps):
