@@ -3,40 +3,32 @@
 import contextlib
 import json
 import os
-import pathlib
-import shutil
 import signal
 import textwrap
 import threading
 import time
+from typing import Any
 
 import numpy as np
 
 from tf_lossprune import start
-from tf_lossprune.files import PART, replaced
+from tf_lossprune.store import Store
 from tf_lossprune.training.phases import StepCallback
 
 #: Seconds between two saves, and how many times what a save takes they are at least.
 INTERVAL = 60.0
 PATIENCE = 20.0
-_RECORD = "state.json"
-_EMPTY: dict = {
-    "done": 0,
-    "seconds": 0.0,
-    "searched": 0.0,
-    "epochs": [],
-    "file": None,
-}
+#: What is known of a run that has not begun.
+_EMPTY: dict[str, Any] = {"done": 0, "seconds": 0.0, "searched": 0.0, "epochs": []}
 
 
 class Backup:
     """The state of one run of `compress`: weights, optimizers, ratios, counters.
 
-    It is saved once a minute, when a part (search or fine-tuning) is over, and on
-    Ctrl-C, which is held back until the step that is running has ended; a second
-    Ctrl-C stops at once. Files are replaced as a whole, so that a run that is
-    killed leaves an older state, not a torn one. A run that goes on starts a new
-    pass over the training data.
+    It is saved once a minute, when the run is over, and on Ctrl-C, which is held back
+    until the step that is running has ended; a second Ctrl-C stops at once. Files are
+    replaced as a whole, so that a run that is killed leaves an older state, not a torn
+    one. A run that goes on starts a new pass over the training data.
 
     Args:
         folder: path of a folder of its own; made where it is missing.
@@ -47,6 +39,7 @@ class Backup:
 
     Raises:
         TypeError: if `folder` is not a path.
+        ValueError: if it is empty.
 
     Example:
 
@@ -57,16 +50,11 @@ class Backup:
     """
 
     def __init__(self, folder, keep=False, interval=INTERVAL):
-        try:
-            self.folder = pathlib.Path(folder)
-        except TypeError:
-            raise TypeError(
-                "Expected a backup as a path or a Backup. "
-                f"Received: {folder!r} (of type {type(folder).__name__})"
-            ) from None
+        self._store = Store(folder, "a backup as a path or a Backup")
+        self.folder = self._store.folder
         self.interval = interval
         self._keep = keep
-        self._record: dict = {"identity": None, "parts": {}}
+        self._identity, self._record = None, None
 
     @classmethod
     def of(cls, backup):
@@ -84,108 +72,46 @@ class Backup:
         Raises:
             ValueError: if the folder holds something else.
         """
-        identity = json.loads(json.dumps(identity, default=str))
-        record = self._read()
-        if record is not None:
-            theirs = record["identity"]
-            for key, mine in identity.items():
-                if theirs.get(key) != mine:
-                    raise ValueError(
-                        f"Expected the state of a run with the same settings in "
-                        f"{str(self.folder)!r}, but its {key!r} differs; delete the "
-                        f"folder to start anew. Received: {_text(mine)}, there: "
-                        f"{_text(theirs.get(key))}"
-                    )
-            self._record = record
-        self._record["identity"] = identity
-
-    def _read(self):
-        path = self.folder / _RECORD
-        if not path.exists():
-            if self.folder.is_dir() and any(map(_foreign, self.folder.iterdir())):
+        self._identity = json.loads(json.dumps(identity, default=str))
+        self._record = self._store.read("identity", *_EMPTY)
+        if self._record is None:
+            if self._store.others():
                 raise ValueError(
                     "Expected a folder for the state of one run, empty or written by "
                     f"tf_lossprune. Received: {str(self.folder)!r}"
                 )
-            return None
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            files = [part["file"] for part in record["parts"].values()]
-            record["identity"].items()
-        except (ValueError, KeyError, TypeError, AttributeError):
-            files = [""]
-        if not all(file and (self.folder / file).is_file() for file in files):
-            raise ValueError(
-                "Expected the state of an interrupted run; delete the folder to start "
-                f"anew. Received: {str(self.folder)!r} with a damaged {_RECORD}"
-            )
-        return record
+            return
+        theirs = self._record["identity"]
+        for key, mine in self._identity.items():
+            if theirs.get(key) != mine:
+                raise ValueError(
+                    f"Expected the state of a run with the same settings in "
+                    f"{str(self.folder)!r}, but its {key!r} differs; delete the "
+                    f"folder to start anew. Received: {_text(mine)}, there: "
+                    f"{_text(theirs.get(key))}"
+                )
 
     @contextlib.contextmanager
     def part(self, name, model):
-        """One `fit` of a compiled model; yields a `Part` with restored state."""
-        part = Part(self, name, model, self._record["parts"].get(name, _EMPTY))
+        """The `fit` of a compiled model; yields a `Part` with restored state."""
+        if self._record is not None:
+            self._store.load(model, self._record)
         with _held_interrupts() as interrupt:
-            part.interrupt = interrupt
-            yield part
+            yield Part(self, name, model, self._record or _EMPTY, interrupt)
 
     def save(self, name, model, entry):
-        """Saves a part: first the weights, then the record that names their file.
-
-        Args:
-            name: string, the part.
-            model: `keras.Model`.
-            entry: dict, what the record says of the part.
-        """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if hasattr(model, "jax_state_sync"):
-            model.jax_state_sync()
-        old = self._record["parts"].get(name, _EMPTY)["file"]
-        file = f"{name}-{entry['done']}.weights.h5"
-        if file == old:  # the same step, saved again
-            file = f"{name}-{entry['done']}-again.weights.h5"
-        with replaced(self.folder / file) as part:
-            model.save_weights(part, overwrite=True)
-        # Keras leaves the random state of dropout out of a file of weights.
-        seeds = [np.asarray(state).tolist() for state in _random_states(model)]
-        self._record["parts"][name] = {**entry, "file": file, "seeds": seeds}
-        with replaced(self.folder / _RECORD) as part:
-            part.write_text(json.dumps(self._record), encoding="utf-8")
-        if old:
-            (self.folder / old).unlink(missing_ok=True)
-
-    def load(self, model, entry):
-        """Restores weights, optimizer and random state from a part's record."""
-        if not model.optimizer.built:
-            model.optimizer.build(model.trainable_variables)
-        model.load_weights(self.folder / entry["file"])
-        for state, value in zip(_random_states(model), entry["seeds"]):
-            state.assign(np.array(value, "uint32"))
+        """Saves what a part has reached; see `Store.save`."""
+        record = {**entry, "identity": self._identity}
+        self._store.save(model, f"{name}-{entry['done']}", record)
 
     def close(self):
         """Ends the run: the state goes away, unless it is to be kept."""
         if not self._keep:
-            self.remove()
-
-    def remove(self):
-        """Removes the folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _foreign(path):
-    """Whether a file is none that a run, killed in its first save, leaves behind."""
-    return not path.name.endswith(".weights.h5") and not path.name.startswith(PART)
+            self._store.remove()
 
 
 def _text(value):
     return textwrap.shorten(json.dumps(value), 80)
-
-
-def _random_states(model):
-    known = {id(weight) for weight in model.weights}
-    return [
-        v for v in model.variables if id(v) not in known and "seed_generator" in v.path
-    ]
 
 
 class Part(StepCallback):
@@ -194,8 +120,9 @@ class Part(StepCallback):
     Args:
         backup: `Backup`.
         name: string.
-        model: compiled `keras.Model`; gets the state that was saved.
-        entry: dict, what the record says of the part.
+        model: compiled `keras.Model`.
+        entry: dict, what is known of earlier runs.
+        interrupt: `threading.Event`, set by a Ctrl-C that waits for a step's end.
 
     Attributes:
         done: int, steps that are done, those of earlier runs included.
@@ -203,15 +130,13 @@ class Part(StepCallback):
         searched: float, seconds until the widths were fixed; 0 before.
     """
 
-    def __init__(self, backup, name, model, entry):
+    def __init__(self, backup, name, model, entry, interrupt):
         super().__init__()
-        self.interrupt = threading.Event()
+        self._interrupt = interrupt
         self._backup, self._name, self._learner = backup, name, model
         self.done, self.searched = entry["done"], entry["searched"]
         self.epochs = [dict(logs) for logs in entry["epochs"]]
         self._seconds, self._began = entry["seconds"], time.perf_counter()
-        if entry["file"]:
-            backup.load(model, entry)
         self._next = time.perf_counter() + backup.interval
 
     @property
@@ -245,7 +170,7 @@ class Part(StepCallback):
 
     def _save_if_due(self, only_interrupts=False, force=False):
         start = time.perf_counter()
-        stop = self.interrupt.is_set()
+        stop = self._interrupt.is_set()
         if not (force or stop or (not only_interrupts and start >= self._next)):
             return
         entry = {
@@ -273,12 +198,9 @@ class _NoBackup(Backup):
 
     @contextlib.contextmanager
     def part(self, name, model):
-        yield Part(self, name, model, _EMPTY)
+        yield Part(self, name, model, _EMPTY, threading.Event())
 
     def save(self, name, model, entry):
-        pass
-
-    def remove(self):
         pass
 
 

@@ -1,6 +1,5 @@
 """Keras' callbacks for models whose widths change while they train."""
 
-import json
 import os
 
 import keras
@@ -8,12 +7,9 @@ import numpy as np
 from keras import ops
 
 from tf_lossprune import keras_internals as internals
-from tf_lossprune.files import PART, replaced
+from tf_lossprune.store import Store
 from tf_lossprune.training.finite import broken_weight
 from tf_lossprune.types import Path
-
-_STATE = "state.json"
-_WEIGHTS = ".weights.h5"
 
 
 class _OnceFixed:
@@ -101,67 +97,23 @@ class SafeBackupAndRestore(keras.callbacks.Callback):
 
     def __init__(self, backup_dir: Path, delete_checkpoint: bool = True) -> None:
         super().__init__()
-        try:
-            self.backup_dir = os.fspath(backup_dir)
-        except TypeError:
-            raise TypeError(
-                f"Expected backup_dir as the path of a folder. Received: {backup_dir!r}"
-            ) from None
-        if not self.backup_dir:
-            raise ValueError(
-                f"Expected backup_dir as the path of a folder. Received: {backup_dir!r}"
-            )
+        self._store = Store(backup_dir, "backup_dir as the path of a folder")
+        self.backup_dir = os.fspath(backup_dir)
         self.delete_checkpoint = delete_checkpoint
 
     def on_train_begin(self, logs=None):
-        path = self._path(_STATE)
-        if not os.path.exists(path):
-            return
-        try:
-            with open(path, encoding="utf-8") as file:
-                state = json.load(file)
-            weights, epoch = self._path(state["weights"]), int(state["epoch"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(
-                "Expected a folder that SafeBackupAndRestore has written; take another "
-                f"one, or delete it to start anew. Received: {path} ({error})"
-            ) from error
-        optimizer = self.model.optimizer
-        if optimizer is not None and not optimizer.built:
-            optimizer.build(self.model.trainable_variables)
-        self.model.load_weights(weights)
-        internals.start_at(self.model, epoch)
+        record = self._store.read("epoch")
+        if record is not None:
+            self._store.load(self.model, record)
+            internals.start_at(self.model, record["epoch"])
 
     def on_epoch_end(self, epoch, logs=None):
-        if hasattr(self.model, "sync_state"):
-            self.model.sync_state()
-        if broken_weight(self.model):
-            return
-        os.makedirs(self.backup_dir, exist_ok=True)
-        weights = f"epoch_{epoch + 1}{_WEIGHTS}"
-        with replaced(self._path(weights)) as part:
-            self.model.save_weights(part, overwrite=True)
-        with replaced(self._path(_STATE)) as part:  # from then on, this epoch counts
-            part.write_text(json.dumps({"epoch": epoch + 1, "weights": weights}))
-        self._remove(keep=weights)
+        record = {"epoch": epoch + 1}
+        self._store.save(self.model, f"epoch_{epoch + 1}", record)
 
     def on_train_end(self, logs=None):
-        if not self.delete_checkpoint or broken_weight(self.model):
-            return
-        if os.path.exists(self._path(_STATE)):
-            os.remove(self._path(_STATE))  # first: without it, the rest is nothing
-            self._remove()
-            if not os.listdir(self.backup_dir):
-                os.rmdir(self.backup_dir)
-
-    def _path(self, name):
-        return os.path.join(self.backup_dir, name)
-
-    def _remove(self, keep=None):
-        for name in os.listdir(self.backup_dir):
-            ours = name.endswith(_WEIGHTS) or name.startswith(PART)
-            if ours and name != keep:
-                os.remove(self._path(name))
+        if self.delete_checkpoint and not broken_weight(self.model):
+            self._store.remove()
 
 
 class PruningTensorBoard(keras.callbacks.TensorBoard):
