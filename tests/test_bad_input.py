@@ -51,6 +51,13 @@ class OverriddenCall(keras.Model):
         return super().call(inputs) * 2.0
 
 
+class Closed(OverriddenCall):
+    """A functional model whose `call` has another path for training."""
+
+    def call(self, inputs, training=None):
+        return super().call(inputs) * (2.0 if training else 1.0)
+
+
 class OwnStep(keras.Model):
     """A functional model that says itself how it trains."""
 
@@ -206,8 +213,9 @@ MODELS = {
     "class": with_model(lambda: keras.Model, "keras.Model"),
     "list_of_layers": with_model(lambda: [layers.Dense(2)], "keras.Model"),
     "tf_keras": with_model(tf_keras_like, "from_tf_keras"),
-    "subclassed": with_model(Handwritten, "keras.Model(inputs, outputs)"),
-    "overridden": with_model(OverriddenCall, "keras.Model(inputs, outputs)"),
+    "subclassed": with_model(Handwritten, "Call it once", ValueError),
+    "closed": with_model(Closed, "keras.Model(inputs, outputs)"),
+    "overridden": with_model(OverriddenCall, "hidden layer", ValueError),
     "unbuilt": with_model(
         lambda: keras.Sequential([layers.Dense(2)]), "keras.Input", ValueError
     ),

@@ -137,6 +137,37 @@ class TestGraphs:
         internals.forget_mask(x)
         assert keras.src.backend.get_keras_mask(x) is None
 
+    def test_calls_are_told_instead_of_noted(self):
+        seen = []
+        dense = layers.Dense(3, name="dense")
+        dense.build((None, 4))
+        x = keras.KerasTensor((None, 4))
+
+        def on_layer(layer, args, kwargs):
+            seen.append((layer.name, len(args)))
+            return layer.compute_output_spec(*args, **kwargs)
+
+        def on_node(operation, args, kwargs, outputs):
+            seen.append((type(operation).__name__, outputs.shape))
+
+        with internals.intercepted_calls(on_layer, on_node):
+            ops.relu(dense(x))
+        assert seen[:2] == [("dense", 1), ("Dense", (None, 3))]
+        assert seen[2:] == [("Relu", (None, 3))]
+        assert not dense._inbound_nodes and not internals.has_origin(x)
+        y = keras.Input((4,))
+        assert internals.has_origin(dense(y)) and len(seen) == 3
+
+    def test_shapes_and_masks(self):
+        model = network()
+        dense = layers.Dense(3)
+        assert not internals.shapes_at_build(dense)
+        dense(np.zeros((2, 4), "float32"))
+        assert [*internals.shapes_at_build(dense).values()] == [(2, 4)]
+        assert internals.mask_of(model.inputs[0]) is None
+        words = keras.Input((4,), dtype="int32")
+        assert internals.mask_of(layers.Embedding(3, 2, mask_zero=True)(words)).shape
+
 
 class TestLayers:
     def test_all_layers_at_any_depth(self):

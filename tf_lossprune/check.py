@@ -8,6 +8,7 @@ from tf_lossprune.errors import DifferenceError
 from tf_lossprune.gates import GatedLayer
 from tf_lossprune.graph import Graph
 from tf_lossprune.graph.constants import dead_values, kept_part
+from tf_lossprune.graph.opening import call_arguments
 from tf_lossprune.surgery import cut
 from tf_lossprune.training import PrunedModel
 from tf_lossprune.training.network import gated_network
@@ -31,7 +32,9 @@ def check_copy(model: keras.Model, graph: Graph, names: dict, pruned: PrunedMode
     Raises:
         DifferenceError: if they differ; the message names the first layer that does.
     """
-    expected = Network(model, name=lambda o: names[id(o)], graph=graph)
+    expected = Network(
+        model, lambda x: x, lambda o: names[id(o)], graph=graph, call=call_model
+    )
     gates = np.ones(pruned.channel_graph.num_units + 1, "float32")
     found = find_difference(graph, expected, _gated(pruned.network, gates))
     if found is not None:
@@ -43,6 +46,13 @@ def check_copy(model: keras.Model, graph: Graph, names: dict, pruned: PrunedMode
             f"Received: {found}",
             pruned,
         )
+
+
+def call_model(model, inputs):
+    """Calls a model in inference; several arguments of a `call` come in a list."""
+    if isinstance(inputs, list) and len(call_arguments(model)) == len(inputs) > 1:
+        return model(*inputs, training=False)
+    return model(inputs, training=False)
 
 
 def check_compact(

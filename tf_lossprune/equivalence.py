@@ -42,6 +42,7 @@ class Network:
         part: function `(name, number, values)` from an operation's name, the number
             of its call and its outputs to what the other side has of them; or None.
         graph: its `Graph`, or None until it is needed.
+        call: function `(model, inputs)` that runs the model in inference.
     """
 
     model: keras.Model
@@ -49,6 +50,7 @@ class Network:
     name: Callable = lambda operation: operation.name
     part: Callable = lambda name, number, values: values
     graph: Graph | None = None
+    call: Callable = lambda model, x: model(x, training=False)
 
     def traced(self) -> Graph:
         if self.graph is None:
@@ -254,7 +256,7 @@ def _unwrapped(operation):
 
 
 def _outputs(network, x):
-    return _run(network, lambda given: network.model(given, training=False), x)
+    return _run(network, lambda given: network.call(network.model, given), x)
 
 
 def _recorded(network, x):

@@ -3,19 +3,21 @@
 import re
 
 
-def excluded_layers(layers, exclude):
+def excluded_layers(layers, exclude, names=None):
     """Returns the layers that `exclude` names.
 
     Args:
         layers: list of layers.
         exclude: None; a regular expression or a list of them, searched for in
             the names; or a function `layer -> bool`, true for excluded layers.
+        names: dict, id of a layer -> what it is called; None: its own name.
 
     Raises:
         TypeError: for anything else.
         ValueError: for a pattern that is no regular expression or matches no
             layer.
     """
+    names = names or {id(layer): layer.name for layer in layers}
     if exclude is None:
         return []
     if callable(exclude):
@@ -37,7 +39,7 @@ def excluded_layers(layers, exclude):
                 f"Expected regular expressions in exclude ({error}). "
                 f"Received: {pattern!r}"
             ) from error
-        matching = [layer for layer in layers if compiled.search(layer.name)]
+        matching = [layer for layer in layers if compiled.search(names[id(layer)])]
         if not matching:
             raise ValueError(
                 "Expected each pattern in exclude to match a layer's name. "

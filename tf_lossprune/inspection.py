@@ -14,6 +14,7 @@ from tf_lossprune.resources import (
     opaque_layers,
     plain,
 )
+from tf_lossprune.surgery import flat_graph
 from tf_lossprune.types import Exclude, InputShape, Multiple
 
 
@@ -94,10 +95,11 @@ def inspect_model(
     print(tf_lossprune.inspect_model(model))
     ```
     """
+    graph, exclude = flat_graph(model, exclude, input_shape)
     space = SearchSpace(
         exclude, channel_multiple, min_channels, remove_blocks, input_shape
     )
-    problem = PruningProblem(model, space)
+    problem = PruningProblem(graph, space)
     channels, smallest = problem.channel_graph, problem.smallest
     names, by_name = _resources(resources)
     uncounted = dict.fromkeys(names)

@@ -13,7 +13,7 @@ from tf_lossprune.check import check_compact, check_copy
 from tf_lossprune.deploy.measurer import LitertMeasurer
 from tf_lossprune.exclude import excluded_layers
 from tf_lossprune.gates import GateSampler, Importance, SoftThreshold
-from tf_lossprune.graph import trace
+from tf_lossprune.graph import open_model, trace
 from tf_lossprune.methods import Method, find_method
 from tf_lossprune.problem import PruningProblem, SearchSpace
 from tf_lossprune.resources.opaque import warn_of_opaque
@@ -112,12 +112,13 @@ def prune_model(
             "Expected a model that is not pruned yet; take the compact model out with "
             f"`strip_pruning` first. Received: PrunedModel {model.name!r}"
         )
-    graph = trace(model)
+    graph = open_model(model, input_shape)
     if not find_method(method).one_shot:
         _check_training(model)
     bound = Budget(budget).with_measurer(LitertMeasurer())
     template, names = copy_graph(graph)
-    excluded = [names[id(layer)] for layer in excluded_layers(graph.layers, exclude)]
+    layers = excluded_layers(graph.layers, exclude, names)
+    excluded = [names[id(layer)] for layer in layers]
     space = SearchSpace(
         channel_multiple=channel_multiple,
         min_channels=min_channels,

@@ -6,7 +6,9 @@ from keras import ops, tree
 
 from tf_lossprune.cut_variables import remember_cut
 from tf_lossprune.graph.constants import dead_values, kept_part
+from tf_lossprune.graph.opening import open_model
 from tf_lossprune.graph.replaying import Cloner, make_inputs, replay
+from tf_lossprune.graph.tracing import trace
 
 #: Stands for a tensor that is a constant or has no channels.
 _DEAD = object()
@@ -119,17 +121,18 @@ def _add_constants(channels, keep, cloner, call, args, dead):
     return keras.layers.Rescaling(1.0, offset, name=name, dtype=x.dtype)(x)
 
 
-def copy_graph(graph, dtype=None):
+def copy_graph(graph, dtype=None, share=False):
     """Makes a flat functional copy of a traced model, with the same weights.
 
     Args:
         graph: `Graph`.
         dtype: string or None, the floating type to compute in; None: each layer's own.
+        share: bool, whether the copy reads the variables of the model.
 
     Returns:
         The copy, and a dict from the id of a layer or operation to its copy's name.
     """
-    cloner = Cloner(graph.layers, dtype=dtype)
+    cloner = Cloner(graph.layers, dtype=dtype, names=graph.names, share=share)
 
     def call_fn(call, args, kwargs):
         args, kwargs = cloner.arguments([args, kwargs])
@@ -140,6 +143,34 @@ def copy_graph(graph, dtype=None):
     model = keras.Model(inputs, outputs, name=graph.name)
     operations = [call.operation for call in graph.calls]
     return model, {id(o): cloner.copy(o).name for o in operations}
+
+
+def flat_graph(model, exclude=None, input_shape=None):
+    """The graph of a model to look at, in which everything is called by its path.
+
+    Args:
+        model: `keras.Model`; not changed.
+        exclude: as in `prune_model`.
+        input_shape: as in `open_model`.
+
+    Returns:
+        The `Graph` of the model; where something had to be opened, that of a flat copy
+        which reads the same variables. And what `exclude` is for that one.
+    """
+    graph = open_model(model, input_shape)
+    if not graph.opened:
+        return graph, exclude
+    copy, names = copy_graph(graph, share=True)
+    flat = trace(copy)
+    originals = {names[id(c.operation)]: c.operation for c in graph.calls}
+    found = {c.operation.name: c.operation for c in flat.calls}
+    flat.opened = graph.opened
+    flat.closed = {
+        id(found[names[key]]): why for key, why in graph.closed.items() if key in names
+    }
+    if callable(exclude):
+        return flat, lambda layer: exclude(originals[layer.name])
+    return flat, exclude
 
 
 def _value(variable):

@@ -13,6 +13,7 @@ SHORT = {
     "docs/backends.md": preludes.compressed,
     "docs/cli.md": preludes.common,
     "docs/custom_layers.md": preludes.common,
+    "docs/your_own_code.md": preludes.common,
     "docs/methods.md": preludes.common,
 }
 LONG = {

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from tf_lossprune.cli.command import InputError
-from tf_lossprune.graph import trace
+from tf_lossprune.graph import open_model
 from tf_lossprune.surgery import copy_graph
 from tf_lossprune.tables.figures import text_of
 from tf_lossprune.training.feed import HeldOut
@@ -74,7 +74,7 @@ def check_dense(source, train, batch_size, name):
     settings = compile_settings(source.model, source)
     if not settings.get("loss") or hasattr(source.train, "__next__"):
         return  # what is missing is told later; a generator is not to be used up
-    model, _ = copy_graph(trace(source.model))
+    model, _ = copy_graph(open_model(source.model))
     model.compile(**settings)
     held_out = _held_out(source, train, batch_size)
     figures = held_out.evaluate(model)

@@ -3,6 +3,7 @@
 from tf_lossprune.graph.blocks import removable_blocks
 from tf_lossprune.graph.bottlenecks import bottlenecks
 from tf_lossprune.graph.groups import ChannelGraph, Group, analyze
+from tf_lossprune.graph.opening import open_model
 from tf_lossprune.graph.replaying import replay
 from tf_lossprune.graph.rules import register_rule
 from tf_lossprune.graph.tracing import Call, Graph, Tensor, trace
@@ -15,6 +16,7 @@ __all__ = [
     "Tensor",
     "analyze",
     "bottlenecks",
+    "open_model",
     "register_rule",
     "removable_blocks",
     "replay",

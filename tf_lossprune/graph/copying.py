@@ -32,9 +32,11 @@ class Copier:
             copy afterwards.
         dtype: string or None, the floating type of the copies, `"float64"` for
             comparisons. None: each variable keeps its own.
+        share: bool, whether copies read the variables of the originals.
     """
 
-    def __init__(self, layers, dtype=None):
+    def __init__(self, layers, dtype=None, share=False):
+        self._share = share
         self._copies = {}
         self._alive = []  # An id stands for an object only while that lives.
         self._owned = {}
@@ -55,7 +57,7 @@ class Copier:
             self._find_owned(operation)
             new = self._copy(operation)
             if name is not None:
-                internals.rename(operation, new, name)
+                internals.rename(operation, new, name, not self._share)
         return self._copies[id(operation)]
 
     def arguments(self, struct):
@@ -158,6 +160,8 @@ class Copier:
         return new
 
     def _variable(self, x):
+        if self._share:
+            return x
         if id(x) in self._values:
             value = self._values[id(x)]
             return internals.copy_variable(x, value, shape=value.shape)

@@ -119,7 +119,7 @@ def analyze(model, exclude=None, input_shape=None):
             ctx.freeze(labels[id(mask)], "it serves as a mask")
         first = ties.count
         work.begin(call)
-        opaque = work.follow(ctx, _apply_rule(ctx))
+        opaque = work.follow(ctx, _apply_rule(ctx, graph.closed))
         if opaque is not None:
             record.opaque[id(call)] = opaque
         if id(operation) in excluded:
@@ -137,10 +137,13 @@ def analyze(model, exclude=None, input_shape=None):
     return _collect(graph, records, labels, ties, log)
 
 
-def _apply_rule(ctx):
+def _apply_rule(ctx, closed):
     rule = find_rule(ctx.layer)
     if rule is None:
-        ctx.freeze_all(f"no rule for {type(ctx.layer).__name__}")
+        why = closed.get(id(ctx.layer))
+        ctx.freeze_all(
+            f"no rule for {type(ctx.layer).__name__}" + (f", and {why}" if why else "")
+        )
     elif getattr(ctx.layer, "quantization_mode", None) is not None:
         ctx.freeze_all("it is quantized")
     elif getattr(ctx.layer, "lora_enabled", False):

@@ -30,10 +30,15 @@ class Cloner:
             of every shape take most of the time that a large model needs. Call
             `restore` once the clones are built.
         dtype: string or None, the floating type of copies; None: as it is.
+        names: dict, id of an operation -> what its copy is called; else as it is.
+        share: bool, whether copies read the variables of the originals.
     """
 
-    def __init__(self, layers=(), draw_weights=True, dtype=None):
-        self._copier = Copier(layers, dtype)
+    def __init__(
+        self, layers=(), draw_weights=True, dtype=None, names=None, share=False
+    ):
+        self._copier = Copier(layers, dtype, share)
+        self._wanted = names or {}
         self._clones = {}
         self._names = set()
         self._draw_weights = draw_weights
@@ -56,7 +61,8 @@ class Cloner:
     def copy(self, operation):
         """Returns the live copy of `operation`, made on the first request."""
         if id(operation) not in self._clones:
-            copy = self._copier(operation, self.unique(operation.name))
+            name = self._wanted.get(id(operation), operation.name)
+            copy = self._copier(operation, self.unique(name))
             if isinstance(copy, keras.Layer):
                 # A file gives `build` a list for a shape, which some layers do not
                 # take. Without it, the model's graph builds them when it is read.

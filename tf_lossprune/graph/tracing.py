@@ -89,12 +89,22 @@ class Graph:
         outputs: the model's output structure, likewise.
         calls: list of `Call`s in execution order.
         name: string, the model's name.
+        names: dict, id of an operation -> name, for those found inside opened layers.
+        opened: list of `Opened` layers.
+        closed: dict, id of a layer that could not be opened -> why.
     """
 
     inputs: object
     outputs: object
     calls: list
     name: str
+    names: dict = dataclasses.field(default_factory=dict)
+    opened: list = dataclasses.field(default_factory=list)
+    closed: dict = dataclasses.field(default_factory=dict)
+
+    def name_of(self, operation):
+        """What an operation is called: its path if it was found in an opened layer."""
+        return self.names.get(id(operation), operation.name)
 
     @property
     def layers(self):
@@ -111,8 +121,13 @@ class Graph:
         return collections.Counter(id(t) for t in (*read, *tree.flatten(self.outputs)))
 
 
-def check_model(model):
-    """Raises a helpful `TypeError` or `ValueError` unless `model` can be traced."""
+def check_model(model, subclassed=False):
+    """Raises a helpful `TypeError` or `ValueError` unless `model` can be traced.
+
+    Args:
+        model: anything.
+        subclassed: bool, whether it may have a `call` of its own.
+    """
     if type(model).__module__.split(".")[0] == "tf_keras":
         raise TypeError(
             "Expected a Keras 3 model, but this one belongs to tf_keras (Keras 2). "
@@ -132,7 +147,7 @@ def check_model(model):
             "known yet. Add a `keras.Input(shape)` as its first entry or call "
             f"`model.build(input_shape)`. Received: {model.name!r}, unbuilt"
         )
-    if functional_of(model) is None:
+    if functional_of(model) is None and not subclassed:
         raise TypeError(
             "Expected a functional or Sequential model: the graph of a subclassed "
             "model with a hand-written `call` cannot be read. Rebuild it with "
@@ -170,26 +185,10 @@ def trace(model):
         ValueError: if `model` is a Sequential model without declared input.
     """
     check_model(model)
-    function = functional_of(model)
-    tensors = {}
-    calls = []
-    for tensor in tree.flatten(internals.input_structure(function)):
-        tensors[id(tensor)] = _tensor(tensor)
-    _walk(function, tensors, calls, {}, {})
-
-    def lookup(struct):
-        return tree.map_structure(lambda t: tensors[id(t)], struct)
-
-    outputs = lookup(internals.output_structure(function))
-    return Graph(
-        inputs=lookup(internals.input_structure(function)),
-        outputs=outputs,
-        calls=_read_calls(calls, outputs),
-        name=model.name,
-    )
+    return Walk().model(model)
 
 
-def _read_calls(calls, outputs):
+def read_calls(calls, outputs):
     """The calls that the outputs need: nested models may have others."""
     read = {id(t) for t in tree.flatten(outputs)}
     found = []
@@ -200,59 +199,127 @@ def _read_calls(calls, outputs):
     return found[::-1]
 
 
-def _tensor(keras_tensor):
-    shape = tuple(keras_tensor.shape)
-    return Tensor(shape, keras_tensor.dtype, keras_tensor.name)
+def tensor_like(keras_tensor):
+    """The `Tensor` that stands for a Keras tensor."""
+    return Tensor(tuple(keras_tensor.shape), keras_tensor.dtype, keras_tensor.name)
 
 
-def _walk(function, tensors, calls, extra, masks):
-    """Appends the calls of `function`; `tensors` maps Keras tensor ids to `Tensor`s.
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a call stands.
 
-    Args:
-        function: `keras.Function` to walk.
-        tensors: dict, filled in with the outputs of each call.
-        calls: list, extended.
-        extra: dict of call arguments that a caller of a nested model passed on
-            to its layers (`training=False` in transfer learning).
+    Attributes:
+        training: bool or None, what a caller of a nested model passed on to its
+            layers (`training=False` in transfer learning).
         masks: dict, id of a `Tensor` -> the mask that the caller of a nested model
             passed for it.
+        path: string, the names of the opened layers around it.
+        masked: bool, whether a tensor that the call takes has a mask attached.
     """
-    known = {id(t) for t in tree.flatten(internals.input_structure(function))}
-    for node in internals.nodes_in_order(function):
-        if node.is_input or all(id(t) in known for t in node.outputs):
-            continue
-        args, kwargs = node.arguments.convert(
-            lambda x: tensors[id(x)] if isinstance(x, keras.KerasTensor) else x
-        )
-        args, kwargs = name_masks(node.operation, args, kwargs)
-        args, kwargs = _positional(node.operation, args, kwargs)
-        kwargs = {**kwargs, **given_masks(node.operation, args, kwargs, masks)}
-        inner = (
-            functional_of(node.operation)
-            if isinstance(node.operation, keras.Model)
-            else None
-        )
-        if inner is None:
-            kwargs = {**_accepted(node.operation, extra), **kwargs}
-            outputs = [_tensor(t) for t in node.outputs]
-            calls.append(Call(node.operation, args, kwargs, outputs))
-        else:
-            outputs = _inline(inner, args, kwargs, calls, extra)
-        for keras_tensor, tensor in zip(node.outputs, outputs):
-            tensors[id(keras_tensor)] = tensor
+
+    training: bool | None = None
+    masks: dict = dataclasses.field(default_factory=dict)
+    path: str = ""
+    masked: bool = False
 
 
-def _inline(inner, args, kwargs, calls, extra):
-    kwargs = dict(kwargs)
-    training = kwargs.pop("training", extra.get("training"))
-    their_masks = tree.flatten(kwargs.pop("mask", None))
-    given = _tensors((args, kwargs))
-    names = tree.flatten(internals.input_structure(inner))
-    local = {id(k): t for k, t in zip(names, given)}
-    masks = {id(t): m for t, m in zip(given, their_masks) if isinstance(m, Tensor)}
-    extra = {} if training is None else {"training": training}
-    _walk(inner, local, calls, extra, masks)
-    return [local[id(t)] for t in tree.flatten(internals.output_structure(inner))]
+class Walk:
+    """Follows the graph of a model and of the models in it.
+
+    Attributes:
+        calls: list of `Call`s in execution order.
+    """
+
+    def __init__(self):
+        self.calls = []
+
+    def model(self, model):
+        """The `Graph` of a functional or Sequential model."""
+        function = functional_of(model)
+        tensors = {}
+        for tensor in tree.flatten(internals.input_structure(function)):
+            tensors[id(tensor)] = tensor_like(tensor)
+        self.function(function, tensors, Place())
+
+        def lookup(struct):
+            return tree.map_structure(lambda t: tensors[id(t)], struct)
+
+        return self.graph(
+            lookup(internals.input_structure(function)),
+            lookup(internals.output_structure(function)),
+            model.name,
+        )
+
+    def graph(self, inputs, outputs, name):
+        """The `Graph` of what has been followed."""
+        return Graph(inputs, outputs, read_calls(self.calls, outputs), name)
+
+    def function(self, function, tensors, place):
+        """Appends the calls of a graph.
+
+        Args:
+            function: `keras.Function` to follow.
+            tensors: dict, id of a Keras tensor -> `Tensor`; has the inputs, gets the
+                outputs of each call.
+            place: `Place`.
+        """
+        known = {id(t) for t in tree.flatten(internals.input_structure(function))}
+        for node in internals.nodes_in_order(function):
+            if node.is_input or all(id(t) in known for t in node.outputs):
+                continue
+            args, kwargs = node.arguments.convert(
+                lambda x: tensors[id(x)] if isinstance(x, keras.KerasTensor) else x
+            )
+            masked = any(internals.mask_of(t) is not None for t in node.input_tensors)
+            outputs = self.call(
+                node.operation,
+                args,
+                kwargs,
+                node.outputs,
+                dataclasses.replace(place, masked=masked),
+            )
+            for keras_tensor, tensor in zip(node.outputs, outputs):
+                tensors[id(keras_tensor)] = tensor
+
+    def call(self, operation, args, kwargs, outputs, place):
+        """Appends what one call does.
+
+        Args:
+            operation: `keras.Operation`.
+            args, kwargs: its arguments, with `Tensor`s.
+            outputs: list of the Keras tensors that come out.
+            place: `Place`.
+
+        Returns:
+            List of `Tensor`s.
+        """
+        args, kwargs = name_masks(operation, args, kwargs)
+        args, kwargs = _positional(operation, args, kwargs)
+        kwargs = {**kwargs, **given_masks(operation, args, kwargs, place.masks)}
+        inner = functional_of(operation) if isinstance(operation, keras.Model) else None
+        if inner is not None:
+            return self._inline(inner, args, kwargs, place)
+        return self.leaf(operation, args, kwargs, outputs, place)
+
+    def leaf(self, operation, args, kwargs, outputs, place):
+        """The same for what is no functional model."""
+        if place.training is not None and internals.takes_training(operation):
+            kwargs = {"training": place.training, **kwargs}
+        made = [tensor_like(t) for t in outputs]
+        self.calls.append(Call(operation, args, kwargs, made))
+        return made
+
+    def _inline(self, inner, args, kwargs, place):
+        kwargs = dict(kwargs)
+        training = kwargs.pop("training", place.training)
+        their_masks = tree.flatten(kwargs.pop("mask", None))
+        given = _tensors((args, kwargs))
+        names = tree.flatten(internals.input_structure(inner))
+        local = {id(k): t for k, t in zip(names, given)}
+        masks = {id(t): m for t, m in zip(given, their_masks) if isinstance(m, Tensor)}
+        place = dataclasses.replace(place, training=training, masks=masks)
+        self.function(inner, local, place)
+        return [local[id(t)] for t in tree.flatten(internals.output_structure(inner))]
 
 
 def _positional(operation, args, kwargs):
@@ -268,9 +335,3 @@ def _positional(operation, args, kwargs):
 def _holds_tensors(struct):
     flat = tree.flatten(struct)
     return bool(flat) and all(isinstance(x, Tensor) for x in flat)
-
-
-def _accepted(operation, extra):
-    if extra and internals.takes_training(operation):
-        return extra
-    return {}

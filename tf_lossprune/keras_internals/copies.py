@@ -113,13 +113,20 @@ def set_policy(layer: Any, dtype: str) -> None:
     layer._dtype_policy = keras.dtype_policies.DTypePolicy(dtype)
 
 
-def rename(old: keras.Operation, new: Any, name: str) -> None:
-    """Gives a copy a name, which the paths of what it owns begin with."""
+def rename(old: keras.Operation, new: Any, name: str, variables: bool = True) -> None:
+    """Gives a copy a name, which the paths of what it owns begin with.
+
+    Args:
+        old, new: layer and copy.
+        name: string.
+        variables: bool, whether the variables are the copy's own.
+    """
     before = getattr(old, "_path", None) or old.name
     new.name = name
     if not isinstance(new, keras.Layer):
         return
-    for x in [new, *all_layers(new, include_self=False), *new.variables]:
+    owned = new.variables if variables else []
+    for x in [new, *all_layers(new, include_self=False), *owned]:
         path = x._path
         if path is not None and (path == before or path.startswith(f"{before}/")):
             x._path = name + path[len(before) :]

@@ -1,5 +1,7 @@
 """Graphs of functional models, and where a class comes from."""
 
+import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -70,3 +72,47 @@ def forget_mask(tensor: Any) -> None:
     """Takes from a tensor the mask that a layer attached."""
     if hasattr(tensor, "_keras_mask"):
         tensor._keras_mask = None
+
+
+def mask_of(tensor: Any) -> Any:
+    """The mask that a layer attached to a tensor, or None."""
+    return getattr(tensor, "_keras_mask", None)
+
+
+@contextlib.contextmanager
+def intercepted_calls(on_layer: Callable, on_node: Callable) -> Iterator[None]:
+    """Takes over what Keras does for calls on symbolic tensors, in this thread.
+
+    Args:
+        on_layer: function `(layer, args, kwargs) -> outputs`, asked for the outputs of
+            a layer; the arguments are complete: training and masks are among them.
+        on_node: function `(operation, args, kwargs, outputs)`, told of each call, of
+            which no graph learns.
+    """
+    from keras.src.ops.node import Node
+
+    thread, init = threading.get_ident(), Node.__init__
+    symbolic_call = keras.layers.Layer.symbolic_call
+
+    def tell(self, operation, call_args=None, call_kwargs=None, outputs=None):
+        if threading.get_ident() == thread:
+            on_node(operation, call_args or (), call_kwargs or {}, outputs)
+        else:
+            init(self, operation, call_args, call_kwargs, outputs)
+
+    def ask(layer, *args, **kwargs):
+        if threading.get_ident() == thread:
+            return on_layer(layer, args, kwargs)
+        return symbolic_call(layer, *args, **kwargs)
+
+    patched: Any = keras.layers.Layer
+    Node.__init__, patched.symbolic_call = tell, ask
+    try:
+        yield
+    finally:
+        Node.__init__, patched.symbolic_call = init, symbolic_call
+
+
+def shapes_at_build(layer: Any) -> dict[str, Any] | None:
+    """The shapes that a layer was built with, by argument; None: not known."""
+    return getattr(layer, "_build_shapes_dict", None)

@@ -4,6 +4,11 @@ from typing import Any
 
 import keras
 
+#: Where Keras itself keeps the layers inside a layer, besides the user's attributes.
+LISTS_OF_LAYERS = frozenset(["_layers", "_metrics", "_functional"])
+#: How the attributes begin in which TensorFlow keeps account of a layer.
+OF_TENSORFLOW = "_self_"
+
 
 def all_layers(model: keras.Layer, include_self: bool = True) -> list:
     """A model's layers at any depth."""

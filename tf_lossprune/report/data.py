@@ -10,6 +10,7 @@ import numpy as np
 
 from tf_lossprune.budget import Budget
 from tf_lossprune.graph import analyze
+from tf_lossprune.surgery import flat_graph
 from tf_lossprune.tables.figures import figure_of
 from tf_lossprune.version import __version__
 
@@ -43,7 +44,7 @@ def report_data(model, result, *, exclude=None, training=(), frontier=(), **more
     report.write_html("report.html", data)
     ```
     """
-    channels = analyze(model, exclude)
+    channels = analyze(*flat_graph(model, exclude))
     found = {group.name: group for group in channels.groups}
     groups = [
         {**_widths(entry), **_members(found.get(entry["name"]))}

@@ -7,6 +7,7 @@ import keras
 
 from tf_lossprune.graph import analyze
 from tf_lossprune.resources.model import cost_models, plain
+from tf_lossprune.surgery import flat_graph
 from tf_lossprune.types import InputShape
 
 
@@ -25,7 +26,8 @@ def known_costs(
     Returns:
         Dict, resource -> number.
     """
-    channels = analyze(model, input_shape=input_shape)
+    graph, _ = flat_graph(model, None, input_shape)
+    channels = analyze(graph, None, input_shape)
     costs = cost_models(channels, resources, optional=dict.fromkeys(resources))
     return {name: plain(found.dense) for name, found in costs.items()}
 
@@ -56,7 +58,8 @@ def cost(
     tf_lossprune.cost(model)["macs"]
     ```
     """
-    channels = analyze(model, input_shape=input_shape)
+    graph, _ = flat_graph(model, None, input_shape)
+    channels = analyze(graph, None, input_shape)
     costs = cost_models(channels)
     sizes = [group.size for group in channels.groups]
     found: dict = {name: int(model.dense) for name, model in costs.items()}

@@ -1,0 +1,466 @@
+"""Models of any style are pruned: their own blocks and calls are opened."""
+
+import unittest
+import warnings
+
+import keras
+import numpy as np
+from absl.testing import parameterized
+from keras import layers, ops
+
+import tf_lossprune
+from examples import models
+from tf_lossprune.graph import open_model
+from tf_lossprune.surgery import copy_graph
+
+
+class Residual(layers.Layer):
+    """A block as people write it."""
+
+    def __init__(self, width, **kwargs):
+        super().__init__(**kwargs)
+        self.conv1 = layers.Conv2D(2 * width, 3, padding="same", use_bias=False)
+        self.norm = layers.BatchNormalization()
+        self.conv2 = layers.Conv2D(width, 3, padding="same")
+        self.skip = layers.Conv2D(width, 1)
+
+    def call(self, x, training=None):
+        y = ops.relu(self.norm(self.conv1(x), training=training))
+        return ops.relu(self.conv2(y) + self.skip(x))
+
+
+class Stage(layers.Layer):
+    """Blocks in a block; dropout in training only."""
+
+    def __init__(self, width, **kwargs):
+        super().__init__(**kwargs)
+        self.blocks = [Residual(width), Residual(width)]
+        self.dropout = layers.Dropout(0.5, seed=1)
+
+    def call(self, x, training=None):
+        for block in self.blocks:
+            x = block(x)
+        if training:
+            x = self.dropout(x, training=training)
+        return x
+
+
+class Network(keras.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.stem = layers.Conv2D(8, 3, activation="relu")
+        self.stages = {"low": Stage(8), "high": Stage(12)}
+        self.pool = layers.GlobalAveragePooling2D()
+        self.head = layers.Dense(4)
+
+    def call(self, x):
+        x = self.stages["high"](self.stages["low"](self.stem(x)))
+        return self.head(self.pool(x))
+
+
+class TwoInputs(keras.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.a, self.b = layers.Dense(16), layers.Dense(16)
+        self.head = layers.Dense(3)
+
+    def call(self, left, right):
+        return {"sum": self.head(ops.tanh(self.a(left) + self.b(right)))}
+
+
+class Split(layers.Layer):
+    """A dict comes out, a list goes in."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.a, self.b = layers.Dense(12), layers.Dense(12)
+
+    def call(self, xs):
+        return {"a": self.a(xs[0]), "b": [self.b(xs[1]), xs[0]]}
+
+
+class MakesLayers(layers.Layer):
+    """Makes layers in its call."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.conv = layers.Conv2D(16, 3)
+
+    def call(self, x):
+        return layers.ReLU()(layers.MaxPooling2D(2)(self.conv(x)))
+
+
+class OverFunctional(layers.Layer):
+    """A functional model inside a layer."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        x = keras.Input((12, 12, 3))
+        y = layers.BatchNormalization()(layers.Conv2D(8, 3, name="inside")(x))
+        self.backbone = keras.Model(x, layers.Conv2D(8, 3)(y))
+
+    def call(self, x):
+        return self.backbone(x)
+
+
+def image(middle):
+    x = keras.Input((12, 12, 3))
+    y = layers.Conv2D(8, 3, padding="same")(x)
+    y = layers.GlobalAveragePooling2D()(layers.Conv2D(8, 3)(middle(y)))
+    return keras.Model(x, layers.Dense(3)(y))
+
+
+def twice():
+    block = Stage(8)
+    return image(lambda y: block(block(y)))
+
+
+def structures():
+    x = keras.Input((6,))
+    y = layers.Dense(12)(x)
+    found = Split()([y, layers.Dense(12)(x)])
+    z = found["a"] + found["b"][0] * found["b"][1]
+    return keras.Model(x, layers.Dense(2)(z))
+
+
+def subclassed():
+    model = Network()
+    model(np.zeros((1, 12, 12, 3), "float32"))
+    return model
+
+
+def two_inputs():
+    model = TwoInputs()
+    model(np.zeros((2, 5), "float32"), np.zeros((2, 4), "float32"))
+    return model
+
+
+def inside():
+    x = keras.Input((12, 12, 3))
+    return keras.Model(x, layers.Softmax()(Network()(x)))
+
+
+def functional_inside():
+    x = keras.Input((12, 12, 3))
+    y = layers.GlobalAveragePooling2D()(OverFunctional()(x))
+    return keras.Model(x, layers.Dense(2)(y))
+
+
+def half():
+    policy = keras.dtype_policies.DTypePolicy("mixed_float16")
+    return image(lambda y: Residual(8, dtype=policy)(y))
+
+
+CASES = {
+    "block": lambda: image(Residual(8)),
+    "nested": lambda: image(Stage(8)),
+    "called_twice": twice,
+    "structures": structures,
+    "subclassed": subclassed,
+    "subclassed_with_two_arguments": two_inputs,
+    "subclassed_inside": inside,
+    "layers_made_in_call": lambda: image(MakesLayers()),
+    "functional_inside": functional_inside,
+    "other_precision": half,
+}
+
+
+def sample(model):
+    rng = np.random.default_rng(0)
+    if isinstance(model, TwoInputs):
+        return [rng.normal(size=(3, n)).astype("float32") for n in (5, 4)]
+    shape = (12, 12, 3) if isinstance(model, Network) else model.input_shape[1:]
+    return rng.normal(size=(3, *shape)).astype("float32")
+
+
+def shape_of(model):
+    return [(5,), (4,)] if isinstance(model, TwoInputs) else None
+
+
+def opened(model):
+    return open_model(model, shape_of(model))
+
+
+def run(model, x, training=False):
+    if isinstance(model, TwoInputs):
+        return model(*x, training=training)
+    return model(x, training=training)
+
+
+def flat(struct):
+    return [ops.convert_to_numpy(y) for y in keras.tree.flatten(struct)]
+
+
+class OpenedTest(parameterized.TestCase):
+    @parameterized.named_parameters(*CASES.items())
+    def test_computes_what_the_model_does(self, make):
+        model = make()
+        models.randomize(model, 0)
+        graph = opened(model)
+        self.assertNotEmpty(graph.opened)
+        self.assertEmpty(graph.closed)
+        copy, _ = copy_graph(graph)
+        x = sample(model)
+        for training in (False, True):
+            wanted = run(model, x, training)
+            found = copy(x, training=training)
+            if training and any("Stage" in o.kind for o in graph.opened):
+                continue  # dropout of two generators
+            for a, b in zip(flat(wanted), flat(found), strict=True):
+                np.testing.assert_allclose(a, b, 2e-5, 2e-5)
+        before = [v for v in model.variables if "seed" not in v.path]
+        after = [v for v in copy.variables if "seed" not in v.path]
+        self.assertEqual(model.count_params(), copy.count_params())
+        self.assertCountEqual([v.shape for v in before], [v.shape for v in after])
+
+    @parameterized.named_parameters(*CASES.items())
+    def test_is_pruned(self, make):
+        model = make()
+        models.randomize(model, 0)
+        budget = {"params": 0.8}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            pruned = tf_lossprune.prune_model(
+                model,
+                budget,
+                method="uniform",
+                channel_multiple=1,
+                input_shape=shape_of(model),
+            )
+            compact = tf_lossprune.strip_pruning(pruned)
+        self.assertLessEqual(compact.count_params(), 0.8 * model.count_params())
+
+    @parameterized.named_parameters(*CASES.items())
+    def test_leaves_the_model_alone(self, make):
+        model = make()
+        seen = []
+        for _ in range(2):
+            seen.append(
+                [
+                    (la.name, la.path, len(la._inbound_nodes), len(la._outbound_nodes))
+                    for la in model._flatten_layers()
+                ]
+                + [(v.path, np.array(v).tobytes()) for v in model.variables]
+                + [sorted(vars(la)) for la in model._flatten_layers()]
+            )
+            opened(model)
+        self.assertEqual(*seen)
+
+    def test_dropout_follows_the_mode(self):
+        model = image(Stage(8))
+        copy, _ = copy_graph(opened(model))
+        x = sample(model)
+        self.assertAllDifferent(copy, x)
+        self.assertIn("Dropout", [type(la).__name__ for la in copy.layers])
+
+    def assertAllDifferent(self, model, x):
+        one, two = (np.array(model(x, training=True)) for _ in range(2))
+        self.assertGreater(np.abs(one - two).max(), 1e-4)
+
+    def test_names_are_paths(self):
+        found = tf_lossprune.inspect_model(subclassed())
+        self.assertIn("stages.low.blocks.0.conv1", [g.name for g in found.groups])
+        x = keras.Input((12, 12, 3))
+        y = Stage(8, name="stage")(layers.Conv2D(8, 3)(x))
+        model = keras.Model(x, layers.Dense(2)(layers.Flatten()(y)))
+        names = [g.name for g in tf_lossprune.inspect_model(model).groups]
+        self.assertIn("stage.blocks.1.conv1", names)
+        pruned = tf_lossprune.prune_model(
+            model, {"macs": 0.5}, method="uniform", exclude="blocks.0"
+        )
+        kept = pruned.kept_channels()
+        self.assertEqual([*kept], [n for n in names if n in kept])
+        self.assertNotIn("stage.blocks.0.conv1", kept)
+
+    def test_groups_and_costs_are_those_of_the_flat_model(self):
+        model = subclassed()
+        copy, _ = copy_graph(opened(model))
+        one, two = map(tf_lossprune.inspect_model, (model, copy))
+        self.assertEqual(str(one), str(two))
+        self.assertEqual(tf_lossprune.cost(model), tf_lossprune.cost(copy))
+
+    def test_the_compact_model_is_stock_and_reloads(self):
+        pruned = tf_lossprune.prune_model(
+            subclassed(), {"macs": 0.5}, method="uniform", channel_multiple=1
+        )
+        compact = tf_lossprune.strip_pruning(pruned)
+        again = keras.Model.from_config(compact.get_config())
+        again.set_weights(compact.get_weights())
+        x = sample(subclassed())
+        np.testing.assert_allclose(compact(x), again(x), 1e-5, 1e-5)
+
+
+class Drops(layers.Layer):
+    """Stochastic depth by hand."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.conv = layers.Conv2D(8, 3, padding="same")
+        self.seed = keras.random.SeedGenerator(3)
+
+    def call(self, x, training=None):
+        y = self.conv(x)
+        if training:
+            y = y * keras.random.binomial((1, 1, 1, 1), 1.0, 0.5, seed=self.seed)
+        return x + y
+
+
+class Auxiliary(Drops):
+    """Other code in training."""
+
+    def call(self, x, training=None):
+        y = self.conv(x)
+        return ops.relu(y) if training else ops.tanh(y)
+
+
+class Counts(Drops):
+    def build(self, shape):
+        self.conv.build(shape)
+        self.count = self.add_weight(shape=(), trainable=False)
+
+    def call(self, x):
+        self.count.assign(self.count + 1)
+        return self.conv(x)
+
+
+class AddsLoss(Drops):
+    def call(self, x):
+        y = self.conv(x)
+        self.add_loss(ops.mean(y))
+        return y
+
+
+class Raw(Drops):
+    """An operation of the backend's own."""
+
+    def call(self, x):
+        y = self.conv(x)
+        return self.raw(y)
+
+    def raw(self, y):
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            return tf.nn.relu(y)
+        import jax
+
+        return jax.nn.relu(y)
+
+
+class BakesIn(Drops):
+    """Computes with a weight that it does not own."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.table = keras.Variable(np.ones(8, "float32"))
+        self.read = [lambda: self.table]
+
+    def call(self, x):
+        return self.conv(x) * ops.exp(self.read[0]())
+
+
+class Swallows(Drops):
+    """Catches the error."""
+
+    def call(self, x):
+        y = self.conv(x)
+        try:
+            self.seed.state.assign(self.seed.state + 1)
+        except Exception:
+            pass
+        return y
+
+
+class OwnSpec(Drops):
+    """Says itself what comes out, and calls layers for that."""
+
+    def compute_output_spec(self, x, training=None):
+        return self.conv(x)
+
+    call = Raw.call
+    raw = Raw.raw
+
+
+class Regularized(Drops):
+    def __init__(self, **kwargs):
+        super().__init__(activity_regularizer="l2", **kwargs)
+
+    def call(self, x):
+        return self.conv(x)
+
+
+CLOSED = {
+    "stochastic_depth": (Drops, "computes with the value"),
+    "other_code_in_training": (Auxiliary, "takes another path"),
+    "a_counter": (Counts, ""),
+    "a_loss": (AddsLoss, ""),
+    "a_raw_operation": (Raw, "symbolic tensors"),
+    "a_baked_in_value": (BakesIn, "value"),
+    "a_swallowed_error": (Swallows, "computes with the value"),
+    "its_own_spec": (OwnSpec, "symbolic tensors"),
+    "an_activity_regularizer": (Regularized, "regularizer"),
+}
+
+
+class Siblings(layers.Layer):
+    def __init__(self, inner, **kwargs):
+        super().__init__(**kwargs)
+        self.before, self.inner = Residual(8), inner
+        self.after = Residual(8)
+
+    def call(self, x):
+        return self.after(self.inner(self.before(x)))
+
+
+class ClosedTest(parameterized.TestCase):
+    @parameterized.named_parameters(*((k, *v) for k, v in CLOSED.items()))
+    def test_one_layer_stays_and_its_siblings_are_opened(self, kind, reason):
+        model = image(Siblings(kind()))
+        models.randomize(model, 0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            graph = opened(model)
+            self.assertLen(graph.closed, 1, graph.closed)
+            (why,) = graph.closed.values()
+            self.assertIn(reason, why)
+            self.assertLen(graph.opened, 3)
+            found = tf_lossprune.inspect_model(model)
+            self.assertIn(f"no rule for {kind.__name__}, and i", str(found))
+            self.assertIn("siblings", found.groups[1].name)
+            pruned = tf_lossprune.prune_model(
+                model, {"params": 0.8}, method="uniform", channel_multiple=1
+            )
+            compact = tf_lossprune.strip_pruning(pruned)
+        self.assertLessEqual(compact.count_params(), 0.8 * model.count_params())
+        x = sample(model)
+        copy, _ = copy_graph(graph)
+        np.testing.assert_allclose(model(x), copy(x), 2e-5, 2e-5)
+        self.assertEqual(len(model.losses), len(copy.losses))
+
+    def test_a_subclassed_model_that_stays_closed_is_an_error_with_the_reason(self):
+        class Bad(keras.Model):
+            def __init__(self):
+                super().__init__()
+                self.dense = layers.Dense(3)
+
+            def call(self, x, training=None):
+                return self.dense(x) * (2 if training else 1) + ops.relu(x) * 0.0
+
+        class Worse(Bad):
+            def call(self, x, training=None):
+                return ops.relu(self.dense(x)) if training else self.dense(x)
+
+        model = Worse()
+        model(np.zeros((1, 3), "float32"))
+        with self.assertRaisesRegex(TypeError, "another path.*Received: Worse"):
+            tf_lossprune.prune_model(model, {"macs": 0.5})
+
+    def test_an_unbuilt_model_says_how_to_build_it(self):
+        with self.assertRaisesRegex(ValueError, "Call it once.*input_shape=.*Received"):
+            tf_lossprune.prune_model(Network(), {"macs": 0.5})
+        found = tf_lossprune.inspect_model(Network(), input_shape=(12, 12, 3))
+        self.assertEqual(found.cost, tf_lossprune.cost(subclassed()))
+
+
+if __name__ == "__main__":
+    unittest.main()

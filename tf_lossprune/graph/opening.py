@@ -1,0 +1,288 @@
+"""Opens layers and models of the user's own: their calls take their place.
+
+A layer without a rule is called on symbolic tensors, in training and in inference.
+Where both do the same, what was called stands in the graph instead of the layer,
+sharing its weights; where not, this one layer stays as it is, with the reason.
+"""
+
+import dataclasses
+import inspect
+import re
+
+import keras
+from keras import tree
+
+from tf_lossprune import keras_internals as internals
+from tf_lossprune.graph.masks import is_mask
+from tf_lossprune.graph.rules import find_rule
+from tf_lossprune.graph.symbolic_call import CannotOpen, note_call, steps_of
+from tf_lossprune.graph.tracing import (
+    Place,
+    Tensor,
+    Walk,
+    check_model,
+    functional_of,
+    tensor_like,
+)
+
+#: Modules whose layers are known, or never worth looking into.
+_CLOSED = {"keras", "tf_lossprune"}
+
+
+def open_model(model, input_shape=None):
+    """Flattens any model, with layers and models of the user's own opened.
+
+    Args:
+        model: built `keras.Model`; not changed.
+        input_shape: the shape of one sample, for a subclassed model that does not
+            know it: a tuple, or a list or dict of them as the model takes them.
+
+    Returns:
+        A `Graph`. Its `opened` and `closed` say what was opened and what was not.
+
+    Raises:
+        TypeError: if `model` is no Keras 3 model, or its `call` cannot be opened.
+        ValueError: if the shapes that it takes are not known.
+    """
+    check_model(model, subclassed=True)
+    walk = _Opening()
+    if functional_of(model) is not None:
+        return walk.model(model)
+    return walk.subclassed(model, _placeholders(model, input_shape))
+
+
+@dataclasses.dataclass(frozen=True)
+class Opened:
+    """A layer that was opened.
+
+    Attributes:
+        name: string, its path.
+        kind: string, its class.
+    """
+
+    name: str
+    kind: str
+
+
+def is_composite(layer):
+    """Whether to look into a layer: it is of somebody's own, and no rule knows it."""
+    if not isinstance(layer, keras.layers.Layer) or find_rule(layer) is not None:
+        return False
+    if type(layer).__module__.split(".")[0] in _CLOSED:
+        return False
+    if isinstance(layer, keras.Model) and functional_of(layer) is not None:
+        return False
+    return getattr(layer, "quantization_mode", None) is None
+
+
+class _Opening(Walk):
+    def __init__(self):
+        super().__init__()
+        self._names = {}
+        self._opened = {}
+        self._closed = {}
+        self._kept = []  # An id stands for an object only while that lives.
+
+    def graph(self, inputs, outputs, name):
+        found = super().graph(inputs, outputs, name)
+        found.names = self._names
+        found.opened = list(self._opened.values())
+        found.closed = self._closed
+        return found
+
+    def subclassed(self, model, args):
+        """The `Graph` of a model with a `call` of its own."""
+        given = tree.map_structure(tensor_like, args)
+        self._names[id(model)] = ""
+        try:
+            (result, found) = self._note(model, given, {}, Place()), self._closed
+        except CannotOpen as error:
+            result, found = None, {id(model): str(error)}
+        if id(model) in found:
+            raise TypeError(
+                "Expected a model that can be opened: its `call` is run on symbolic "
+                f"tensors, but {found[id(model)]}. Mend that, or rebuild the model "
+                "with `keras.Model(inputs, outputs)` (the same layer objects can be "
+                "used: `x = keras.Input(shape); keras.Model(x, layers(x))`). "
+                f"Received: {type(model).__name__}"
+            )
+        inputs = given[0] if len(given) == 1 else list(given)
+        return self.graph(inputs, result, model.name)
+
+    def leaf(self, operation, args, kwargs, outputs, place):
+        self._path(operation, place, None)
+        if is_composite(operation):
+            try:
+                if place.masked and not any(map(is_mask, kwargs)):
+                    raise CannotOpen("a mask comes with its input")
+                return tree.flatten(self._note(operation, args, kwargs, place))
+            except CannotOpen as error:
+                self._close(operation, str(error))
+        return super().leaf(operation, args, kwargs, outputs, place)
+
+    def _note(self, layer, args, kwargs, place):
+        """Calls a layer and appends what it does; returns the structure of outputs."""
+        symbolic = {}
+
+        def placeholder(x):
+            if not isinstance(x, Tensor):
+                return x
+            if id(x) not in symbolic:
+                made = keras.KerasTensor(x.shape, x.dtype, name=x.name)
+                symbolic[id(x)] = (made, x)
+            return symbolic[id(x)][0]
+
+        args, kwargs = tree.map_structure(placeholder, (args, kwargs))
+        fixed = kwargs.get("training")
+        fixed = place.training if fixed is None else fixed
+        modes = (True, False) if fixed is None else (bool(fixed),)
+        bodies, weights = [], None
+        while weights != len(layer.variables):  # else its first call has built it
+            weights = len(layer.variables)
+            bodies = [note_call(layer, args, kwargs, m, is_composite) for m in modes]
+        self._kept += bodies
+        tensors = {id(made): x for made, x in symbolic.values()}
+        twin = bodies[1] if fixed is None else None
+        place = dataclasses.replace(place, masks={}, training=None, masked=False)
+        return self._body(bodies[0], twin, tensors, place, None)
+
+    def _body(self, body, twin, tensors, place, paths):
+        """Appends what a call does; returns its result with `Tensor`s."""
+        for step in steps_of(body, twin):
+            made = self._step(step, tensors, place, paths)
+            for keras_tensor, tensor in zip(step.outputs, made, strict=True):
+                tensors[id(keras_tensor)] = tensor
+        return tree.map_structure(lambda t: tensors[id(t)], body.result)
+
+    def _step(self, step, tensors, place, paths):
+        operation = step.operation
+        path = self._path(operation, place, paths)
+        before = len(self.calls), dict(self._names), dict(self._opened)
+        try:
+            for side in (step, step.twin or step):
+                if side.reason:
+                    raise CannotOpen(side.reason)
+            if step.body is not None:
+                self._opened[id(operation)] = Opened(path, type(operation).__name__)
+                self._kept.append(operation)
+                twin = step.twin and step.twin.body
+                below = dataclasses.replace(place, path=f"{path}." if path else "")
+                paths = _paths(operation, below.path)
+                return tree.flatten(self._body(step.body, twin, tensors, below, paths))
+        except CannotOpen as error:
+            del self.calls[before[0] :]
+            self._names, self._opened = before[1:]
+            self._close(operation, str(error))
+        args, kwargs = tree.map_structure(
+            lambda x: tensors[id(x)] if isinstance(x, keras.KerasTensor) else x,
+            (step.args, step.kwargs),
+        )
+        if isinstance(operation, keras.Model) and functional_of(operation):
+            place = dataclasses.replace(place, path=f"{path}.")
+            return self.call(operation, args, kwargs, step.outputs, place)
+        return super().leaf(operation, args, kwargs, step.outputs, place)
+
+    def _close(self, operation, reason):
+        self._closed[id(operation)] = reason
+        self._kept.append(operation)
+
+    def _path(self, operation, place, paths):
+        """Names an operation by where it stands."""
+        if id(operation) not in self._names and (place.path or paths is not None):
+            local = (paths or {}).get(id(operation))
+            if local is None:
+                name = operation.name
+                if paths is not None and not getattr(operation, "variables", ()):
+                    name = _without_number(name)
+                local = f"{place.path}{name}"
+            self._names[id(operation)] = local
+            self._kept.append(operation)
+        return self._names.get(id(operation), operation.name)
+
+
+def _without_number(name):
+    return re.sub(r"_\d+$", "", name)
+
+
+def _paths(layer, prefix):
+    """Dict, id of a layer inside another one -> where its attributes lead to it."""
+    found, waiting = {id(layer): prefix}, [(layer, prefix)]
+    left = internals.NOT_COPIED | internals.OF_THE_GRAPH | internals.LISTS_OF_LAYERS
+    while waiting:
+        owner, start = waiting.pop(0)
+        for name, value in vars(owner).items():
+            if name in left or name.startswith(internals.OF_TENSORFLOW):
+                continue
+            for path, inner in _layers_in(value, name.lstrip("_")):
+                if id(inner) not in found:
+                    found[id(inner)] = f"{start}{path}"
+                    waiting.append((inner, f"{start}{path}."))
+    return found
+
+
+def _layers_in(value, path, depth=0):
+    if isinstance(value, keras.layers.Layer):
+        yield path, value
+    elif isinstance(value, dict) and depth < 4:
+        for key, item in value.items():
+            yield from _layers_in(item, f"{path}.{key}".replace("/", "."), depth + 1)
+    elif isinstance(value, (list, tuple)) and depth < 4:
+        for number, item in enumerate(value):
+            yield from _layers_in(item, f"{path}.{number}", depth + 1)
+
+
+def call_arguments(model, required=False):
+    """The names of the tensors that a model's `call` takes, or those it must have."""
+    return [
+        name
+        for name, parameter in inspect.signature(model.call).parameters.items()
+        if parameter.kind
+        in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        and name not in ("training", "mask")
+        and not (required and parameter.default is not parameter.empty)
+    ]
+
+
+def _placeholders(model, input_shape):
+    """The arguments that a subclassed model is called with, as Keras tensors."""
+    names = call_arguments(model)
+    if isinstance(model, keras.Function):  # with a `call` of its own
+        return (internals.input_structure(model),)
+    if input_shape is not None:
+        shapes = _with_batch(input_shape)
+        several = isinstance(shapes, list) and len(names) == len(shapes) > 1
+        shapes = shapes if several else [shapes]
+    else:
+        known = internals.shapes_at_build(model)
+        if not model.built or not known:
+            raise ValueError(
+                f"The inputs of {type(model).__name__} are not known yet. Call it once "
+                "on a batch of data, or give `input_shape=`, the shape of one sample "
+                f"(for several inputs a list or dict of them). Received: "
+                f"{model.name!r}, {'without shapes' if model.built else 'unbuilt'}"
+            )
+        shapes = [_any_batch(shape) for shape in known.values()]
+        if len(call_arguments(model, required=True)) > len(shapes):
+            raise ValueError(
+                f"{type(model).__name__} takes several inputs ({', '.join(names)}), of "
+                "which Keras only knows the first one's shape. Give `input_shape=`, a "
+                f"list of the shapes of one sample. Received: {model.name!r}"
+            )
+    dtype = model.input_dtype if model.autocast else keras.config.floatx()
+
+    def make(shape):
+        return keras.KerasTensor(shape, dtype, name="input")
+
+    args = [tree.map_shape_structure(make, shape) for shape in shapes]
+    for name, arg in zip(names, args):
+        if isinstance(arg, keras.KerasTensor):
+            arg.name = name
+    return tuple(args)
+
+
+def _any_batch(shape):
+    return tree.map_shape_structure(lambda s: (None, *s[1:]), shape)
+
+
+def _with_batch(shape):
+    return tree.map_shape_structure(lambda s: (None, *s), shape)
