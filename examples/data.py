@@ -18,8 +18,8 @@ from examples.image_files import read_npz
 FASHION_MNIST_DIR = pathlib.Path("/usr/share/datasets/fashion-mnist")
 _SPLIT_SEED = 20
 #: Mean and deviation of CIFAR-10's pixels in [0, 1], for each colour.
-_CIFAR10_MEAN = np.array([0.4914, 0.4822, 0.4465], "float32")
-_CIFAR10_DEVIATION = np.array([0.2470, 0.2435, 0.2616], "float32")
+CIFAR10_MEAN = np.array([0.4914, 0.4822, 0.4465], "float32")
+CIFAR10_DEVIATION = np.array([0.2470, 0.2435, 0.2616], "float32")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,7 +191,7 @@ def load_cifar10(path=None, validation=5000):
         )
 
     def images(pixels):
-        return (pixels.astype("float32") / 255.0 - _CIFAR10_MEAN) / _CIFAR10_DEVIATION
+        return (pixels.astype("float32") / 255.0 - CIFAR10_MEAN) / CIFAR10_DEVIATION
 
     def classes(labels):
         return labels.reshape(-1).astype("int32")

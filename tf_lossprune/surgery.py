@@ -201,7 +201,7 @@ def copy_weights(source, target, record, keep):
     target.set_weights(_kept_weights(record, keep))
     states = [_without_weights(layer) for layer in (source, target)]
     for state, new in zip(*states):
-        new.assign(state)
+        new.assign(ops.copy(state.value))  # JAX may give the first one's memory away
     if isinstance(source, keras.layers.Normalization):
         target.finalize_state()  # it computes with tensors made of its weights
 
