@@ -96,8 +96,7 @@ def distances(rows):
 
 def table(rows):
     """Two Markdown tables: the backends' accuracies, and the distances."""
-    lines = ["| backend | runs | dense % | after the cut % | final % | MACs |"]
-    lines.append("|" + " --- |" * 6)
+    lines = []
     for backend in dict.fromkeys(row["cell"]["tag"] for row in rows):
         own = [row for row in rows if row["cell"]["tag"] == backend]
         parts = [
@@ -105,15 +104,15 @@ def table(rows):
             for part in ("dense", "cut", "final")
         ]
         macs = statistics.fmean(row["fraction"]["macs"] for row in own)
-        cells = [backend, str(len(own)), *parts, f"{macs:.3f}"]
-        lines.append("| " + " | ".join(cells) + " |")
-    lines += ["", "| widths of two runs | pairs | mean distance | range |"]
-    lines.append("|" + " --- |" * 4)
+        lines.append([backend, len(own), *parts, f"{macs:.3f}"])
+    head = ["backend", "runs", "dense %", "after the cut %", "final %", "MACs"]
+    accuracies, lines = common.markdown(head, lines), []
     for key, values in sorted(distances(rows).items()):
         reach = f"{min(values):.3f} to {max(values):.3f}"
         mean = f"{statistics.fmean(values):.3f}"
-        lines.append(f"| {key} | {len(values)} | {mean} | {reach} |")
-    return "\n".join(lines)
+        lines.append([key, len(values), mean, reach])
+    head = ["widths of two runs", "pairs", "mean distance", "range"]
+    return f"{accuracies}\n\n{common.markdown(head, lines)}"
 
 
 def main(argv):

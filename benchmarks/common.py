@@ -152,6 +152,34 @@ def read_lines(path):
     return rows
 
 
+def run_missing(names, function, path):
+    """Adds the rows of networks that a file does not hold yet, one JSON line each.
+
+    Args:
+        names: Iterable of strings.
+        function: Function of a name that returns its row, with `"name"`.
+        path: Path of the file.
+    """
+    done = {row["name"] for row in read_lines(path)}
+    for name in names:
+        if name not in done:
+            row = function(name)
+            append_line(path, row)
+            print(row, flush=True)
+            keras.backend.clear_session()
+
+
+def markdown(head, rows):
+    """A Markdown table.
+
+    Args:
+        head: List of strings.
+        rows: Iterable of lists of cells.
+    """
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in lines)
+
+
 def append_line(path, row):
     """Appends one JSON line to `path`, whose folder is made where it is missing."""
     path = pathlib.Path(path)

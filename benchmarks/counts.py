@@ -235,7 +235,7 @@ def table(rows):
     """The rows as a Markdown table."""
     head = ["network", "MACs", "in the file", "parameters", "`count_params()`"]
     head += ["opaque", "asked", "told", "true"]
-    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    lines = []
     for row in sorted(rows, key=lambda r: r["name"]):
         cells = [row["name"].replace("hub/", "keras-hub ")]
         cells += [f"{row[k]:,}" for k in ("macs", "judged_macs")]
@@ -243,8 +243,8 @@ def table(rows):
         cells += [f"{row['opaque']:.0%}" if "opaque" in row else ""]
         shares = ("asked", "told_share", "judged_share")
         cells += [f"{row[k]:.3f}" if k in row else "" for k in shares]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        lines.append(cells)
+    return common.markdown(head, lines)
 
 
 def define_flags():
@@ -261,14 +261,8 @@ def main(argv):
     if FLAGS.table:
         print(table(common.read_lines(FLAGS.out)))
         return
-    done = {row["name"] for row in common.read_lines(FLAGS.out)}
-    for name in FLAGS.names or [*(f"hub/{n}" for n in HUB), *zoo.constructors()]:
-        if name in done:
-            continue
-        row = counts(name)
-        common.append_line(FLAGS.out, row)
-        print(row, flush=True)
-        keras.backend.clear_session()
+    names = FLAGS.names or [*(f"hub/{n}" for n in HUB), *zoo.constructors()]
+    common.run_missing(names, counts, FLAGS.out)
 
 
 if __name__ == "__main__":

@@ -64,14 +64,14 @@ def table(rows):
     """The rows as a Markdown table: seconds, and times the clone's."""
     head = ["depth", "layers", "groups", "clone s"]
     head += [f"{part} s (x clone)" for part in _PARTS[1:]]
-    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    lines = []
     for row in rows:
         cells = [str(row[name]) for name in ("depth", "layers", "groups")]
         cells.append(f"{row['clone']:.3f}")
         for part in _PARTS[1:]:
             cells.append(f"{row[part]:.3f} ({row[part] / row['clone']:.1f})")
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        lines.append(cells)
+    return common.markdown(head, lines)
 
 
 def main(argv):

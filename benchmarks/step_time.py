@@ -260,7 +260,7 @@ def table(rows):
     """The rows as a Markdown table."""
     head = ["network", "jit", "switch", "plain ms", "search ms", "ratio", "quartiles"]
     head += ["of sums", "peak memory", "in later steps", "XLA buffers"]
-    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    lines = []
     for row in rows:
         low, high = row["ratio_quartiles"]
         cells = [row["arch"], str(row["jit_compile"]), row["switch"]]
@@ -269,8 +269,8 @@ def table(rows):
         cells += [f"{row['ratio_of_sums']:.3f}"]
         memory = [row.get(f"{name}_ratio") for name in ("peak", "later", "xla")]
         cells += ["" if value is None else f"{value:.3f}" for value in memory]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        lines.append(cells)
+    return common.markdown(head, lines)
 
 
 def main(argv):

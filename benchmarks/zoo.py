@@ -212,7 +212,7 @@ def table(rows):
     head = ["network", "layers", "groups", "at minimum", "frozen MACs", "MACs"]
     head += ["by the profiler", "compact - gated", "LiteRT", "prune s", "strip s"]
     head += ["of clone_model", "memory"]
-    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    lines = []
     for row in sorted(rows, key=lambda r: r["name"]):
         seconds = row["seconds"]
         work = seconds["prune"] + seconds["strip"]
@@ -227,8 +227,8 @@ def table(rows):
         cells += [f"{seconds['prune']:.1f}", f"{seconds['strip']:.1f}"]
         cells += [f"{work / seconds['clone']:.1f}x"]
         cells += [f"{row['memory']:.1f}x" if "memory" in row else ""]
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(lines)
+        lines.append(cells)
+    return common.markdown(head, lines)
 
 
 def define_flags():
@@ -245,14 +245,7 @@ def main(argv):
     if FLAGS.table:
         print(table(common.read_lines(FLAGS.out)))
         return
-    done = {row["name"] for row in common.read_lines(FLAGS.out)}
-    for name in FLAGS.names or constructors():
-        if name in done:
-            continue
-        row = check(name)
-        common.append_line(FLAGS.out, row)
-        print(row, flush=True)
-        keras.backend.clear_session()
+    common.run_missing(FLAGS.names or constructors(), check, FLAGS.out)
 
 
 if __name__ == "__main__":

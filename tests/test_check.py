@@ -9,7 +9,7 @@ from keras import layers, ops
 
 import tf_lossprune
 from tf_lossprune.check import check_compact, check_copy
-from tf_lossprune.equivalence import relative_error
+from tf_lossprune.differences import relative_error
 from tf_lossprune.graph import trace
 from tf_lossprune.samples import sample
 

@@ -9,6 +9,7 @@ from keras import ops
 from tf_lossprune import keras_internals as internals
 from tf_lossprune.store import Store
 from tf_lossprune.training.finite import broken_weight
+from tf_lossprune.training.model import PHASES
 from tf_lossprune.types import Path
 
 
@@ -160,5 +161,5 @@ def search_state(pruned):
         found[f"limit/{name}"] = float(limits[index])
         found[f"multiplier/{name}"] = float(multipliers[index])
     found["variance"] = float(ops.convert_to_numpy(gates.variance()))
-    found["phase"] = float(("warmup", "search", "fixed").index(pruned.phase))
+    found["phase"] = float(PHASES.index(pruned.phase))
     return found

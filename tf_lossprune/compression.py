@@ -153,8 +153,31 @@ def compress(
         optimizer=keras.optimizers.SGD(0.01), loss=loss, metrics=["accuracy"])
     ```
     """
+    return compress_measured(
+        model, budget, train, validation, method=method, backup=backup, **options
+    )
+
+
+def compress_measured(
+    model: keras.Model,
+    budget: Budget | Limits,
+    train: Data,
+    validation: Data = None,
+    measured: dict[str, Any] | None = None,
+    *,
+    method: str | Method = "loss",
+    backup: Path | Backup | None = None,
+    **options: Any,
+) -> tuple[keras.Model, CompressionResult]:
+    """As `compress`, of a model that has been evaluated before.
+
+    Args:
+        model, budget, train, validation, method, backup, **options: as there.
+        measured: dict, the dense model's loss and metrics on the validation data;
+            None: they are measured.
+    """
     settings, prune_options = Settings.read(options)
-    run = Run(model, train, validation, settings, method, backup=backup)
+    run = Run(model, train, validation, settings, method, backup, measured)
     prune_options["schedule"] = run.schedule(prune_options.get("schedule"))
     pruned = prune_model(model, budget, method=method, **prune_options)
     history, seconds = run.fit_pruned(pruned)

@@ -10,13 +10,13 @@ import contextlib
 import dataclasses
 import warnings
 from collections.abc import Callable
-from typing import Any
 
 import keras
 import numpy as np
 from keras import ops, tree
 
 from tf_lossprune import keras_internals as internals
+from tf_lossprune.differences import as_array, relative_error
 from tf_lossprune.gates import GatedLayer
 from tf_lossprune.graph import Graph, replay, trace
 from tf_lossprune.samples import SIZES, has_unknown_sizes, sample
@@ -75,34 +75,6 @@ class Difference:
     def __str__(self):
         where = f", from {self.layer!r} ({self.kind}) on" if self.layer else ""
         return f"relative difference {self.error:.1e}{where}"
-
-
-def relative_error(expected: Any, actual: Any) -> float:
-    """The largest difference of two structures, relative to the largest value.
-
-    Equal infinities are equal, and so are two NaN.
-
-    Args:
-        expected, actual: structures of arrays or tensors.
-
-    Returns:
-        Infinity where shapes, texts, or places of NaN and infinities differ.
-    """
-    worst = 0.0
-    for a, b in zip(tree.flatten(expected), tree.flatten(actual), strict=True):
-        a, b = _array(a), _array(b)
-        if a.shape != b.shape or a.dtype != b.dtype:
-            return np.inf
-        same = a == b
-        if a.dtype == np.float64:
-            same |= np.isnan(a) & np.isnan(b)
-        if same.all():
-            continue
-        if a.dtype != np.float64 or not np.isfinite([a[~same], b[~same]]).all():
-            return np.inf
-        largest = np.abs(a[np.isfinite(a)]).max(initial=1e-6)
-        worst = max(worst, np.abs(a - b)[~same].max() / largest)
-    return float(worst)
 
 
 def find_difference(
@@ -281,7 +253,7 @@ def _recorded(network, x):
         return found
 
     values = _run(network, function, x)
-    return {key: [_array(y) for y in ys] for key, ys in zip(keys, values)}
+    return {key: [as_array(y) for y in ys] for key, ys in zip(keys, values)}
 
 
 def _run(network, function, x):
@@ -310,15 +282,8 @@ def _same_random_states(model):
             variable.assign(value)
 
 
-def _array(x):
-    x = np.asarray(x if isinstance(x, np.ndarray) else ops.convert_to_numpy(x))
-    if x.dtype.kind in "fV" or "float" in x.dtype.name:  # V: bfloat16 and its like
-        return x.astype("float64")
-    return x
-
-
 def _floats(struct):
-    arrays = [_array(y) for y in tree.flatten(struct)]
+    arrays = [as_array(y) for y in tree.flatten(struct)]
     return [a for a in arrays if a.dtype == np.float64]
 
 

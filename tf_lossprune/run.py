@@ -29,6 +29,8 @@ class Run:
         settings: `Settings`.
         method: string or `Method`.
         backup: `Backup`, a path or None, where the state is kept.
+        measured: dict or None, the dense model's loss and metrics on the validation
+            data, where they are known already.
 
     Attributes:
         dense: a copy of the dense model; known when the run has been tried.
@@ -38,7 +40,16 @@ class Run:
         dense_figures: dict, likewise.
     """
 
-    def __init__(self, model, train, validation, settings, method="loss", backup=None):
+    def __init__(
+        self,
+        model,
+        train,
+        validation,
+        settings,
+        method="loss",
+        backup=None,
+        measured=None,
+    ):
         self._compiling = compile_settings(model, settings)
         self.settings = settings
         self.method = find_method(method)
@@ -62,6 +73,7 @@ class Run:
         self.dense = None
         self.distillation = None
         self.dense_figures = {}
+        self._measured = measured
 
     def schedule(self, schedule=None):
         """A schedule laid over the steps of the job.
@@ -137,7 +149,7 @@ class Run:
             if self.settings.verbose:
                 print(f"The dense model teaches {self.distillation}.")
         costs = {n: c.dense for n, c in pruned.costs.items() if n in COUNTED}
-        self.dense_figures = self.figures(dense, costs)
+        self.dense_figures = self.figures(dense, costs, self._measured)
 
     def fit(self, name, model, start, stop, callbacks):
         """One `fit` from step `start` to `stop`, or what an earlier run left of it.
@@ -210,17 +222,18 @@ class Run:
         fresh = {name: fresh_metrics(self._compiling[name]) for name in names}
         return {**self._compiling, **fresh, **changes}
 
-    def figures(self, model, costs):
+    def figures(self, model, costs, measured=None):
         """Dict of costs, and of loss and metrics on the validation data.
 
         Args:
             model: compiled `keras.Model`.
             costs: dict, resource -> what it costs.
+            measured: dict or None, loss and metrics where they are known.
         """
         figures = {name: plain(value) for name, value in costs.items()}
         if self._validation is None:
             return figures
-        return {**figures, **self._validation.evaluate(model)}
+        return {**figures, **(measured or self._validation.evaluate(model))}
 
 
 def histories(epochs):

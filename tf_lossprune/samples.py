@@ -28,22 +28,38 @@ def sample(graph, *, positive=False, size=32, seed=0):
     reached = _limits(graph)
 
     def draw(tensor):
-        shape = [tensor.shape[0] or BATCH, *(d or size for d in tensor.shape[1:])]
+        shape = (tensor.shape[0] or BATCH, *(d or size for d in tensor.shape[1:]))
         if tensor.dtype == "string":
             words = rng.choice(_words(graph), shape)
             return ops.convert_to_tensor(words.astype(object))
-        limit = reached.get(id(tensor))
-        if limit is not None:
-            return rng.integers(0, limit, shape).astype(tensor.dtype)
-        if tensor.dtype == "uint8":
-            return rng.integers(0, 256, shape).astype("uint8")
-        if "int" in tensor.dtype or tensor.dtype == "bool":
-            return rng.integers(0, 2, shape).astype(tensor.dtype)
-        values = rng.uniform(0.1, 1, shape) if positive else rng.normal(size=shape)
-        dtype = "float64" if tensor.dtype == "float64" else "float32"
-        return values.astype(dtype)
+        return random_values(
+            tensor.dtype, shape, rng, positive, reached.get(id(tensor))
+        )
 
     return tree.map_structure(draw, graph.inputs)
+
+
+def random_values(
+    dtype: str,
+    shape: tuple[int, ...],
+    rng: np.random.Generator,
+    positive: bool = False,
+    limit: int | None = None,
+) -> np.ndarray:
+    """Draws values that layers accept.
+
+    Args:
+        dtype: string, of the input; floats of less than float32 get that.
+        shape: tuple of ints.
+        rng: NumPy's generator.
+        positive: as in `sample`.
+        limit: int, above all whole numbers; None: 256 for bytes, else 2.
+    """
+    if limit is not None or "int" in dtype or dtype == "bool":
+        most = limit or (256 if dtype == "uint8" else 2)
+        return rng.integers(0, most, shape).astype(dtype)
+    values = rng.uniform(0.1, 1, shape) if positive else rng.normal(size=shape)
+    return values.astype("float64" if dtype == "float64" else "float32")
 
 
 def has_unknown_sizes(graph):

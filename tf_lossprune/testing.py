@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from tf_lossprune.equivalence import relative_error
+from tf_lossprune.differences import relative_error
 from tf_lossprune.errors import DifferenceError
 from tf_lossprune.graph import analyze
 from tf_lossprune.graph.rules import find_rule

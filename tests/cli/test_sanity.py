@@ -3,6 +3,7 @@
 import pytest
 
 from tests.cli.networks import HOOKS, lossprune
+from tf_lossprune.training.feed import HeldOut
 
 CONSTANT = "\nx = np.zeros_like(x)\ny = np.arange(64) % 3\n"
 LEARNED = (
@@ -35,6 +36,18 @@ def test_accuracy_near_chance_is_told_first(prune):
     status, streams = prune(LEARNED)
     assert status == 0
     assert "accuracy 90.00 %" in streams.err and "near chance" not in streams.err
+
+
+def test_each_network_is_evaluated_once(prune, monkeypatch):
+    def evaluate(held_out, model):
+        seen.append(model.count_params())
+        return before(held_out, model)
+
+    seen, before = [], HeldOut.evaluate
+    monkeypatch.setattr(HeldOut, "evaluate", evaluate)
+    status, _ = prune("")
+    assert status == 0
+    assert len(seen) == 2 and seen[0] > seen[1]
 
 
 def test_training_data_are_looked_at_where_there_are_no_others(prune):

@@ -20,21 +20,10 @@ def loss_fn(y, y_pred):
 
 
 def tensorflow_step(pruned, optimizer):
-    import tensorflow as tf
+    """The step of the example; on JAX, that of docs/training.md."""
+    from examples.custom_loop import train_step
 
-    @tf.function
-    def train(x, y):
-        step = pruned.begin_step(tf.shape(x)[0])
-        with tf.GradientTape() as tape:
-            tape.watch(step.gates)
-            y_pred = pruned.run_network(x, step.gates, training=True)
-            loss = step.loss(loss_fn(y, y_pred))
-        weights = pruned.trainable_variables
-        by_gates, *by_weights = tape.gradient(loss, [step.gates, *weights])
-        optimizer.apply(by_weights, weights)
-        pruned.end_step(step, by_gates)
-
-    return train
+    return train_step(pruned, loss_fn, optimizer)
 
 
 def jax_step(pruned, optimizer):

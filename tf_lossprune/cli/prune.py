@@ -19,7 +19,7 @@ from tf_lossprune.cli.inputs import load_model, read_source
 from tf_lossprune.cli.measure import costs_of, measure_files
 from tf_lossprune.cli.outputs import made_folder
 from tf_lossprune.cli.sanity import StopUnlessFinite, check_dense
-from tf_lossprune.compression import compress
+from tf_lossprune.compression import compress_measured
 from tf_lossprune.graph import trace
 from tf_lossprune.report import (
     TrainingLog,
@@ -73,8 +73,9 @@ def _run(values, arguments, budget, out, state):
     train = Feed(
         source.train, values.batch_size, source.settings.get("steps_per_epoch")
     )
+    measured = None
     if not resumed:
-        check_dense(source, train, values.batch_size, arguments[0])
+        measured = check_dense(source, train, values.batch_size, arguments[0])
     steps = values.epochs * train.steps
     log = TrainingLog(state / "training.jsonl", every=max(1, steps // POINTS))
     backup = Backup(state / "run", keep=True, interval=values.backup_seconds)
@@ -83,6 +84,7 @@ def _run(values, arguments, budget, out, state):
         budget,
         train,
         source.validation,
+        measured,
         epochs=values.epochs,
         batch_size=values.batch_size,
         optimizer=_optimizer(values, source, steps),
@@ -147,7 +149,7 @@ def _given_model(values, state, resumed):
 def _compress(*arguments, backup, **options):
     """`compress`, which says what to do after Ctrl-C."""
     try:
-        return compress(*arguments, backup=backup, **options)
+        return compress_measured(*arguments, backup=backup, **options)
     except KeyboardInterrupt:
         if backup.folder.exists():
             print(f"The state is in {backup.folder}; the same command goes on there.")

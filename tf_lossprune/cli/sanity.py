@@ -68,12 +68,15 @@ def check_dense(source, train, batch_size, name):
         batch_size: int.
         name: string, where the data come from.
 
+    Returns:
+        Its loss and metrics on the validation data, or None.
+
     Raises:
         InputError: if its loss is not finite.
     """
     settings = compile_settings(source.model, source)
     if not settings.get("loss") or hasattr(source.train, "__next__"):
-        return  # what is missing is told later; a generator is not to be used up
+        return None  # what is missing is told later; a generator is not to be used up
     model, _ = copy_graph(open_model(source.model))
     model.compile(**settings)
     held_out = _held_out(source, train, batch_size)
@@ -98,6 +101,7 @@ def check_dense(source, train, batch_size, name):
                 f"{figures[key]:.2%}, near chance ({chance:.2%}). {hint} For a folder "
                 "of images: --pixels."
             )
+    return None if source.validation is None else figures
 
 
 def _held_out(source, train, batch_size):

@@ -15,6 +15,7 @@ import numpy as np
 from tf_lossprune.deploy.runtime import run_named
 from tf_lossprune.deploy.samples import Sample, calibration_samples, random_samples
 from tf_lossprune.deploy.structure import input_names, input_tensors, output_names
+from tf_lossprune.differences import relative_error
 from tf_lossprune.types import Path
 
 #: Largest difference of a file's output from its model's, relative to the largest
@@ -162,19 +163,15 @@ def _forward(model, sample, trained=None, others=None):
 
 def _difference(expected: Sample, actual: Sample):
     """The output that differs most, and by how much of its largest value."""
-    errors = {name: _relative(expected[name], actual[name]) for name in expected}
+    errors = {name: _error(expected[name], actual[name]) for name in expected}
     name = max(errors, key=errors.__getitem__)
     return name, errors[name]
 
 
-def _relative(a, b):
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    finite = np.isfinite(a)
-    same = a.shape == b.shape and np.array_equal(a[~finite], b[~finite], equal_nan=True)
-    if not same or not np.isfinite(b[finite]).all():
-        return np.inf
-    error = np.abs(a - b, where=finite, out=np.zeros_like(a)).max(initial=0.0)
-    return error / np.abs(a[finite]).max() if error else 0.0
+def _error(expected, actual):
+    # A file may have whole numbers of another type.
+    a, b = np.asarray(expected, np.float64), np.asarray(actual, np.float64)
+    return relative_error(a, b, smallest=1e-30)
 
 
 def _moved_by_rounding(model, sample, expected, precision):

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from tf_lossprune.deploy.structure import by_name, input_names, input_tensors
+from tf_lossprune.samples import random_values
 from tf_lossprune.training.data import batches
 
 #: Samples with which the ranges of an int8 file are found.
@@ -121,7 +122,7 @@ def random_samples(
     Args:
         model: A built `keras.Model`.
         count: Number of samples.
-        signed: Whether floats are normally distributed; else they lie in [0, 1), as
+        signed: Whether floats are normally distributed; else they lie in (0.1, 1), as
             logarithms, roots and tables want them. Whole numbers are 0 or 1, which
             every table has.
         seed: Of the numbers.
@@ -133,10 +134,9 @@ def random_samples(
 
     def draw(tensor):
         shape = (1, *(size or _OPEN_SIZE for size in tensor.shape[1:]))
-        if "float" not in tensor.dtype:
-            return rng.integers(0, 2, shape).astype(tensor.dtype)
-        values = rng.normal(size=shape) if signed else rng.random(shape)
-        return values.astype("float32").astype(tensor.dtype)
+        limit = None if "float" in tensor.dtype else 2
+        values = random_values(tensor.dtype, shape, rng, not signed, limit)
+        return values.astype(tensor.dtype)
 
     names = keras.tree.flatten(input_names(model))
     tensors = keras.tree.flatten(input_tensors(model))
