@@ -33,7 +33,10 @@ def strip(values, arguments):
         "out": out,
         "budget": dict(pruned.budget.limits),
         "cost": costs,
-        "groups": pruned.described_groups(),
+        "groups": [
+            {"name": name, "kept": kept, "total": total}
+            for name, (kept, total) in pruned.kept_channels().items()
+        ],
     }
     texts = ", ".join(f"{name} {text_of(name, v)}" for name, v in costs.items())
     return Result(data, f"Written to {out}: {texts}")
