@@ -197,6 +197,9 @@ class TestLayers:
         wrapper.inner = keras.Sequential([keras.Input((3,)), layers.Dense(1)])
         assert [w.shape for w in wrapper.weights] == [(3, 1), (1,)]
         assert model not in internals.all_layers(wrapper)
+        internals.untrack(wrapper, wrapper.inner)
+        wrapper.inner = model  # as where what was put in its place is refused
+        assert [w.shape for w in wrapper.weights] == [(3, 2), (2,)]
 
     def test_axes_with_statistics(self):
         layer = layers.Normalization(axis=-1)

@@ -28,7 +28,7 @@ def forget_build_shapes(layer: keras.Layer) -> None:
 def untrack(model: Any, inner: keras.Layer) -> None:
     """Takes an inner layer from a built model, which can then get another one."""
     model._tracker.unlock()
-    model._layers.remove(inner)
+    model._tracker.untrack(inner)
 
 
 def kept_axes(layer: Any) -> tuple[int, ...]:
