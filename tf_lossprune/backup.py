@@ -7,13 +7,16 @@ import signal
 import textwrap
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
+import keras
 import numpy as np
 
 from tf_lossprune import start
 from tf_lossprune.store import Store
 from tf_lossprune.training.phases import StepCallback
+from tf_lossprune.types import Path
 
 #: Seconds between two saves, and how many times what a save takes they are at least.
 INTERVAL = 60.0
@@ -49,21 +52,24 @@ class Backup:
     ```
     """
 
-    def __init__(self, folder, keep=False, interval=INTERVAL):
+    def __init__(
+        self, folder: Path, keep: bool = False, interval: float = INTERVAL
+    ) -> None:
         self._store = Store(folder, "a backup as a path or a Backup")
         self.folder = self._store.folder
         self.interval = interval
         self._keep = keep
-        self._identity, self._record = None, None
+        self._identity: dict[str, Any] = {}
+        self._record: dict[str, Any] | None = None
 
     @classmethod
-    def of(cls, backup):
+    def of(cls, backup: "Path | Backup | None") -> "Backup":
         """A `Backup` from one, a path, or None (which keeps nothing)."""
         if backup is None:
             return _NoBackup()
-        return backup if isinstance(backup, cls) else cls(backup)
+        return backup if isinstance(backup, Backup) else cls(backup)
 
-    def open(self, identity):
+    def open(self, identity: dict[str, Any]) -> None:
         """Reads what an earlier run has left.
 
         Args:
@@ -92,25 +98,25 @@ class Backup:
                 )
 
     @contextlib.contextmanager
-    def part(self, name, model):
+    def part(self, name: str, model: keras.Model) -> Iterator["Part"]:
         """The `fit` of a compiled model; yields a `Part` with restored state."""
         if self._record is not None:
             self._store.load(model, self._record)
         with _held_interrupts() as interrupt:
             yield Part(self, name, model, self._record or _EMPTY, interrupt)
 
-    def save(self, name, model, entry):
+    def save(self, name: str, model: keras.Model, entry: dict[str, Any]) -> None:
         """Saves what a part has reached; see `Store.save`."""
         record = {**entry, "identity": self._identity}
         self._store.save(model, f"{name}-{entry['done']}", record)
 
-    def close(self):
+    def close(self) -> None:
         """Ends the run: the state goes away, unless it is to be kept."""
         if not self._keep:
             self._store.remove()
 
 
-def _text(value):
+def _text(value: Any) -> str:
     return textwrap.shorten(json.dumps(value), 80)
 
 
@@ -130,7 +136,14 @@ class Part(StepCallback):
         searched: float, seconds until the widths were fixed; 0 before.
     """
 
-    def __init__(self, backup, name, model, entry, interrupt):
+    def __init__(
+        self,
+        backup: Backup,
+        name: str,
+        model: keras.Model,
+        entry: dict[str, Any],
+        interrupt: threading.Event,
+    ) -> None:
         super().__init__()
         self._interrupt = interrupt
         self._backup, self._name, self._learner = backup, name, model
@@ -140,26 +153,26 @@ class Part(StepCallback):
         self._next = time.perf_counter() + backup.interval
 
     @property
-    def seconds(self):
+    def seconds(self) -> float:
         """Float, seconds that the part has taken, those of earlier runs included."""
         return self._seconds + time.perf_counter() - self._began
 
-    def on_steps(self, done):
+    def on_steps(self, done: int) -> None:
         self.done += done
         if getattr(self.model, "is_compact", False) and not self.searched:
             self.searched = self.seconds
         if not self.model.stop_training:  # else `finish` comes at once
             self._save_if_due()
 
-    def on_test_batch_end(self, batch, logs=None):
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
         if not self.model.stop_training:
             self._save_if_due(only_interrupts=True)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         logs = {k: np.asarray(v).tolist() for k, v in (logs or {}).items()}
         self.epochs.append(logs)
 
-    def finish(self, steps):
+    def finish(self, steps: int) -> None:
         """Saves the end of the part; an interrupt that came last is raised here.
 
         Args:
@@ -168,7 +181,7 @@ class Part(StepCallback):
         self.done = steps
         self._save_if_due(force=True)
 
-    def _save_if_due(self, only_interrupts=False, force=False):
+    def _save_if_due(self, only_interrupts: bool = False, force: bool = False) -> None:
         start = time.perf_counter()
         stop = self._interrupt.is_set()
         if not (force or stop or (not only_interrupts and start >= self._next)):
@@ -190,22 +203,22 @@ class Part(StepCallback):
 class _NoBackup(Backup):
     """Keeps nothing and leaves signals alone."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(os.devnull)
 
-    def open(self, identity):
+    def open(self, identity: dict[str, Any]) -> None:
         pass
 
     @contextlib.contextmanager
-    def part(self, name, model):
+    def part(self, name: str, model: keras.Model) -> Iterator["Part"]:
         yield Part(self, name, model, _EMPTY, threading.Event())
 
-    def save(self, name, model, entry):
+    def save(self, name: str, model: keras.Model, entry: dict[str, Any]) -> None:
         pass
 
 
 @contextlib.contextmanager
-def _held_interrupts():
+def _held_interrupts() -> Iterator[threading.Event]:
     """Turns the first Ctrl-C into an event; in other threads, nothing changes.
 
     Yields:
@@ -216,7 +229,7 @@ def _held_interrupts():
         yield event
         return
 
-    def hold(number, frame):
+    def hold(number: int, frame: Any) -> None:
         if event.is_set():
             raise KeyboardInterrupt
         event.set()

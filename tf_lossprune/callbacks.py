@@ -1,6 +1,7 @@
 """Keras' callbacks for models whose widths change while they train."""
 
 import os
+from typing import Any
 
 import keras
 import numpy as np
@@ -9,7 +10,7 @@ from keras import ops
 from tf_lossprune import keras_internals as internals
 from tf_lossprune.store import Store
 from tf_lossprune.training.finite import broken_weight
-from tf_lossprune.training.model import PHASES
+from tf_lossprune.training.model import PHASES, PrunedModel
 from tf_lossprune.types import Path
 
 
@@ -21,10 +22,10 @@ class _OnceFixed:
     models without phases, such as a compact one, every epoch counts.
     """
 
-    def _fixed(self):
+    def _fixed(self) -> bool:
         return getattr(self.model, "phase", "fixed") == "fixed"
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if self._fixed():
             super().on_epoch_end(epoch, logs)
 
@@ -48,7 +49,7 @@ class BudgetModelCheckpoint(_OnceFixed, keras.callbacks.ModelCheckpoint):
     ```
     """
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         if self.save_freq == "epoch":
             return
         if self._fixed():
@@ -102,17 +103,17 @@ class SafeBackupAndRestore(keras.callbacks.Callback):
         self.backup_dir = os.fspath(backup_dir)
         self.delete_checkpoint = delete_checkpoint
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Any = None) -> None:
         record = self._store.read("epoch")
         if record is not None:
             self._store.load(self.model, record)
             internals.start_at(self.model, record["epoch"])
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         record = {"epoch": epoch + 1}
         self._store.save(self.model, f"epoch_{epoch + 1}", record)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Any = None) -> None:
         if self.delete_checkpoint and not broken_weight(self.model):
             self._store.remove()
 
@@ -128,7 +129,7 @@ class PruningTensorBoard(keras.callbacks.TensorBoard):
         *args, **kwargs: as in `keras.callbacks.TensorBoard`.
     """
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         super().on_epoch_end(epoch, logs)
         if not hasattr(self.model, "keep_ratios"):
             return
@@ -140,7 +141,7 @@ class PruningTensorBoard(keras.callbacks.TensorBoard):
                     self.summary.scalar(f"pruning/{name}", value, step=epoch)
 
 
-def search_state(pruned):
+def search_state(pruned: PrunedModel) -> dict[str, Any]:
     """What the search has reached, as numbers.
 
     Args:

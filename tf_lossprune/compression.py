@@ -13,6 +13,7 @@ from tf_lossprune.prune import prune_model, strip_pruning
 from tf_lossprune.resources import known_costs
 from tf_lossprune.run import Run
 from tf_lossprune.settings import Settings
+from tf_lossprune.training import PrunedModel
 from tf_lossprune.training.fresh_optimizer import fresh_optimizer
 from tf_lossprune.types import Data, Limits, Path
 
@@ -44,8 +45,16 @@ class CompressionResult:
 
     @classmethod
     def of(
-        cls, run, pruned, compact, history, seconds, budget=None, keep=None, scores=None
-    ):
+        cls,
+        run: Run,
+        pruned: PrunedModel,
+        compact: keras.Model,
+        history: dict,
+        seconds: dict,
+        budget: Budget | None = None,
+        keep: Any = None,
+        scores: Any = None,
+    ) -> "CompressionResult":
         """Puts the result together.
 
         Args:
@@ -76,7 +85,7 @@ class CompressionResult:
         """Dict, group name -> kept channels, which `PrunedModel.decide` takes."""
         return {group["name"]: group["kept"] for group in self.groups}
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """All of it as plain Python values, for JSON."""
         return dataclasses.asdict(self)
 

@@ -1,5 +1,7 @@
 """Errors which are part of the public interface."""
 
+from typing import Any
+
 
 class InfeasibleBudgetError(ValueError):
     """No choice of widths keeps the budget.
@@ -26,7 +28,7 @@ class DifferenceError(RuntimeError):
         compact: the compact model that differs from it, or None.
     """
 
-    def __init__(self, message: str, pruned=None, compact=None) -> None:
+    def __init__(self, message: str, pruned: Any = None, compact: Any = None) -> None:
         super().__init__(message)
         self.pruned = pruned
         self.compact = compact

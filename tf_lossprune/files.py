@@ -28,7 +28,7 @@ def replaced(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     _sync_folder(path.parent)
 
 
-def _sync_folder(folder):
+def _sync_folder(folder: pathlib.Path) -> None:
     """Puts the names in a folder on the disk, where the system can do that."""
     if os.name == "nt":
         return

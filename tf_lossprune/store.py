@@ -128,17 +128,17 @@ class Store:
         if not os.listdir(self.folder):
             os.rmdir(self.folder)
 
-    def _sweep(self):
+    def _sweep(self) -> None:
         for name in os.listdir(self.folder):
             if _ours(name) and name != self._current:
                 os.remove(self.folder / name)
 
 
-def _ours(name):
+def _ours(name: str) -> bool:
     return name.endswith(_WEIGHTS) or name.startswith(PART)
 
 
-def _random_states(model):
+def _random_states(model: keras.Model) -> list[keras.Variable]:
     known = {id(weight) for weight in model.weights}
     return [
         v for v in model.variables if id(v) not in known and "seed_generator" in v.path

@@ -1,5 +1,8 @@
 """The interface of a method."""
 
+from typing import Any
+
+import numpy as np
 from keras import ops
 
 from tf_lossprune.config import Configurable
@@ -30,11 +33,13 @@ class Method(Configurable):
     learning_rate = 0.01
 
     @property
-    def one_shot(self):
+    def one_shot(self) -> bool:
         """Whether the weights alone tell the widths."""
         return not (self.trains or self.plans)
 
-    def ratios(self, search, importance, limits):
+    def ratios(
+        self, search: Search, importance: np.ndarray, limits: np.ndarray
+    ) -> np.ndarray:
         """Returns keep ratios `[groups]`, to be rounded to widths in the budget.
 
         Args:
@@ -45,7 +50,7 @@ class Method(Configurable):
         """
         return ops.convert_to_numpy(search.ratios(limits))
 
-    def plan(self, model, evaluate):
+    def plan(self, model: Any, evaluate: Any) -> np.ndarray:
         """Returns keep ratios `[groups]` found by evaluating networks, if `plans`.
 
         Args:
@@ -54,7 +59,7 @@ class Method(Configurable):
         """
         raise NotImplementedError
 
-    def plan_steps(self):
+    def plan_steps(self) -> int:
         """Training steps that `plan` takes."""
         return 0
 

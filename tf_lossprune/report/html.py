@@ -75,7 +75,7 @@ def html_report(report: Mapping[str, Any], title: str | None = None) -> str:
 
 
 @functools.cache
-def _template():
+def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("tf_lossprune.report"),
         autoescape=True,

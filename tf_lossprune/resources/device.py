@@ -6,7 +6,7 @@ import platform
 
 
 @functools.cache
-def this_device():
+def this_device() -> dict[str, str]:
     """What tells this machine from others: a dict of strings."""
     processor = platform.processor()
     if os.path.exists("/proc/cpuinfo"):
