@@ -8,12 +8,15 @@ import keras
 
 from tf_lossprune.backup import Backup
 from tf_lossprune.budget import Budget
-from tf_lossprune.methods import Method
+from tf_lossprune.compiling import compile_settings
+from tf_lossprune.methods import Method, find_method
 from tf_lossprune.prune import prune_model, strip_pruning
 from tf_lossprune.resources import known_costs
 from tf_lossprune.run import Run
 from tf_lossprune.settings import Settings
+from tf_lossprune.surgery import copy_graph
 from tf_lossprune.training import PrunedModel
+from tf_lossprune.training.feed import HeldOut
 from tf_lossprune.training.fresh_optimizer import fresh_optimizer
 from tf_lossprune.types import Data, Limits, Path
 
@@ -93,10 +96,10 @@ class CompressionResult:
 def compress(
     model: keras.Model,
     budget: Budget | Limits,
-    train: Data,
+    train: Data = None,
     validation: Data = None,
     *,
-    method: str | Method = "loss",
+    method: str | Method | None = None,
     backup: Path | Backup | None = None,
     **options: Any,
 ) -> tuple[keras.Model, CompressionResult]:
@@ -112,16 +115,21 @@ def compress(
         train: training data: `tf.data.Dataset`, `keras.utils.PyDataset`, a tuple
             `(x, y)` or `(x, y, sample_weight)` of arrays, another iterable of
             batches, or a generator. Data without end and generators need
-            `steps_per_epoch`.
+            `steps_per_epoch`. Not needed with `epochs=0`.
         validation: validation data or None, as `validation_data` in `fit`.
-        method: as in `prune_model`.
+        method: as in `prune_model`; None: `"loss"`, or with `epochs=0` `"uniform"`.
         backup: path of a folder of its own, a `tf_lossprune.backup.Backup`, or None.
             While the call runs, its state is kept there: after a kill or Ctrl-C, the
             same call goes on where it was. The folder is removed at the end.
         **options: any of these, and further arguments of `prune_model`, whose
             `schedule`'s phases are scaled to the search.
 
-            epochs: int >= 1, passes over the data in all, search included; 5.
+            epochs: int >= 1, passes over the data in all, search included; 5. Or 0,
+                with `calibration`: nothing is trained, and no labels are needed. A
+                method that needs no search fixes the widths, the layers learn to
+                predict what they lose (`training.repair`), and statistics are
+                re-estimated. Loss and metrics are needed for `validation` only.
+            calibration: with `epochs=0`, a few hundred inputs as in `strip_pruning`.
             search_epochs: float in (0, epochs] or None; may be broken. None: 0.15 of
                 them, at most 1,000 steps; of less than about 1,300 steps up to 0.3,
                 until it has 200 steps. Methods that do not learn the widths while
@@ -174,7 +182,7 @@ def compress_measured(
     validation: Data = None,
     measured: dict[str, Any] | None = None,
     *,
-    method: str | Method = "loss",
+    method: str | Method | None = None,
     backup: Path | Backup | None = None,
     **options: Any,
 ) -> tuple[keras.Model, CompressionResult]:
@@ -186,6 +194,10 @@ def compress_measured(
             None: they are measured.
     """
     settings, prune_options = Settings.read(options)
+    if settings.epochs == 0:
+        method = "uniform" if method is None else method
+        return _untrained(model, budget, validation, settings, method, prune_options)
+    method = "loss" if method is None else method
     run = Run(model, train, validation, settings, method, backup, measured)
     prune_options["schedule"] = run.schedule(prune_options.get("schedule"))
     pruned = prune_model(model, budget, method=method, **prune_options)
@@ -196,3 +208,36 @@ def compress_measured(
     run.backup.close()
     compact.compile(**run.compiling(optimizer=fresh_optimizer(pruned.optimizer)))
     return compact, CompressionResult.of(run, pruned, compact, history, seconds)
+
+
+def _untrained(model, budget, validation, settings, method, options):
+    """What `compress` does with `epochs=0`."""
+    if not find_method(method).one_shot:
+        raise ValueError(
+            "Expected with epochs=0 a method whose widths the weights alone tell, such "
+            f"as 'uniform' or 'magnitude'. Received: {find_method(method).name!r}"
+        )
+    pruned = prune_model(model, budget, method=method, **options)
+    began = time.perf_counter()
+    compact = strip_pruning(
+        pruned, check=settings.check, calibration=settings.calibration
+    )
+    seconds = {"search": 0.0, "strip": time.perf_counter() - began, "fine_tune": 0.0}
+    shape, held_out = pruned.problem.space.input_shape, None
+    if validation is not None:
+        size = settings.validation_batch_size or settings.batch_size
+        held_out = HeldOut(validation, size, settings.validation_steps)
+    figures = []
+    for network in (copy_graph(pruned.channel_graph.graph)[0], compact):
+        found = known_costs(network, input_shape=shape)
+        if held_out is not None:
+            network.compile(**{**compile_settings(model, settings), "optimizer": None})
+            found = {**found, **held_out.evaluate(network)}
+        figures.append(found)
+    return compact, CompressionResult(
+        *figures,
+        dict(pruned.budget.limits),
+        pruned.described_groups(None, None),
+        {"search": {}, "fine_tune": {}},
+        seconds,
+    )

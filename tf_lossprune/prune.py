@@ -19,9 +19,10 @@ from tf_lossprune.problem import PruningProblem, SearchSpace
 from tf_lossprune.resources.opaque import warn_of_opaque
 from tf_lossprune.surgery import copy_graph, cut
 from tf_lossprune.training import PrunedModel
+from tf_lossprune.training.calibration import calibrate
 from tf_lossprune.training.finite import check_weights
 from tf_lossprune.training.options import PruningOptions
-from tf_lossprune.types import Exclude, InputShape, Limits, Multiple
+from tf_lossprune.types import Data, Exclude, InputShape, Limits, Multiple
 
 
 def prune_model(
@@ -40,6 +41,7 @@ def prune_model(
     min_channels: int = 1,
     remove_blocks: bool = False,
     input_shape: InputShape = None,
+    repair: str | None = "auto",
     seed: int = 0,
 ) -> PrunedModel:
     """Makes a copy of a model whose channels are gated under a budget.
@@ -81,6 +83,11 @@ def prune_model(
         input_shape: shape of one sample that operations and memory are counted for,
             if the model's own inputs have unknown sizes: `(224, 224, 3)`, or a list
             or dict of shapes for several inputs.
+        repair: `"least_squares"`: when the channels are cut, the layers that read them
+            learn to predict them from those that stay, from the inputs of a few
+            training batches (`training.repair`); None: they lose them. `"auto"` is
+            the former for methods that do not train the weights before the cut, and
+            the latter for those that do, as `"loss"`.
         seed: int, of the samples.
 
     Returns:
@@ -134,6 +141,7 @@ def prune_model(
         constraint=constraint,
         ratio_optimizer=ratio_optimizer,
         seed=seed,
+        repair=repair,
     )
     problem = PruningProblem(template, space).with_budget(bound)
     pruned = PrunedModel(template, problem, options)
@@ -181,7 +189,9 @@ def _check_training(model):
             )
 
 
-def strip_pruning(pruned: PrunedModel, *, check: bool = True) -> keras.Model:
+def strip_pruning(
+    pruned: PrunedModel, *, check: bool = True, calibration: Data = None
+) -> keras.Model:
     """Takes the compact model out of a pruned one.
 
     If the widths are not fixed yet, they are fixed now from what is known: the
@@ -192,6 +202,11 @@ def strip_pruning(pruned: PrunedModel, *, check: bool = True) -> keras.Model:
         pruned: `PrunedModel`; its weights are not changed.
         check: bool, whether to compare the outputs of both models on random
             input.
+        calibration: inputs without labels, for a compact model that is not to be
+            trained: an array (or a list or dict of them, for several inputs) or
+            batches. A few hundred are enough. With them the layers learn to predict
+            what they lose (unless the model was made with `repair=None`), and the
+            statistics of batch normalisations are re-estimated.
 
     Returns:
         A functional `keras.Model` of stock layers, which loads in a process that
@@ -199,7 +214,8 @@ def strip_pruning(pruned: PrunedModel, *, check: bool = True) -> keras.Model:
 
     Raises:
         TypeError: if `pruned` is not a `PrunedModel`.
-        ValueError: if the weights hold NaN or Inf.
+        ValueError: if the weights hold NaN or Inf; for `calibration` of a network
+            that was cut in `fit` already, or with fewer than two samples.
         DifferenceError: if the compact model's output differs from the gated one's.
             Nothing is lost: it holds both (`error.pruned`, `error.compact`).
     """
@@ -207,6 +223,11 @@ def strip_pruning(pruned: PrunedModel, *, check: bool = True) -> keras.Model:
         raise TypeError(
             "Expected a model made by `prune_model`. "
             f"Received: {pruned!r} (of type {type(pruned).__name__})"
+        )
+    if calibration is not None and pruned.is_compact:
+        raise ValueError(
+            "Expected `calibration` only for a network that has not been cut yet. "
+            f"Received: {pruned.name!r}, which `fit` has cut and calibrated"
         )
     check_weights(pruned)
     check_trained(pruned)
@@ -220,4 +241,6 @@ def strip_pruning(pruned: PrunedModel, *, check: bool = True) -> keras.Model:
         compact = cut(pruned.channel_graph, pruned.kept_units(), pruned.network.name)
     if check:
         check_compact(pruned, compact, graph=graph)
+    if calibration is not None:
+        calibrate(pruned, compact, calibration)
     return compact

@@ -23,6 +23,7 @@ class Settings:
     temperature: float = 3.0
     statistics_batches: int = 32
     check: bool = True
+    calibration: Any = None
     # As in `compile`.
     optimizer: Any = None
     loss: Any = None
@@ -43,7 +44,7 @@ class Settings:
     validation_freq: int | list = 1
 
     def __post_init__(self):
-        _check_epochs(self.epochs, self.search_epochs)
+        _check_epochs(self.epochs, self.search_epochs, self.calibration)
         _check_distillation(self.distill, self.temperature)
         check_count("statistics_batches", self.statistics_batches, 0)
         for name in (
@@ -91,10 +92,17 @@ class Settings:
         return TEACHER_WEIGHT if self.distill is True else float(self.distill)
 
 
-def _check_epochs(epochs, search_epochs):
-    if not isinstance(epochs, numbers.Integral) or epochs < 1:
+def _check_epochs(epochs, search_epochs, calibration):
+    least = 0 if calibration is not None else 1
+    if not isinstance(epochs, numbers.Integral) or epochs < least:
         raise ValueError(
-            f"Expected a whole number of epochs, at least 1. Received: {epochs!r}"
+            f"Expected a whole number of epochs, at least 1 (or 0, without training, "
+            f"and `calibration`). Received: {epochs!r}"
+        )
+    if calibration is not None and epochs != 0:
+        raise ValueError(
+            "Expected `calibration` with epochs=0: where there is training, the "
+            f"training data serve. Received: epochs={epochs}"
         )
     if search_epochs is None:
         return

@@ -17,6 +17,9 @@ from tf_lossprune.methods import METHODS, Method
 #: What is given as a name, a config or an object.
 _REGISTRIES = (METHODS, SCHEDULES, IMPORTANCES, THRESHOLDS, SAMPLERS, CONSTRAINTS)
 
+#: What `prune_model(repair=...)` takes.
+REPAIRS = ("auto", "least_squares", None)
+
 
 @keras.saving.register_keras_serializable(package="tf_lossprune")
 class PruningOptions:
@@ -27,6 +30,7 @@ class PruningOptions:
             objects; None: the default.
         ratio_optimizer: what `keras.optimizers.get` takes, or None (Adam).
         seed: int.
+        repair: `"auto"`, `"least_squares"` or None.
     """
 
     method: Method
@@ -46,6 +50,7 @@ class PruningOptions:
         constraint=None,
         ratio_optimizer=None,
         seed=0,
+        repair="auto",
     ):
         given = {
             "method": method,
@@ -60,6 +65,18 @@ class PruningOptions:
         self._ratio_optimizer = _optimizer_config(ratio_optimizer)
         check_count("seed", seed, 0)
         self.seed = seed
+        if repair not in REPAIRS:
+            raise ValueError(f"Expected repair among {REPAIRS}. Received: {repair!r}")
+        self.repair = repair
+
+    @property
+    def repairs(self):
+        """Whether `fit` repairs the network at the cut.
+
+        `"auto"` says so where the weights were not trained with gates: what they
+        learned to compute with channels that come and go is no target to go back to.
+        """
+        return not self.method.trains if self.repair == "auto" else bool(self.repair)
 
     def make_ratio_optimizer(self):
         """Returns a fresh optimizer for the ratios."""
@@ -77,6 +94,7 @@ class PruningOptions:
             },
             "ratio_optimizer": self._ratio_optimizer,
             "seed": self.seed,
+            "repair": self.repair,
         }
 
     @classmethod

@@ -135,6 +135,8 @@ class PhaseCallback(StepCallback):
 
     def _cut(self):
         self.model.shrink()
+        if self.model.options.repairs:
+            self.model.repair_cut(self._batches())
         self._reestimate()
 
     def _still_moving(self):

@@ -31,6 +31,8 @@ from tf_lossprune.training.readers import find_readers
 #: Candidates for lambda, in units of the kept channels' mean variance; the one that
 #: predicts the other half of the inputs best is taken, tensor by tensor.
 RIDGES = (1e-7, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+#: How many inputs are read, if nobody says.
+SAMPLES = 512
 #: So many entries of covariances are held in one pass over the inputs, unless a single
 #: tensor has more: 256 MiB for both halves.
 ENTRIES_AT_ONCE = 2**24
@@ -54,7 +56,7 @@ class Repair:
     samples: int
 
 
-def repair(channel_graph, keep, compact, data, samples=512):
+def repair(channel_graph, keep, compact, data, samples=SAMPLES):
     """Makes a compact model's layers predict what was cut from what was kept.
 
     Memory: besides the network's own, two float64 matrices for each tensor that is

@@ -1,16 +1,19 @@
 """How a pruned model's network becomes the compact one, in the middle of `fit`."""
 
+import warnings
 from typing import Any
 
 import numpy as np
-from keras import ops
+from keras import ops, tree
 
 from tf_lossprune import keras_internals as internals
 from tf_lossprune.cut_variables import cut_variables
 from tf_lossprune.surgery import cut
 from tf_lossprune.training.fresh_optimizer import fresh_optimizer
+from tf_lossprune.training.moments import some_inputs
 from tf_lossprune.training.network import gated_network
 from tf_lossprune.training.optimizer_state import cut_optimizer
+from tf_lossprune.training.repair import SAMPLES, Repair, repair
 
 
 class Shrinking:
@@ -64,6 +67,39 @@ class Shrinking:
             self.optimizer = found
         self.forget_programs()
         return found
+
+    def repair_cut(self, data: Any) -> Repair | None:
+        """Makes the network that has just been cut predict what it lost.
+
+        `fit` does this itself where the `repair` option says so. In a loop of one's
+        own, it belongs right after `shrink`, before any further step.
+
+        Args:
+            data: iterable of batches, as in `training.repair`.
+
+        Returns:
+            What was done; None where there are no data, as with a generator, which
+            cannot be read twice.
+        """
+        if not self.is_compact:
+            raise ValueError(
+                "Expected a network that has been cut: call `shrink` before. "
+                f"Received: {self.name!r}"
+            )
+        inputs = some_inputs(data, SAMPLES)
+        if sum(len(tree.flatten(x)[0]) for x in inputs) < 2:
+            if self.options.repair == "least_squares":
+                warnings.warn(
+                    "Nothing is repaired: there are no training data to read once more "
+                    "(a generator cannot be). Train on arrays, a tf.data.Dataset or a "
+                    "PyDataset.",
+                    stacklevel=2,
+                )
+            return None
+        with self.variable_scope():
+            done = repair(self.channel_graph, self.kept_units(), self.network, inputs)
+        self.commit_state()
+        return done
 
     def delivered_logs(self) -> dict:
         """What the progress bar shows of the compact network, as tensors."""
