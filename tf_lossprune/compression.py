@@ -227,7 +227,7 @@ def _untrained(model, budget, validation, settings, method, options):
     if validation is not None:
         size = settings.validation_batch_size or settings.batch_size
         held_out = HeldOut(validation, size, settings.validation_steps)
-    figures = []
+    figures: list[Any] = []
     for network in (copy_graph(pruned.channel_graph.graph)[0], compact):
         found = known_costs(network, input_shape=shape)
         if held_out is not None:
@@ -235,7 +235,8 @@ def _untrained(model, budget, validation, settings, method, options):
             found = {**found, **held_out.evaluate(network)}
         figures.append(found)
     return compact, CompressionResult(
-        *figures,
+        figures[0],
+        figures[1],
         dict(pruned.budget.limits),
         pruned.described_groups(None, None),
         {"search": {}, "fine_tune": {}},

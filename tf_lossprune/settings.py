@@ -94,7 +94,7 @@ class Settings:
 
 def _check_epochs(epochs, search_epochs, calibration):
     least = 0 if calibration is not None else 1
-    if not isinstance(epochs, numbers.Integral) or epochs < least:
+    if not isinstance(epochs, numbers.Integral) or int(epochs) < least:
         raise ValueError(
             f"Expected a whole number of epochs, at least 1 (or 0, without training, "
             f"and `calibration`). Received: {epochs!r}"
