@@ -210,7 +210,14 @@ def compress_measured(
     return compact, CompressionResult.of(run, pruned, compact, history, seconds)
 
 
-def _untrained(model, budget, validation, settings, method, options):
+def _untrained(
+    model: keras.Model,
+    budget: Budget | Limits,
+    validation: Data,
+    settings: Settings,
+    method: str | Method,
+    options: dict,
+) -> tuple[keras.Model, CompressionResult]:
     """What `compress` does with `epochs=0`."""
     if not find_method(method).one_shot:
         raise ValueError(
