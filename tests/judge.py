@@ -20,6 +20,10 @@ _UNKNOWN = (
 )  # fmt: skip
 
 
+class ConversionError(Exception):
+    """TensorFlow's converter fails on a network."""
+
+
 def convert(model):
     """The float32 file of a model in inference mode, by TensorFlow's own converter.
 
@@ -45,7 +49,10 @@ def convert(model):
         tf.lite.OpsSet.TFLITE_BUILTINS,
         tf.lite.OpsSet.SELECT_TF_OPS,
     ]
-    return converter.convert()
+    try:
+        return converter.convert()
+    except Exception as error:  # its own kinds are private
+        raise ConversionError(str(error)) from error
 
 
 def macs(model):
@@ -60,12 +67,35 @@ def macs(model):
     Raises:
         ValueError: for a file whose work cannot be told from its shapes.
     """
+    return _File(_content(model)).macs(0, {})
+
+
+def written_twice(model):
+    """Whether the file computes a product of the same tensors twice.
+
+    The converter copies a product to merge an activation into one of the copies.
+
+    Args:
+        model: as in `macs`.
+    """
+    file = _File(_content(model)).model
+    kinds = [code.builtinCode for code in file.operatorCodes]
+    products = schema.BuiltinOperator.FULLY_CONNECTED, schema.BuiltinOperator.CONV_2D
+    found = [
+        tuple(op.inputs)
+        for op in file.subgraphs[0].operators
+        if kinds[op.opcodeIndex] in products
+    ]
+    return len(set(found)) < len(found)
+
+
+def _content(model):
     if isinstance(model, keras.Model):
         model = convert(model)
     if not isinstance(model, (bytes, bytearray)):
         with open(model, "rb") as file:
             model = file.read()
-    return _File(model).macs(0, {})
+    return model
 
 
 class _File:

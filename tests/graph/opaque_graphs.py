@@ -59,7 +59,12 @@ class OpaqueBuilder(Builder):
         return layers.SpectralNormalization(layers.Dense(self.width()))(x)
 
     def constant(self, x):
-        matrix = np.ones((x.shape[-1], self.width()), "float32")
+        # No two alike, and more than one row: the converter merges the one, and makes
+        # a product of single numbers of the other.
+        if x.shape[-1] == 1:
+            return self.mixing(x)
+        self.constants = getattr(self, "constants", 0) + 1
+        matrix = np.full((x.shape[-1], self.width()), self.constants, "float32")
         return ops.matmul(x, matrix)
 
     def folded(self, x):
