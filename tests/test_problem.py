@@ -10,7 +10,7 @@ from keras import layers
 
 import tf_lossprune
 from tf_lossprune import report
-from tf_lossprune.graph import groups, tracing
+from tf_lossprune.graph import groups, opening, tracing
 
 X = np.random.default_rng(0).normal(size=(32, 8, 8, 3)).astype("float32")
 Y = np.arange(32) % 4
@@ -31,16 +31,17 @@ def read(monkeypatch):
     counts, models = collections.Counter(), []
     check_model, work = tracing.check_model, groups.Work
 
-    def counted(model):
+    def counted(model, *args, **kwargs):
         models.append(model)  # or another one may get its id
         counts[id(model)] += 1
-        check_model(model)
+        check_model(model, *args, **kwargs)
 
     def analyzed(*args):
         counts["analyses"] += 1
         return work(*args)
 
-    monkeypatch.setattr(tracing, "check_model", counted)
+    for module in (tracing, opening):
+        monkeypatch.setattr(module, "check_model", counted)
     monkeypatch.setattr(groups, "Work", analyzed)
     return counts
 
