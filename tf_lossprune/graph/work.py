@@ -53,7 +53,7 @@ class Work:
             self._is_sample(t) for t in call.outputs
         ):
             shapes = [(1, *t.sample_shape) for t in call.outputs]
-        elif type(call.operation).__module__.startswith("keras."):
+        elif type(call.operation).__module__.startswith(("keras.", "tf_lossprune.")):
             shapes = self._computed(call)
         else:
             shapes = [(None,) * len(t.shape) for t in call.outputs]

@@ -10,7 +10,7 @@ import keras
 
 def is_stock_operation(klass: type) -> bool:
     """Whether a class is that of a function in `keras.ops`."""
-    return klass.__module__.startswith("keras.src.ops.")
+    return klass.__module__.startswith(("keras.src.ops.", "keras.src.activations."))
 
 
 def functional_class(model: keras.Model) -> Any:
@@ -77,6 +77,14 @@ def forget_mask(tensor: Any) -> None:
 def mask_of(tensor: Any) -> Any:
     """The mask that a layer attached to a tensor, or None."""
     return getattr(tensor, "_keras_mask", None)
+
+
+def alias(tensor: keras.KerasTensor) -> keras.KerasTensor:
+    """Another symbolic tensor that stands for the same, with its mask."""
+    made = keras.KerasTensor(tensor.shape, tensor.dtype, name=tensor.name)
+    if mask_of(tensor) is not None:
+        made._keras_mask = mask_of(tensor)
+    return made
 
 
 @contextlib.contextmanager

@@ -6,6 +6,11 @@ import keras
 
 #: Where Keras itself keeps the layers inside a layer, besides the user's attributes.
 LISTS_OF_LAYERS = frozenset(["_layers", "_metrics", "_functional"])
+#: Where it keeps the variables and the like.
+LISTS_OF_WEIGHTS = frozenset(
+    ["_trainable_variables", "_non_trainable_variables", "_seed_generators", "_tracker"]
+    + ["_losses", "_loss_ids", "_losses_override", "_inbound_nodes", "_outbound_nodes"]
+)
 #: How the attributes begin in which TensorFlow keeps account of a layer.
 OF_TENSORFLOW = "_self_"
 

@@ -11,6 +11,7 @@ from tf_lossprune.graph.rules import (  # noqa: F401  (they register themselves)
     joining,
     merging,
     normalization,
+    own_weight,
     pooling,
     recurrent,
     reduction,

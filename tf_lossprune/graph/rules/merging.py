@@ -30,21 +30,36 @@ def merge(ctx, operation):
     if _array_operands(ctx.call):
         ctx.freeze_all("it meets a constant array")
         return
-    shapes = [t.sample_shape for t in ctx.inputs]
-    if len({len(s) for s in shapes}) > 1:
+    operands = [_padded(ctx, index) for index in range(len(ctx.inputs))]
+    if None in operands:
         ctx.freeze_all("its operands differ in rank")
         return
-    labels, shape = ctx.input_labels[0], shapes[0]
-    for other, other_shape in zip(ctx.input_labels[1:], shapes[1:]):
+    labels, shape = operands[0]
+    for other, other_shape in operands[1:]:
         labels = _pair(ctx, labels, shape, other, other_shape)
         shape = tuple(y if x == 1 else x for x, y in zip(shape, other_shape))
-    ctx.output(labels, uniform=_uniform(ctx, labels))
+    ctx.output(labels, uniform=_uniform(ctx, labels, operands))
 
 
-def _uniform(ctx, labels):
+def _padded(ctx, index):
+    """The labels and sample shape of an operand, with the axes that it is short of.
+
+    None if it has fewer axes than others and entries for samples or channels.
+    """
+    tensor, labels = ctx.inputs[index], ctx.input_labels[index]
+    missing = max(len(t.shape) for t in ctx.inputs) - len(tensor.shape)
+    if not missing:
+        return labels, tensor.sample_shape
+    if None in tensor.shape or labels.any():
+        return None
+    shape = ((1,) * missing + tensor.shape)[1:]
+    return np.zeros((1,) * len(shape), int), shape
+
+
+def _uniform(ctx, labels, operands):
     """Whether one operand is the same in all channels, and the others have none."""
     channels = [axis for axis, size in enumerate(labels.shape) if size > 1]
-    over = [i for i, t in enumerate(ctx.inputs) if _spans(t.sample_shape, channels)]
+    over = [i for i, (_, shape) in enumerate(operands) if _spans(shape, channels)]
     return len(over) == 1 and ctx.uniform(over[0])
 
 

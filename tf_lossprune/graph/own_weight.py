@@ -1,0 +1,95 @@
+"""A weight that a layer of the user's own held, as a layer of a flat model."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="tf_lossprune")
+class OwnWeight(keras.layers.Layer):
+    """Gives out a weight, whatever it is called with.
+
+    Args:
+        shape: tuple.
+        weight_dtype: string, the type that it is stored in.
+        weight_trainable: bool.
+        variable: `keras.Variable` or None; the weight, if there is one already.
+    """
+
+    def __init__(
+        self, shape, weight_dtype=None, weight_trainable=True, variable=None, **kwargs
+    ):
+        super().__init__(**kwargs)
+        self.shape = tuple(shape)
+        self.weight_dtype = weight_dtype or self.variable_dtype
+        self.weight_trainable = weight_trainable
+        self._convert_input_args = False
+        self.weight = variable
+        self.built = variable is not None
+
+    def build(self, input_shape):
+        if self.weight is None:
+            self.weight = self.add_weight(
+                name="weight",
+                shape=self.shape,
+                dtype=self.weight_dtype,
+                trainable=self.weight_trainable,
+            )
+
+    def call(self, inputs, ndim=None):
+        weight = ops.convert_to_tensor(self.weight)
+        return ops.reshape(weight, self._shape(ndim))
+
+    def _shape(self, ndim):
+        return (1,) * ((ndim or 0) - len(self.shape)) + self.shape
+
+    def compute_output_spec(self, inputs, ndim=None):
+        dtype = type_in_use(self, self.weight_dtype)
+        return keras.KerasTensor(self._shape(ndim), dtype)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "shape": list(self.shape),
+            "weight_dtype": self.weight_dtype,
+            "weight_trainable": self.weight_trainable,
+        }
+
+
+def type_in_use(layer, dtype):
+    """The type in which a layer computes with a weight of its own."""
+    floating = keras.backend.is_float_dtype(dtype)
+    mixed = layer.compute_dtype != layer.variable_dtype
+    return layer.compute_dtype if floating and mixed else dtype
+
+
+class WeightTensor(keras.KerasTensor):
+    """Stands for a weight while a call is noted.
+
+    Args:
+        layer: the layer that holds it.
+        variable: `keras.Variable`.
+        name: string, the attribute.
+        refuse: function that is told why the call cannot be noted.
+    """
+
+    def __init__(self, layer, variable, name, refuse):
+        super().__init__(
+            tuple(variable.shape), type_in_use(layer, variable.dtype), name=name
+        )
+        self.variable = variable
+        self.policy = layer.dtype_policy
+        self.trainable = variable.trainable
+        self.path = variable.path
+        self._refuse = refuse
+
+    @property
+    def value(self):
+        return self
+
+    def assign(self, *args, **kwargs):
+        self._refuse(f"it changes {self.path}")
+
+    assign_add = assign_sub = assign
+
+    def numpy(self):
+        self._refuse(f"it computes with the value of {self.path}")
