@@ -105,19 +105,6 @@ def networks():
             image_shape=SHAPE,
         )
 
-    def cspnet():
-        return hub.CSPNetBackbone(
-            stem_filters=16,
-            stem_kernel_size=3,
-            stem_strides=1,
-            stackwise_depth=[1, 2],
-            stackwise_strides=[1, 2],
-            stackwise_num_filters=[32, 64],
-            image_shape=SHAPE,
-            block_type="dark_block",
-            stage_type="csp",
-        )
-
     def densenet():
         return hub.DenseNetBackbone(
             stackwise_num_repeats=[2, 2],
@@ -145,7 +132,6 @@ def networks():
         "MobileNet": mobilenet,
         "HGNetV2": hgnet,
         "ResNet": resnet,
-        "CSPNet": cspnet,
         "MiT": mit,
         "ViT": vit,
         "DenseNet": densenet,
