@@ -55,6 +55,7 @@ JAX_TESTS := tests/allocation tests/gates tests/methods tests/report \
   tests/training/test_masked_losses.py \
   tests/training/test_not_finite.py tests/training/test_program.py \
   tests/training/test_resume.py tests/training/test_saving.py \
+  tests/training/test_shrinking.py \
   tests/test_backup.py tests/test_bad_input.py tests/test_budget.py \
   tests/test_callbacks.py tests/test_compression.py tests/test_frontier.py \
   tests/test_keras_internals.py tests/test_refused_early.py

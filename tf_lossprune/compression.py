@@ -130,8 +130,8 @@ def compress(
                 predict what they lose (`training.repair`), and statistics are
                 re-estimated. Loss and metrics are needed for `validation` only.
             calibration: with `epochs=0`, a few hundred inputs as in `strip_pruning`.
-            search_epochs: float in (0, epochs] or None; may be broken. None: 0.15 of
-                them, at most 1,000 steps; of less than about 1,300 steps up to 0.3,
+            search_epochs: float in (0, epochs] or None; need not be whole. None: 0.1
+                of them, at most 1,000 steps; of less than 2,000 steps up to 0.3,
                 until it has 200 steps. Methods that do not learn the widths while
                 they train have none.
             optimizer: Keras optimizer; its learning rate schedule runs once over all

@@ -9,23 +9,21 @@ from tf_lossprune.registry import Registry
 
 #: Default length of the search: the first share of all steps; of a short training up
 #: to the second, until it has enough steps; of a long one no more than are of use.
-SEARCH_SHARE, LARGEST_SEARCH_SHARE = 0.15, 0.3
+SEARCH_SHARE, LARGEST_SEARCH_SHARE = 0.1, 0.3
 ENOUGH_STEPS, MOST_STEPS = 200, 1000
 
 
-def default_search_steps(total, share=SEARCH_SHARE):
+def default_search_steps(total):
     """How many of `total` steps search, if nobody says.
 
-    The search's steps are dear, and train what is cut off: longer ones were no better
-    (docs/methods.md).
+    The search's steps run on the dense network, and train what is cut off: more than
+    some hundred were no better (docs/methods.md).
 
     Args:
         total: int, steps in all.
-        share: float in (0, 1], share of a training of some thousand steps.
     """
     least = min(LARGEST_SEARCH_SHARE * total, ENOUGH_STEPS)
-    most = MOST_STEPS * share / SEARCH_SHARE
-    return max(1, round(min(max(share * total, least), most)))
+    return max(1, round(min(max(SEARCH_SHARE * total, least), MOST_STEPS)))
 
 
 class Schedule(Configurable):
@@ -37,8 +35,8 @@ class Schedule(Configurable):
     Args:
         warmup: float in [0, 1), the share of `fit`'s steps for the warm-up.
         search: float in (0, 1], the share for the search; `warmup + search <= 1`.
-            None: 0.15 of the steps, at most 1,000; of less than about 1,300 steps up
-            to 0.3, until it has 200 steps.
+            None: 0.1 of the steps, at most 1,000; of less than 2,000 steps up to
+            0.3, until it has 200 steps.
         descent: float in (0, 1], the share of the search after which the budget
             has reached its target; the rest of the search holds it.
         power: float > 0. With `t` the progress of the descent, the budget goes
