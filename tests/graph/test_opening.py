@@ -10,6 +10,7 @@ from keras import layers, ops
 
 import tf_lossprune
 from examples import models
+from tests import judge
 from tf_lossprune.graph import open_model
 from tf_lossprune.surgery import copy_graph
 
@@ -332,6 +333,93 @@ class OpenedTest(parameterized.TestCase):
         again.set_weights(compact.get_weights())
         x = sample(subclassed())
         np.testing.assert_allclose(compact(x), again(x), 1e-5, 1e-5)
+
+
+class TrainingTest(parameterized.TestCase):
+    @parameterized.named_parameters(
+        (name, CASES[name])
+        for name in ("block", "own_weights", "functional_inside", "layers_made_in_call")
+    )
+    def test_the_same_steps_lead_to_the_same_weights(self, make):
+        model = make()
+        models.randomize(model, 0)
+        copy, _ = copy_graph(opened(model))
+        x = np.random.default_rng(1).normal(size=(8, 12, 12, 3)).astype("float32")
+        y = np.random.default_rng(2).normal(size=(8, model.output_shape[-1]))
+        losses = []
+        for one in (model, copy):
+            one.compile(keras.optimizers.SGD(1e-3), "mse", jit_compile=False)
+            losses.append([float(one.train_on_batch(x, y)) for _ in range(3)])
+        np.testing.assert_allclose(*losses, 1e-4)
+        # In inference, with the statistics that the steps have moved.
+        np.testing.assert_allclose(
+            model.predict(x, verbose=0), copy.predict(x, verbose=0), 1e-4, 1e-4
+        )
+
+    def test_a_subclassed_model_learns_its_widths_in_fit(self):
+        model = subclassed()
+        dense = copy_graph(opened(model))[0]
+        x = np.random.default_rng(1).normal(size=(64, 12, 12, 3)).astype("float32")
+        y = np.arange(64) % 4
+        pruned = tf_lossprune.prune_model(model, {"macs": 0.5}, channel_multiple=1)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        pruned.compile("adam", loss, jit_compile=False)
+        pruned.fit(x, y, batch_size=4, epochs=5, verbose=0)
+        compact = tf_lossprune.strip_pruning(pruned)
+        self.assertLess(compact.count_params(), model.count_params())
+        if keras.backend.backend() == "tensorflow":
+            self.assertLessEqual(judge.macs(compact), 0.5 * judge.macs(dense))
+
+    @parameterized.parameters("layer", "model")
+    def test_a_frozen_backbone_in_inference_mode(self, kind):
+        model = self.transfer(kind, frozen=True)
+        x = sample(model)
+        copy, _ = copy_graph(opened(model))
+        for training in (False, True):
+            np.testing.assert_allclose(
+                model(x, training=training), copy(x, training=training), 1e-5, 1e-5
+            )
+        self.assertNotIn("Dropout", [type(la).__name__ for la in copy.layers])
+
+    @parameterized.parameters("layer", "model")
+    def test_inference_mode_that_would_be_overridden(self, kind):
+        with self.assertRaisesRegex(TypeError, "training=False.*freeze"):
+            opened(self.transfer(kind, frozen=False))
+
+    def transfer(self, kind, frozen):
+        backbone = Backbone()
+        if kind == "model":
+            x = keras.Input((12, 12, 3))
+            backbone = keras.Model(x, backbone.features(x))
+        model = Transfer(backbone)
+        model(np.zeros((1, 12, 12, 3), "float32"))
+        models.randomize(model, 0)
+        backbone.trainable = not frozen
+        return model
+
+
+class Backbone(layers.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.conv, self.norm = layers.Conv2D(8, 3), layers.BatchNormalization()
+        self.dropout = layers.Dropout(0.5)
+
+    def features(self, x, training=None):
+        y = self.norm(self.conv(x), training=training)
+        return self.dropout(y, training=training)
+
+    call = features
+
+
+class Transfer(Network):
+    """A backbone that stays in inference mode."""
+
+    def __init__(self, backbone):
+        super().__init__()
+        self.backbone, self.conv = backbone, layers.Conv2D(8, 3, activation="relu")
+
+    def call(self, x):
+        return self.head(self.pool(self.conv(self.backbone(x, training=False))))
 
 
 class OwnWeightsTest(parameterized.TestCase):

@@ -16,7 +16,12 @@ from tf_lossprune import keras_internals as internals
 from tf_lossprune.graph.masks import is_mask
 from tf_lossprune.graph.own_weight import OwnWeight, WeightTensor
 from tf_lossprune.graph.rules import find_rule
-from tf_lossprune.graph.symbolic_call import CannotOpen, note_call, steps_of
+from tf_lossprune.graph.symbolic_call import (
+    ONLY_IN_TRAINING,
+    CannotOpen,
+    note_call,
+    steps_of,
+)
 from tf_lossprune.graph.tracing import (
     Call,
     Place,
@@ -138,6 +143,17 @@ class _Opening(Walk):
                 return tree.flatten(self._note(operation, args, kwargs, place))
             except CannotOpen as error:
                 self._close(operation, str(error))
+        return self._closed_leaf(operation, args, kwargs, outputs, place)
+
+    def _closed_leaf(self, operation, args, kwargs, outputs, place):
+        """The same without looking into it."""
+        mode = _mode(kwargs, place)
+        if place.opened and mode is not None and internals.takes_training(operation):
+            if not mode and type(operation) in ONLY_IN_TRAINING:
+                return [args[0]]
+            _check_mode(operation, mode)
+            kwargs = {k: v for k, v in kwargs.items() if k != "training"}
+            place = dataclasses.replace(place, training=None)
         return super().leaf(operation, args, kwargs, outputs, place)
 
     def _note(self, layer, args, kwargs, place):
@@ -153,8 +169,8 @@ class _Opening(Walk):
             return symbolic[id(x)][0]
 
         args, kwargs = tree.map_structure(placeholder, (args, kwargs))
-        fixed = kwargs.get("training")
-        fixed = place.training if fixed is None else fixed
+        # Where a functional model calls it, the model's own mode counts.
+        fixed = _mode(kwargs, place) if place.opened else None
         modes = (True, False) if fixed is None else (bool(fixed),)
         bodies, weights = [], None
         while weights != len(layer.variables):  # else its first call has built it
@@ -163,7 +179,7 @@ class _Opening(Walk):
         self._kept += bodies
         tensors = {id(made): x for made, x in symbolic.values()}
         twin = bodies[1] if fixed is None else None
-        place = dataclasses.replace(place, masks={}, training=None, masked=False)
+        place = Place(path=place.path, opened=True)
         return self._body(bodies[0], twin, tensors, place, None)
 
     def _body(self, body, twin, tensors, place, paths):
@@ -231,7 +247,7 @@ class _Opening(Walk):
         if isinstance(operation, keras.Model) and functional_of(operation):
             place = dataclasses.replace(place, path=f"{path}.")
             return self.call(operation, args, kwargs, step.outputs, place)
-        return super().leaf(operation, args, kwargs, step.outputs, place)
+        return self._closed_leaf(operation, args, kwargs, step.outputs, place)
 
     def _close(self, operation, reason):
         self._closed[id(operation)] = reason
@@ -249,6 +265,47 @@ class _Opening(Walk):
             self._names[id(operation)] = local
             self._kept.append(operation)
         return self._names.get(id(operation), operation.name)
+
+
+def _mode(kwargs, place):
+    """The mode that a call is fixed to; None: the caller's."""
+    # A functional model around it passes its own on, whatever its layers were told.
+    return kwargs.get("training") if place.training is None else place.training
+
+
+def _check_mode(layer, mode):
+    """Raises `CannotOpen` if a layer needs the mode that its caller fixed.
+
+    Keras' functional models, such as the opened one, call all layers in their own.
+    """
+    frozen = isinstance(layer, keras.layers.BatchNormalization) and not layer.trainable
+    if _minds_mode(layer) and not (frozen and not mode):
+        raise CannotOpen(
+            f"it calls {layer.name!r} with training={mode}, which functional models "
+            "override" + ("" if mode else "; freeze that layer as well")
+        )
+
+
+def _minds_mode(layer):
+    """Whether a layer may do something else in training."""
+    if not type(layer).__module__.startswith("keras."):
+        return True
+    if ".preprocessing." in type(layer).__module__:
+        return True
+    inside = internals.all_layers(layer)
+    rates = [
+        getattr(la, n, 0) for la in inside for n in ("dropout", "recurrent_dropout")
+    ]
+    return any(isinstance(la, _MIND_MODE) for la in inside) or any(
+        isinstance(rate, float) and rate > 0 for rate in rates
+    )
+
+
+_MIND_MODE = (
+    *ONLY_IN_TRAINING,
+    keras.layers.BatchNormalization,
+    keras.layers.SpectralNormalization,
+)
 
 
 def _without_number(name):

@@ -274,7 +274,7 @@ class _Scope(keras.StatelessScope):
 # Comparing the call in training with that in inference.
 
 #: Layers that do nothing in inference.
-_ONLY_IN_TRAINING = (
+ONLY_IN_TRAINING = (
     keras.layers.Dropout,
     keras.layers.SpatialDropout1D,
     keras.layers.SpatialDropout2D,
@@ -315,7 +315,7 @@ def steps_of(body, twin):
             merged.append(dataclasses.replace(one, kwargs=kwargs, twin=other))
             for a, b in zip(one.outputs, other.outputs, strict=True):
                 theirs.setdefault(id(b), numbers.setdefault(id(a), len(numbers)))
-        elif type(one.operation) in _ONLY_IN_TRAINING:
+        elif type(one.operation) in ONLY_IN_TRAINING:
             kwargs = {k: v for k, v in one.kwargs.items() if k != "training"}
             merged.append(dataclasses.replace(one, kwargs=kwargs))
             numbers[id(one.outputs[0])] = _numbered(one.inputs[0], numbers)

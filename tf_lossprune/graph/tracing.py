@@ -215,12 +215,14 @@ class Place:
             passed for it.
         path: string, the names of the opened layers around it.
         masked: bool, whether a tensor that the call takes has a mask attached.
+        opened: bool, whether it stands in an opened layer.
     """
 
     training: bool | None = None
     masks: dict = dataclasses.field(default_factory=dict)
     path: str = ""
     masked: bool = False
+    opened: bool = False
 
 
 class Walk:
