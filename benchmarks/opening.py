@@ -5,6 +5,7 @@ multiply-accumulates outside of opaque layers, smallest reachable share, seconds
 build and to open, and what stayed closed.
 """
 
+import math
 import sys
 import time
 import warnings
@@ -164,12 +165,19 @@ def measure(make):
         found = tf_lossprune.inspect_model(model, channel_multiple=1)
     return {
         "groups": len(found.groups),
-        "opened": 1 - sum(layer.share.get("macs", 0) for layer in found.opaque),
+        "opened": _opened(found),
         "smallest": found.smallest.get("macs", 1.0),
         "build": built - began,
         "open": opened - built,
         "closed": sorted({*graph.closed.values()}),
     }
+
+
+def _opened(found):
+    """Share of the MACs that are in layers with rules; NaN: it cannot be counted."""
+    if "macs" not in found.cost:
+        return math.nan
+    return 1 - sum(layer.share["macs"] for layer in found.opaque)
 
 
 def main(names):

@@ -540,7 +540,17 @@ class Regularized(Drops):
         return self.conv(x)
 
 
+class ReadsSizes(Drops):
+    """Reshapes to the sizes of its input, the batch's among them."""
+
+    def call(self, x):
+        count, height, width, _ = ops.shape(x)
+        y = ops.reshape(self.conv(x), (count, height * width, 8))
+        return ops.reshape(y, (-1, height, width, 8))
+
+
 CLOSED = {
+    "an_unknown_size": (ReadsSizes, "unknown size"),
     "stochastic_depth": (Drops, "computes with the value"),
     "other_code_in_training": (Auxiliary, "takes another path"),
     "a_counter": (Counts, ""),
@@ -576,6 +586,7 @@ class ClosedTest(parameterized.TestCase):
             self.assertIn(reason, why)
             self.assertLen(graph.opened, 3)
             found = tf_lossprune.inspect_model(model)
+            self.assertIn("macs", found.cost)
             self.assertIn(f"no rule for {kind.__name__}, and i", str(found))
             self.assertIn("siblings", found.groups[1].name)
             pruned = tf_lossprune.prune_model(

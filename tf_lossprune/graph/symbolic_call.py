@@ -186,6 +186,8 @@ class _Noting:
     def _check_arguments(self, step):
         """Refuses what a copy of the call would not carry over."""
         name = type(step.operation).__name__
+        if _without_size(step.operation):
+            self.scope.refuse(f"it hands an unknown size to an operation ({name})")
         for x in tree.flatten((step.args, step.kwargs)):
             if isinstance(x, keras.KerasTensor):
                 continue
@@ -202,6 +204,14 @@ class _Noting:
             raise CannotOpen(reason)
         if not all(keras_tensors([x]) for x in tree.flatten(body.result)):
             raise CannotOpen("it returns something that is no tensor of its inputs")
+
+
+def _without_size(operation):
+    """Whether an operation got a size that is only known when data are there."""
+    if isinstance(operation, keras.layers.Layer):
+        return False
+    shapes = [v for v in vars(operation).values() if isinstance(v, (tuple, list))]
+    return any(size is None for shape in shapes for size in shape)
 
 
 def _in_words(error):
