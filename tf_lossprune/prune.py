@@ -210,7 +210,10 @@ def strip_pruning(
 
     Returns:
         A functional `keras.Model` of stock layers, which loads in a process that
-        never imports tf_lossprune. It is not compiled.
+        never imports tf_lossprune, unless a layer of your own that was opened has
+        weights of its own: those are in `OwnWeight` layers, which need the import
+        (docs/your_own_code.md). Layers that stay whole need what they always did. It
+        is not compiled.
 
     Raises:
         TypeError: if `pruned` is not a `PrunedModel`.

@@ -28,8 +28,9 @@ class Unregistered(layers.Layer):
         super().__init__(**kwargs)
         self.factor = factor
 
-    def call(self, x):
-        return self.factor * x
+    def call(self, x, training=None):
+        # Other code in training, or it would be opened.
+        return ops.tanh(x) if training else self.factor * x
 
 
 class Forgetful(Unregistered):

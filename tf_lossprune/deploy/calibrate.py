@@ -9,12 +9,12 @@ import keras
 from tf_lossprune.config import check_count
 from tf_lossprune.deploy.benchmark import times_in_turns
 from tf_lossprune.deploy.litert import convert_operation, convert_to_measure
-from tf_lossprune.graph import analyze, trace
+from tf_lossprune.graph import analyze
 from tf_lossprune.precision import check_precision
 from tf_lossprune.resources.device import this_device
 from tf_lossprune.resources.latency import COLUMNS, NETWORK, OVERHEAD, LatencyTable
 from tf_lossprune.resources.probes import call_probes, executed_calls
-from tf_lossprune.surgery import copy_graph
+from tf_lossprune.surgery import copy_graph, flat_graph
 from tf_lossprune.types import Path
 
 CSV_NAME = "probes.csv"
@@ -78,7 +78,7 @@ def export_probes(model: keras.Model, folder: Path, *, precision: str = "fp32") 
         TypeError, ValueError: as `prune_model` and `to_litert`.
     """
     check_precision(precision)
-    graph = trace(model)
+    graph, _ = flat_graph(model)
     channels = analyze(graph)
     os.makedirs(folder, exist_ok=True)
     rows = [

@@ -28,7 +28,7 @@ from tf_lossprune.resources.probes import (
     executed_calls,
     signature,
 )
-from tf_lossprune.surgery import copy_graph
+from tf_lossprune.surgery import copy_graph, flat_graph
 
 #: Names of the two rows that are no operations: an empty file and the network.
 OVERHEAD, NETWORK = "overhead", "network"
@@ -107,7 +107,8 @@ class LatencyTable(Configurable):
         Raises:
             ValueError: if the table lacks an operation.
         """
-        return Latency(self, measure=False).function(analyze(model)).dense
+        graph, _ = flat_graph(model)
+        return Latency(self, measure=False).function(analyze(graph)).dense
 
     def save(self, path):
         """Writes the table to a `.json` file.

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from tf_lossprune.graph.own_weight import OwnWeight
 from tf_lossprune.precision import check_precision
 from tf_lossprune.resources.base import (
     BYTES,
@@ -209,6 +210,8 @@ def _buffers(channels):
     owner = {id(tensor): row for row, tensor in enumerate(buffers)}
     for call in graph.calls:
         for tensor in call.outputs:
+            if isinstance(call.operation, OwnWeight):
+                continue  # a constant, which lies in the file
             if id(call) in merged:
                 owner[id(tensor)] = owner[id(merged[id(call)].outputs[0])]
             else:
@@ -227,6 +230,8 @@ def _alive(channels, buffers, owner):
         first[owner[id(tensor)]], last[owner[id(tensor)]] = 0, len(graph.calls)
     for step, call in enumerate(graph.calls):
         for tensor in (*call.inputs, *call.outputs):
+            if id(tensor) not in owner:
+                continue
             row = owner[id(tensor)]
             first[row] = min(first[row], step)
             last[row] = max(last[row], step)

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from keras import tree
 
+from tf_lossprune.graph.own_weight import OwnWeight
 from tf_lossprune.graph.replaying import Cloner
 from tf_lossprune.graph.tracing import Tensor
 from tf_lossprune.resources.fusion import merged_calls
@@ -49,7 +50,9 @@ class Probe:
 
 
 def executed_calls(channels):
-    """The calls that the runtime executes, those merged into others left out.
+    """The calls that the runtime executes.
+
+    Those merged into others are left out, and weights, which are constants there.
 
     Args:
         channels: `ChannelGraph`.
@@ -58,7 +61,11 @@ def executed_calls(channels):
         A list of `Call`s.
     """
     merged = merged_calls(channels.graph)
-    return [call for call in channels.graph.calls if id(call) not in merged]
+    return [
+        call
+        for call in channels.graph.calls
+        if id(call) not in merged and not isinstance(call.operation, OwnWeight)
+    ]
 
 
 def signature(channels, call):
