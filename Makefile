@@ -47,13 +47,15 @@ test: $(STAMP)
 # takes to compile them: large networks, random graphs, speed switches; and what only
 # counts, such as the guarantee.
 JAX_TESTS := tests/allocation tests/gates tests/methods tests/report \
-  tests/graph/test_blocks.py tests/graph/test_groups.py tests/graph/test_rules.py \
+  tests/graph/test_blocks.py tests/graph/test_groups.py tests/graph/test_opening.py \
+  tests/graph/test_rules.py \
   tests/graph/test_structures.py tests/resources/test_model.py tests/resources/test_opaque.py \
   tests/resources/test_resources.py \
   tests/training/test_distillation.py tests/training/test_feed.py \
   tests/training/test_keras_features.py tests/training/test_learning.py \
   tests/training/test_masked_losses.py \
   tests/training/test_not_finite.py tests/training/test_program.py \
+  tests/training/test_repair.py \
   tests/training/test_resume.py tests/training/test_saving.py \
   tests/training/test_shrinking.py \
   tests/test_backup.py tests/test_bad_input.py tests/test_budget.py \
