@@ -53,7 +53,8 @@ class ShrinkingTest(parameterized.TestCase):
             [tuple(v.shape) for v in pruned.trainable_variables],
         )
         x, _ = small.data()
-        np.testing.assert_array_equal(pruned.predict(x), compact.predict(x))
+        # Compiled apart, the same network may round otherwise on JAX.
+        np.testing.assert_allclose(pruned.predict(x), compact.predict(x), 1e-5, 1e-6)
 
     def test_what_is_learned_before_the_cut_is_not_forgotten(self):
         """Right after it, moments are those of the kept channels."""
