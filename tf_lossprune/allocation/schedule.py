@@ -17,7 +17,7 @@ def default_search_steps(total):
     """How many of `total` steps search, if nobody says.
 
     The search's steps run on the dense network, and train what is cut off: more than
-    some hundred were no better (docs/methods.md).
+    some hundred were no better (benchmarks/lab/README.md).
 
     Args:
         total: int, steps in all.

@@ -13,15 +13,11 @@ import keras
 from keras import tree
 
 from tf_lossprune import keras_internals as internals
+from tf_lossprune.graph.both_modes import ONLY_IN_TRAINING, steps_of
 from tf_lossprune.graph.masks import is_mask
 from tf_lossprune.graph.own_weight import OwnWeight, WeightTensor
 from tf_lossprune.graph.rules import find_rule
-from tf_lossprune.graph.symbolic_call import (
-    ONLY_IN_TRAINING,
-    CannotOpen,
-    note_call,
-    steps_of,
-)
+from tf_lossprune.graph.symbolic_call import CannotOpen, note_call
 from tf_lossprune.graph.tracing import (
     Call,
     Place,

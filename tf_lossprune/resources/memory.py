@@ -45,6 +45,11 @@ class LargestSum(CostFunction):
         self._slope = (self._per_kept * self.sizes * scale).astype("float32")
         self._offset = (self._fixed * scale).astype("float32")
 
+    def scaled(self, factor):
+        """The same function times a factor."""
+        per_kept, fixed = factor * self._per_kept, factor * self._fixed
+        return LargestSum(self.name, per_kept, fixed, self.sizes, self._layers)
+
     def total(self, kept):
         sums = self._per_kept @ np.asarray(kept, np.float64) + self._fixed
         return float(np.rint(sums.max(initial=0)))
@@ -150,14 +155,13 @@ class PeakMemory(MeasuresFile, Resource):
         return self.ask().arena(path)
 
     def function(self, channels):
-        bound = self.bind(channels)
         counted = self._counted(channels)
-        if bound.dense is None or not counted.dense:
+        dense = self.bind(channels).dense
+        if dense is None or not counted.dense:
             return counted
-        return self._counted(channels, bound.dense / counted.dense)
+        return counted.scaled(dense / counted.dense)
 
-    def _counted(self, channels, scale=1.0):
-        """The count as a `LargestSum`, times a factor."""
+    def _counted(self, channels):
         groups = len(channels.groups)
         check_counted(channels, self.name)
         check_sizes(channels, self.name)
@@ -169,7 +173,7 @@ class PeakMemory(MeasuresFile, Resource):
             per_kept[row], fixed[row] = counts, always
         sizes = np.array([group.size for group in channels.groups])
         per_kept = per_kept / np.maximum(sizes, 1)
-        bytes_each = scale * ACTIVATION_BYTES[self.precision]
+        bytes_each = ACTIVATION_BYTES[self.precision]
         calls = channels.graph.calls
         per_kept, fixed = alive @ per_kept, alive @ fixed
         opaque = {id(c): opaque.work.elements for c, opaque in opaque_calls(channels)}
