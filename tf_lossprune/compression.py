@@ -11,12 +11,11 @@ from tf_lossprune.budget import Budget
 from tf_lossprune.compiling import compile_settings
 from tf_lossprune.methods import Method, find_method
 from tf_lossprune.prune import prune_model, strip_pruning
-from tf_lossprune.resources import known_costs
-from tf_lossprune.run import Run
+from tf_lossprune.resources import known_costs, plain
+from tf_lossprune.run import COUNTED, Run
 from tf_lossprune.settings import Settings
 from tf_lossprune.surgery import copy_graph
 from tf_lossprune.training import PrunedModel
-from tf_lossprune.training.feed import HeldOut
 from tf_lossprune.training.fresh_optimizer import fresh_optimizer
 from tf_lossprune.types import Data, Limits, Path
 
@@ -230,17 +229,14 @@ def _untrained(
         pruned, check=settings.check, calibration=settings.calibration
     )
     seconds = {"search": 0.0, "strip": time.perf_counter() - began, "fine_tune": 0.0}
-    shape, held_out = pruned.problem.space.input_shape, None
-    if validation is not None:
-        size = settings.validation_batch_size or settings.batch_size
-        held_out = HeldOut(validation, size, settings.validation_steps)
-    figures: list[Any] = []
-    for network in (copy_graph(pruned.channel_graph.graph)[0], compact):
-        found = known_costs(network, input_shape=shape)
-        if held_out is not None:
+    held_out, shape = settings.held_out(validation), pruned.problem.space.input_shape
+    dense = {n: plain(c.dense) for n, c in pruned.costs.items() if n in COUNTED}
+    figures = [dense, known_costs(compact, input_shape=shape)]
+    if held_out is not None:
+        networks = copy_graph(pruned.channel_graph.graph)[0], compact
+        for network, found in zip(networks, figures):
             network.compile(**{**compile_settings(model, settings), "optimizer": None})
-            found = {**found, **held_out.evaluate(network)}
-        figures.append(found)
+            found.update(held_out.evaluate(network))
     return compact, CompressionResult(
         figures[0],
         figures[1],

@@ -7,7 +7,7 @@ from tf_lossprune.methods import find_method
 from tf_lossprune.resources import plain
 from tf_lossprune.surgery import copy_graph
 from tf_lossprune.training.distillation import Distillation
-from tf_lossprune.training.feed import Feed, HeldOut, split
+from tf_lossprune.training.feed import Feed, split
 from tf_lossprune.training.phases import PhaseCallback, StepCallback
 from tf_lossprune.training.trial import (
     check_class_weight,
@@ -63,10 +63,7 @@ class Run:
                 kept=settings.statistics_batches,
             )
         self.train = train
-        self._validation = None
-        if validation is not None:
-            size = settings.validation_batch_size or settings.batch_size
-            self._validation = HeldOut(validation, size, settings.validation_steps)
+        self._validation = settings.held_out(validation)
         self.steps = settings.epochs * self.train.steps
         self._callbacks = list(settings.callbacks or [])
         self.backup = Backup.of(backup)

@@ -8,6 +8,7 @@ import keras
 
 from tf_lossprune.config import check_count, check_number
 from tf_lossprune.prune import check_options
+from tf_lossprune.training.feed import HeldOut
 
 #: Weight of the teacher if `distill` is True.
 TEACHER_WEIGHT = 0.5
@@ -90,6 +91,13 @@ class Settings:
     def teacher_weight(self):
         """Float in [0, 1]: how much of the loss is the teacher's."""
         return TEACHER_WEIGHT if self.distill is True else float(self.distill)
+
+    def held_out(self, validation):
+        """Validation data as a `HeldOut`, or None where there are none."""
+        if validation is None:
+            return None
+        size = self.validation_batch_size or self.batch_size
+        return HeldOut(validation, size, self.validation_steps)
 
 
 def _check_epochs(epochs, search_epochs, calibration):
