@@ -158,6 +158,33 @@ class TestGraphs:
         y = keras.Input((4,))
         assert internals.has_origin(dense(y)) and len(seen) == 3
 
+    def test_arguments_and_shapes_are_asked_for(self):
+        x, dense = keras.KerasTensor((None, 4)), layers.Dense(3)
+
+        def on_arguments(layer, args, kwargs):
+            return (x,), kwargs
+
+        def on_shape(tensor):
+            return (7, *tensor.shape[1:])
+
+        before = keras.layers.Layer.__call__, ops.shape
+        with internals.intercepted_calls(
+            lambda la, args, kwargs: la.compute_output_spec(*args, **kwargs),
+            lambda *args: None,
+            on_arguments,
+            on_shape,
+        ):
+            y = dense(np.zeros((2, 4), "float32"))
+            assert y.shape == (None, 3) and ops.shape(y) == (7, 3)
+            assert ops.shape(np.zeros((2, 4))) == (2, 4)
+        assert before == (keras.layers.Layer.__call__, ops.shape)
+        internals.set_shape(y, (None, 5))
+        assert y.shape == (None, 5)
+
+    @pytest.mark.parametrize("name", ["Tile", "Squeeze", "Reshape", "BroadcastTo"])
+    def test_operations_by_name(self, name):
+        assert internals.operation_class(name).__name__ == name
+
     def test_shapes_and_masks(self):
         model = network()
         dense = layers.Dense(3)

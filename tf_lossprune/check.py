@@ -7,8 +7,8 @@ from tf_lossprune.equivalence import Difference, Network, find_difference
 from tf_lossprune.errors import DifferenceError
 from tf_lossprune.gates import GatedLayer
 from tf_lossprune.graph import Graph
+from tf_lossprune.graph.call_inputs import call_arguments
 from tf_lossprune.graph.constants import dead_values, kept_part
-from tf_lossprune.graph.opening import call_arguments
 from tf_lossprune.surgery import cut
 from tf_lossprune.training import PrunedModel
 from tf_lossprune.training.network import gated_network

@@ -133,6 +133,98 @@ class Named(layers.Layer):
         return keras.activations.gelu(y) + y * ops.sigmoid(1.7 * y)
 
 
+class ReadsSizes(layers.Layer):
+    """Reshapes to the sizes of its input, the batch's among them, and computes them."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.conv = layers.Conv2D(8, 3, padding="same")
+
+    def call(self, x):
+        count, height, width, channels = ops.shape(x)
+        y = ops.reshape(self.conv(x), (count, -1, channels))
+        y = ops.reshape(y, (count * 4, height * width // 4, channels))
+        y = ops.relu(y)
+        windows = ops.shape(y)[0]
+        y = ops.reshape(y, (windows // 4, height * width, channels))
+        return ops.reshape(y, (-1, height, width, channels))
+
+
+class Tokens(layers.Layer):
+    """A class token and positions, in the ways in which they are written."""
+
+    def __init__(self, kind, **kwargs):
+        super().__init__(**kwargs)
+        self.kind = kind
+        self.positions = layers.Embedding(26, 8)
+
+    def build(self, shape):
+        self.token = self.add_weight(shape=(1, 1, 8), initializer="normal")
+        self.dense = layers.Dense(8)
+
+    def call(self, x):
+        count = ops.shape(x)[0]
+        x = ops.reshape(layers.MaxPooling2D(2)(x), (-1, 25, 8))
+        token = {
+            "broadcast": lambda: ops.broadcast_to(self.token, (count, 1, 8)),
+            "tile": lambda: ops.tile(self.token, (count, 1, 1)),
+            "repeat": lambda: ops.repeat(self.token, count, axis=0),
+        }[self.kind]()
+        x = ops.concatenate([token, self.dense(x)], axis=1)
+        if self.kind == "tile":
+            return x + self.positions(ops.expand_dims(ops.arange(26), 0))
+        return x + self.positions(ops.arange(26))
+
+
+class DropPath(layers.Layer):
+    """Stochastic depth by hand, as everybody writes it."""
+
+    def __init__(self, rate=0.5, **kwargs):
+        super().__init__(**kwargs)
+        self.rate = rate
+        self.seed = keras.random.SeedGenerator(3)
+
+    def call(self, x, training=None):
+        if self.rate == 0.0 or not training:
+            return x
+        shape = (ops.shape(x)[0],) + (1,) * (len(x.shape) - 1)
+        keep = keras.random.uniform(shape, seed=self.seed) > self.rate
+        return x / (1 - self.rate) * ops.cast(keep, x.dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "rate": self.rate}
+
+
+class EachElement(DropPath):
+    """Dropout by hand: the random numbers span channels."""
+
+    def call(self, x, training=None):
+        if not training:
+            return x
+        return x * keras.random.binomial(ops.shape(x), 1.0, 0.5, seed=self.seed)
+
+
+class Deep(layers.Layer):
+    """Blocks with stochastic depth."""
+
+    def __init__(self, drop=DropPath, **kwargs):
+        super().__init__(**kwargs)
+        self.convs = [layers.Conv2D(8, 3, padding="same") for _ in range(2)]
+        self.drops = [drop(), drop(0.0)]
+
+    def call(self, x, training=None):
+        for conv, drop in zip(self.convs, self.drops):
+            x = x + drop(conv(x), training=training)
+        return x
+
+
+def tokens(kind):
+    x = keras.Input((12, 12, 3))
+    y = Tokens(kind)(layers.Conv2D(8, 3, name="before")(x))
+    y = layers.Dense(6, activation="relu")(y)
+    return keras.Model(x, layers.Dense(3)(layers.Flatten()(y)))
+
+
 def image(middle):
     x = keras.Input((12, 12, 3))
     y = layers.Conv2D(8, 3, padding="same")(x)
@@ -197,6 +289,12 @@ CASES = {
         Scaled(dtype=keras.dtype_policies.DTypePolicy("mixed_bfloat16"))
     ),
     "activations_as_functions": lambda: image(Named()),
+    "sizes_of_the_batch": lambda: image(ReadsSizes()),
+    "a_token_broadcast": lambda: tokens("broadcast"),
+    "a_token_tiled": lambda: tokens("tile"),
+    "a_token_repeated": lambda: tokens("repeat"),
+    "stochastic_depth": lambda: image(Deep()),
+    "dropout_by_hand": lambda: image(Deep(EachElement)),
 }
 
 
@@ -301,6 +399,21 @@ class OpenedTest(parameterized.TestCase):
     def assertAllDifferent(self, model, x):
         one, two = (np.array(model(x, training=True)) for _ in range(2))
         self.assertGreater(np.abs(one - two).max(), 1e-4)
+
+    def test_stochastic_depth_stays_and_its_channels_are_pruned(self):
+        for drop, groups in ((DropPath, 2), (EachElement, 2)):
+            model = image(Deep(drop))
+            found = tf_lossprune.inspect_model(model, channel_multiple=1)
+            self.assertLen(found.groups, groups)
+            self.assertEmpty(found.opaque)
+            pruned = tf_lossprune.prune_model(
+                model, {"macs": 0.3}, method="uniform", channel_multiple=1
+            )
+            compact = tf_lossprune.strip_pruning(pruned)
+            kept = [la for la in compact.layers if isinstance(la, drop)]
+            self.assertNotEmpty(kept)
+            self.assertLess(kept[0].output.shape[-1], 8)
+            self.assertAllDifferent(compact, sample(model))
 
     def test_names_are_paths(self):
         found = tf_lossprune.inspect_model(subclassed())
@@ -540,17 +653,7 @@ class Regularized(Drops):
         return self.conv(x)
 
 
-class ReadsSizes(Drops):
-    """Reshapes to the sizes of its input, the batch's among them."""
-
-    def call(self, x):
-        count, height, width, _ = ops.shape(x)
-        y = ops.reshape(self.conv(x), (count, height * width, 8))
-        return ops.reshape(y, (-1, height, width, 8))
-
-
 CLOSED = {
-    "an_unknown_size": (ReadsSizes, "unknown size"),
     "stochastic_depth": (Drops, "computes with the value"),
     "other_code_in_training": (Auxiliary, "takes another path"),
     "a_counter": (Counts, ""),

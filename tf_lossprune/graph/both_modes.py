@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import tree
 
-from tf_lossprune.graph.own_weight import WeightTensor
+from tf_lossprune.graph.own_weight import ConstantTensor, WeightTensor
 from tf_lossprune.graph.symbolic_call import CannotOpen
 
 #: Layers that do nothing in inference.
@@ -26,7 +26,7 @@ def steps_of(body, twin):
 
     Args:
         body: `Body` in training.
-        twin: `Body` in inference, or None: it is only ever run in one mode.
+        twin: `Body` in inference; in the same mode, if it is only ever run in one.
 
     Returns:
         List of `Step`s, where `training` is no argument if it follows the outer mode.
@@ -35,9 +35,6 @@ def steps_of(body, twin):
         CannotOpen: if the two differ in more.
     """
     steps = _read(body)
-    if twin is None:
-        _number(body, steps)
-        return steps
     others = _read(twin)
     numbers, theirs = _numbers(body), _numbers(twin)
     merged, remaining = [], list(others)
@@ -86,16 +83,6 @@ def _numbers(body):
     return numbers
 
 
-def _number(body, steps):
-    """Sees to it that all tensors come from the call's own inputs."""
-    numbers = _numbers(body)
-    for step in steps:
-        _signature((step.args, step.kwargs), numbers)
-        for t in step.outputs:
-            numbers.setdefault(id(t), len(numbers))
-    _signature(body.result, numbers)
-
-
 def _numbered(tensor, numbers):
     if id(tensor) not in numbers:
         raise CannotOpen("it reads a tensor that it was not called with")
@@ -134,7 +121,9 @@ def _signature(struct, numbers):
     def leaf(x):
         if isinstance(x, WeightTensor):
             return "weight", id(x.variable)
-        if isinstance(x, keras.KerasTensor):
+        if isinstance(x, ConstantTensor):
+            x = x.value
+        elif isinstance(x, keras.KerasTensor):
             return _numbered(x, numbers)
         if hasattr(x, "shape") and hasattr(x, "dtype"):
             array = keras.ops.convert_to_numpy(x)

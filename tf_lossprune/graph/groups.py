@@ -9,8 +9,9 @@ from tf_lossprune.exclude import excluded_layers
 from tf_lossprune.graph import labels as lb
 from tf_lossprune.graph.context import Context, LayerRecord
 from tf_lossprune.graph.copying import used_by_hand
-from tf_lossprune.graph.rules import find_rule
+from tf_lossprune.graph.rules import PASSING, find_rule
 from tf_lossprune.graph.tracing import Graph, trace
+from tf_lossprune.graph.training_only import passes_elements
 from tf_lossprune.graph.work import Work
 
 
@@ -138,7 +139,7 @@ def analyze(model, exclude=None, input_shape=None):
 
 
 def _apply_rule(ctx, closed):
-    rule = find_rule(ctx.layer)
+    rule = find_rule(ctx.layer) or _rule_by_trial(ctx)
     if rule is None:
         why = closed.get(id(ctx.layer))
         ctx.freeze_all(
@@ -151,6 +152,15 @@ def _apply_rule(ctx, closed):
     else:
         rule.apply(ctx, ctx.layer)
     return rule
+
+
+def _rule_by_trial(ctx):
+    """The rule of a layer of somebody's own that does nothing in inference, or None."""
+    if len(ctx.call.inputs) != 1 or len(ctx.call.args) != 1:
+        return None
+    x, labels = ctx.inputs[0], ctx.input_labels[0]
+    axes = [axis + 1 for axis, size in enumerate(labels.shape) if size > 1]
+    return PASSING if passes_elements(ctx.layer, x.shape, x.dtype, axes) else None
 
 
 def _freeze_shared(graph, records, ties, log):

@@ -6,17 +6,23 @@ sharing its weights; where not, this one layer stays as it is, with the reason.
 """
 
 import dataclasses
-import inspect
-import re
 
 import keras
 from keras import tree
 
 from tf_lossprune import keras_internals as internals
 from tf_lossprune.graph.both_modes import ONLY_IN_TRAINING, steps_of
+from tf_lossprune.graph.call_inputs import placeholders
 from tf_lossprune.graph.masks import is_mask
-from tf_lossprune.graph.own_weight import OwnWeight, WeightTensor
+from tf_lossprune.graph.own_weight import (
+    ConstantTensor,
+    OwnConstant,
+    OwnWeight,
+    WeightTensor,
+)
+from tf_lossprune.graph.paths import attribute_paths, without_number
 from tf_lossprune.graph.rules import find_rule
+from tf_lossprune.graph.sample_count import NUMBERS, ForEachSample
 from tf_lossprune.graph.symbolic_call import CannotOpen, note_call
 from tf_lossprune.graph.tracing import (
     Call,
@@ -27,6 +33,7 @@ from tf_lossprune.graph.tracing import (
     functional_of,
     tensor_like,
 )
+from tf_lossprune.graph.training_only import passes_elements
 
 #: Modules whose layers are known, or never worth looking into.
 _CLOSED = {"keras", "tf_lossprune"}
@@ -51,7 +58,7 @@ def open_model(model, input_shape=None):
     walk = _Opening()
     if functional_of(model) is not None:
         return walk.model(model)
-    return walk.subclassed(model, _placeholders(model, input_shape))
+    return walk.subclassed(model, placeholders(model, input_shape))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +99,7 @@ class _Opening(Walk):
         self._opened = {}
         self._closed = {}
         self._weights = {}
+        self._in_front = {}  # tensors with one more axis than the code knows
         self._kept = []  # An id stands for an object only while that lives.
 
     def model(self, model):
@@ -138,7 +146,7 @@ class _Opening(Walk):
                     raise CannotOpen("a mask comes with its input")
                 return tree.flatten(self._note(operation, args, kwargs, place))
             except CannotOpen as error:
-                self._close(operation, str(error))
+                self._close(operation, args, str(error))
         return self._closed_leaf(operation, args, kwargs, outputs, place)
 
     def _closed_leaf(self, operation, args, kwargs, outputs, place):
@@ -167,16 +175,18 @@ class _Opening(Walk):
         args, kwargs = tree.map_structure(placeholder, (args, kwargs))
         # Where a functional model calls it, the model's own mode counts.
         fixed = _mode(kwargs, place) if place.opened else None
-        modes = (True, False) if fixed is None else (bool(fixed),)
-        bodies, weights = [], None
+        modes = (True, False) if fixed is None else (bool(fixed), bool(fixed))
+        weights = None
         while weights != len(layer.variables):  # else its first call has built it
             weights = len(layer.variables)
-            bodies = [note_call(layer, args, kwargs, m, is_composite) for m in modes]
-        self._kept += bodies
+            one, twin = (
+                note_call(layer, args, kwargs, mode, is_composite, number)
+                for mode, number in zip(modes, NUMBERS)
+            )
+        self._kept += [one, twin]
         tensors = {id(made): x for made, x in symbolic.values()}
-        twin = bodies[1] if fixed is None else None
         place = Place(path=place.path, opened=True)
-        return self._body(bodies[0], twin, tensors, place, None)
+        return self._body(one, twin, tensors, place, None)
 
     def _body(self, body, twin, tensors, place, paths):
         """Appends what a call does; returns its result with `Tensor`s."""
@@ -190,8 +200,10 @@ class _Opening(Walk):
 
     def _tensor(self, symbolic, tensors, place, ndim=None):
         """The `Tensor` that a symbolic tensor stands for."""
+        if isinstance(symbolic, ConstantTensor):
+            return self._constant(symbolic, place)
         if not isinstance(symbolic, WeightTensor):
-            return tensors[id(symbolic)]
+            return self._with_axes(tensors[id(symbolic)], ndim)
         variable = symbolic.variable
         if id(variable) not in self._weights:
             layer = OwnWeight(
@@ -210,6 +222,24 @@ class _Opening(Walk):
         self.calls.append(Call(layer, (self._root,), kwargs, [made]))
         return made
 
+    def _constant(self, symbolic, place):
+        """The `Tensor` of numbers; with an axis in front of those that are in a row."""
+        value = symbolic.value if symbolic.value.ndim > 1 else symbolic.value[None]
+        layer = OwnConstant(value, symbolic.dtype)
+        self._names[id(layer)] = f"{place.path}constant"
+        made = tensor_like(layer.compute_output_spec(None))
+        self.calls.append(Call(layer, (self._root,), {}, [made]))
+        return made
+
+    def _with_axes(self, tensor, ndim):
+        """A tensor without the axis in front of it, if that is in the way."""
+        if id(tensor) not in self._in_front or len(tensor.shape) <= (ndim or 0):
+            return tensor
+        squeeze = internals.operation_class("Squeeze")(axis=0)
+        made = Tensor(tensor.shape[1:], tensor.dtype, tensor.name)
+        self.calls.append(Call(squeeze, (tensor,), {}, [made]))
+        return made
+
     def _step(self, step, tensors, place, paths):
         operation = step.operation
         path = self._path(operation, place, paths)
@@ -223,15 +253,19 @@ class _Opening(Walk):
                 self._kept.append(operation)
                 twin = step.twin and step.twin.body
                 below = dataclasses.replace(place, path=f"{path}." if path else "")
-                paths = _paths(operation, below.path)
+                paths = attribute_paths(operation, below.path)
                 return tree.flatten(self._body(step.body, twin, tensors, below, paths))
         except CannotOpen as error:
             del self.calls[before[0] :]
             self._names, self._opened = before[1:]
-            self._close(operation, str(error))
+            self._close(operation, step.args, str(error))
         ndim = None
         if type(operation).__name__ in _BROADCASTING and not step.kwargs:
             ndim = max(len(getattr(x, "shape", ())) for x in step.args)
+        if type(operation).__name__ == "ExpandDims" and operation.axis == 0:
+            (given,) = step.args
+            if id(tensors.get(id(given))) in self._in_front:
+                return [tensors[id(given)]]
         args, kwargs = tree.map_structure(
             lambda x: (
                 self._tensor(x, tensors, place, ndim)
@@ -240,14 +274,24 @@ class _Opening(Walk):
             ),
             (step.args, step.kwargs),
         )
+        if isinstance(operation, ForEachSample):
+            args = (*args, self._root)
         if isinstance(operation, keras.Model) and functional_of(operation):
             place = dataclasses.replace(place, path=f"{path}.")
             return self.call(operation, args, kwargs, step.outputs, place)
-        return self._closed_leaf(operation, args, kwargs, step.outputs, place)
+        made = self._closed_leaf(operation, args, kwargs, step.outputs, place)
+        if any(isinstance(x, ConstantTensor) and len(x.shape) == 1 for x in step.args):
+            for tensor in made:
+                tensor.shape = (1, *tensor.shape)
+                self._in_front[id(tensor)] = tensor
+        return made
 
-    def _close(self, operation, reason):
-        self._closed[id(operation)] = reason
+    def _close(self, operation, args, reason):
         self._kept.append(operation)
+        for x in args if len(args) == 1 and hasattr(args[0], "dtype") else ():
+            if passes_elements(operation, x.shape, x.dtype, (len(x.shape) - 1,)):
+                return
+        self._closed[id(operation)] = reason
 
     def _path(self, operation, place, paths):
         """Names an operation by where it stands."""
@@ -256,7 +300,7 @@ class _Opening(Walk):
             if local is None:
                 name = operation.name
                 if paths is not None and not getattr(operation, "variables", ()):
-                    name = _without_number(name)
+                    name = without_number(name)
                 local = f"{place.path}{name}"
             self._names[id(operation)] = local
             self._kept.append(operation)
@@ -302,91 +346,3 @@ _MIND_MODE = (
     keras.layers.BatchNormalization,
     keras.layers.SpectralNormalization,
 )
-
-
-def _without_number(name):
-    return re.sub(r"_\d+$", "", name)
-
-
-def _paths(layer, prefix):
-    """Dict, id of a layer inside another one -> where its attributes lead to it."""
-    found, waiting = {id(layer): prefix}, [(layer, prefix)]
-    left = internals.NOT_COPIED | internals.OF_THE_GRAPH | internals.LISTS_OF_LAYERS
-    while waiting:
-        owner, start = waiting.pop(0)
-        for name, value in vars(owner).items():
-            if name in left or name.startswith(internals.OF_TENSORFLOW):
-                continue
-            for path, inner in _layers_in(value, name.lstrip("_")):
-                if id(inner) not in found:
-                    found[id(inner)] = f"{start}{path}"
-                    waiting.append((inner, f"{start}{path}."))
-    return found
-
-
-def _layers_in(value, path, depth=0):
-    if isinstance(value, keras.layers.Layer):
-        yield path, value
-    elif isinstance(value, dict) and depth < 4:
-        for key, item in value.items():
-            yield from _layers_in(item, f"{path}.{key}".replace("/", "."), depth + 1)
-    elif isinstance(value, (list, tuple)) and depth < 4:
-        for number, item in enumerate(value):
-            yield from _layers_in(item, f"{path}.{number}", depth + 1)
-
-
-def call_arguments(model, required=False):
-    """The names of the tensors that a model's `call` takes, or those it must have."""
-    return [
-        name
-        for name, parameter in inspect.signature(model.call).parameters.items()
-        if parameter.kind
-        in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-        and name not in ("training", "mask")
-        and not (required and parameter.default is not parameter.empty)
-    ]
-
-
-def _placeholders(model, input_shape):
-    """The arguments that a subclassed model is called with, as Keras tensors."""
-    names = call_arguments(model)
-    if isinstance(model, keras.Function):  # with a `call` of its own
-        return (internals.input_structure(model),)
-    if input_shape is not None:
-        shapes = _with_batch(input_shape)
-        several = isinstance(shapes, list) and len(names) == len(shapes) > 1
-        shapes = shapes if several else [shapes]
-    else:
-        known = internals.shapes_at_build(model)
-        if not model.built or not known:
-            raise ValueError(
-                f"The inputs of {type(model).__name__} are not known yet. Call it once "
-                "on a batch of data, or give `input_shape=`, the shape of one sample "
-                f"(for several inputs a list or dict of them). Received: "
-                f"{model.name!r}, {'without shapes' if model.built else 'unbuilt'}"
-            )
-        shapes = [_any_batch(shape) for shape in known.values()]
-        if len(call_arguments(model, required=True)) > len(shapes):
-            raise ValueError(
-                f"{type(model).__name__} takes several inputs ({', '.join(names)}), of "
-                "which Keras only knows the first one's shape. Give `input_shape=`, a "
-                f"list of the shapes of one sample. Received: {model.name!r}"
-            )
-    dtype = model.input_dtype if model.autocast else keras.config.floatx()
-
-    def make(shape):
-        return keras.KerasTensor(shape, dtype, name="input")
-
-    args = [tree.map_shape_structure(make, shape) for shape in shapes]
-    for name, arg in zip(names, args):
-        if isinstance(arg, keras.KerasTensor):
-            arg.name = name
-    return tuple(args)
-
-
-def _any_batch(shape):
-    return tree.map_shape_structure(lambda s: (None, *s[1:]), shape)
-
-
-def _with_batch(shape):
-    return tree.map_shape_structure(lambda s: (None, *s), shape)

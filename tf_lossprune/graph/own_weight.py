@@ -1,6 +1,7 @@
-"""A weight that a layer of the user's own held, as a layer of a flat model."""
+"""What a layer of the user's own held, as layers of a flat model."""
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -53,6 +54,48 @@ class OwnWeight(keras.layers.Layer):
             "weight_dtype": self.weight_dtype,
             "weight_trainable": self.weight_trainable,
         }
+
+
+@keras.saving.register_keras_serializable(package="tf_lossprune")
+class OwnConstant(keras.layers.Layer):
+    """Gives out numbers that never change, whatever it is called with.
+
+    Args:
+        value: nested list or array.
+        value_dtype: string, their type.
+    """
+
+    def __init__(self, value, value_dtype, **kwargs):
+        super().__init__(**kwargs)
+        self.value = np.asarray(value)
+        self.value_dtype = value_dtype
+        self._convert_input_args = False
+        self.built = True
+
+    def call(self, inputs):
+        return ops.convert_to_tensor(self.value, self.value_dtype)
+
+    def compute_output_spec(self, inputs):
+        return keras.KerasTensor(self.value.shape, self.value_dtype)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "value": self.value.tolist(),
+            "value_dtype": self.value_dtype,
+        }
+
+
+class ConstantTensor(keras.KerasTensor):
+    """Stands for numbers that a layer is called with.
+
+    Args:
+        value: array.
+    """
+
+    def __init__(self, value):
+        self.value = ops.convert_to_numpy(value)
+        super().__init__(self.value.shape, keras.backend.standardize_dtype(value.dtype))
 
 
 def type_in_use(layer, dtype):

@@ -15,7 +15,8 @@ from keras import tree
 
 from tf_lossprune import keras_internals as internals
 from tf_lossprune.graph.masks import is_mask
-from tf_lossprune.graph.own_weight import WeightTensor
+from tf_lossprune.graph.own_weight import ConstantTensor, WeightTensor
+from tf_lossprune.graph.sample_count import NUMBERS, SampleCount
 
 
 class CannotOpen(Exception):
@@ -69,7 +70,7 @@ def keras_tensors(struct):
     return [x for x in tree.flatten(struct) if isinstance(x, keras.KerasTensor)]
 
 
-def note_call(layer, args, kwargs, training, is_composite):
+def note_call(layer, args, kwargs, training, is_composite, samples=NUMBERS[0]):
     """Calls a layer on symbolic tensors.
 
     Args:
@@ -77,6 +78,7 @@ def note_call(layer, args, kwargs, training, is_composite):
         args, kwargs: its arguments, with Keras tensors.
         training: bool, the mode that its caller is in.
         is_composite: function `layer -> bool`, which ones to look into.
+        samples: int, what it reads for the number of samples.
 
     Returns:
         A `Body` with the call, and with the casts of what it is called with.
@@ -84,11 +86,11 @@ def note_call(layer, args, kwargs, training, is_composite):
     Raises:
         CannotOpen: if the layer cannot be called so.
     """
-    noting = _Noting(is_composite)
+    noting = _Noting(is_composite, samples)
     given = keras_tensors((args, kwargs))
     caller = _Caller(lambda: layer(*args, **kwargs))
     try:
-        with noting.scope, internals.intercepted_calls(noting.layer, noting.node):
+        with noting.scope, noting.interception():
             result = caller(given, training=training)
     except Exception as error:
         raise CannotOpen(noting.scope.reason or _in_words(error)) from error
@@ -96,13 +98,33 @@ def note_call(layer, args, kwargs, training, is_composite):
 
 
 class _Noting:
-    def __init__(self, is_composite):
+    def __init__(self, is_composite, samples):
         self.steps = []
         self.scope = _Scope()
+        self._count = SampleCount(samples, self.scope.refuse)
         self._is_composite = is_composite
         self._muted = False
         self._answers = []
         self._weights = {}
+
+    def interception(self):
+        return internals.intercepted_calls(
+            self.layer, self.node, self.arguments, self.shape
+        )
+
+    def arguments(self, layer, args, kwargs):
+        """What to call a layer with: numbers become symbolic, else it would compute."""
+        given = tree.flatten((args, kwargs))
+        symbolic = any(isinstance(x, keras.KerasTensor) for x in given)
+        if self._muted or symbolic or (layer.built and not layer.weights):
+            return args, kwargs
+        try:
+            return tree.map_structure(_constant, args), kwargs
+        except Exception:  # tensors of a program of the backend's
+            return args, kwargs
+
+    def shape(self, tensor):
+        return tensor.shape if self._muted else self._count.shape(tensor)
 
     def layer(self, layer, args, kwargs):
         """What a layer's outputs are; the arguments are those that `call` gets."""
@@ -128,7 +150,9 @@ class _Noting:
         if body is None:
             return self._spec(layer, args, kwargs)
         # Tensors of its own, as a call may return what it was called with.
-        return tree.map_structure(internals.alias, body.result)
+        return tree.map_structure(
+            lambda x: self._count.same(internals.alias(x), x), body.result
+        )
 
     @contextlib.contextmanager
     def _weights_as_tensors(self, layer):
@@ -173,6 +197,7 @@ class _Noting:
                 if mask or (name == "training" and value is not None):
                     kwargs[name] = value
         outputs = tree.flatten(outputs)
+        operation, args = self._count.settle(operation, args, outputs)
         step = Step(operation, tuple(args), kwargs, outputs, body, reason)
         if not body:
             self._check_arguments(step)
@@ -203,6 +228,10 @@ class _Noting:
             raise CannotOpen(reason)
         if not all(keras_tensors([x]) for x in tree.flatten(body.result)):
             raise CannotOpen("it returns something that is no tensor of its inputs")
+
+
+def _constant(x):
+    return ConstantTensor(x) if hasattr(x, "dtype") else x
 
 
 def _without_size(operation):

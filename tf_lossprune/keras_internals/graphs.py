@@ -1,6 +1,7 @@
 """Graphs of functional models, and where a class comes from."""
 
 import contextlib
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -87,8 +88,22 @@ def alias(tensor: keras.KerasTensor) -> keras.KerasTensor:
     return made
 
 
+def set_shape(tensor: Any, shape: tuple) -> None:
+    """Gives a symbolic tensor another shape."""
+    tensor._shape = tuple(shape)
+
+
+#: The modules from which `ops.shape` is called.
+_OPS = ("keras.ops", "keras.src.ops", "keras.src.ops.core", "keras._tf_keras.keras.ops")
+
+
 @contextlib.contextmanager
-def intercepted_calls(on_layer: Callable, on_node: Callable) -> Iterator[None]:
+def intercepted_calls(
+    on_layer: Callable,
+    on_node: Callable,
+    on_arguments: Callable = lambda layer, args, kwargs: (args, kwargs),
+    on_shape: Callable = lambda tensor: tensor.shape,
+) -> Iterator[None]:
     """Takes over what Keras does for calls on symbolic tensors, in this thread.
 
     Args:
@@ -96,11 +111,17 @@ def intercepted_calls(on_layer: Callable, on_node: Callable) -> Iterator[None]:
             a layer; the arguments are complete: training and masks are among them.
         on_node: function `(operation, args, kwargs, outputs)`, told of each call, of
             which no graph learns.
+        on_arguments: function `(layer, args, kwargs) -> (args, kwargs)`, asked what to
+            call a layer with.
+        on_shape: function `tensor -> tuple`, asked for what `ops.shape` says.
     """
     from keras.src.ops.node import Node
 
     thread, init = threading.get_ident(), Node.__init__
-    symbolic_call = keras.layers.Layer.symbolic_call
+    layer_class: Any = keras.layers.Layer
+    symbolic_call, layer_call = layer_class.symbolic_call, layer_class.__call__
+    modules = [sys.modules[name] for name in _OPS if name in sys.modules]
+    shape = keras.ops.shape
 
     def tell(self, operation, call_args=None, call_kwargs=None, outputs=None):
         if threading.get_ident() == thread:
@@ -113,14 +134,37 @@ def intercepted_calls(on_layer: Callable, on_node: Callable) -> Iterator[None]:
             return on_layer(layer, args, kwargs)
         return symbolic_call(layer, *args, **kwargs)
 
-    patched: Any = keras.layers.Layer
-    Node.__init__, patched.symbolic_call = tell, ask
+    def call(layer, *args, **kwargs):
+        if threading.get_ident() == thread:
+            args, kwargs = on_arguments(layer, args, kwargs)
+        return layer_call(layer, *args, **kwargs)
+
+    def shape_of(x):
+        if threading.get_ident() == thread and isinstance(x, keras.KerasTensor):
+            return on_shape(x)
+        return shape(x)
+
+    patched: Any = Node
+    patched.__init__ = tell
+    layer_class.symbolic_call, layer_class.__call__ = ask, call
+    for module in modules:
+        vars(module)["shape"] = shape_of
     try:
         yield
     finally:
-        Node.__init__, patched.symbolic_call = init, symbolic_call
+        patched.__init__ = init
+        layer_class.symbolic_call, layer_class.__call__ = symbolic_call, layer_call
+        for module in modules:
+            vars(module)["shape"] = shape
 
 
 def shapes_at_build(layer: Any) -> dict[str, Any] | None:
     """The shapes that a layer was built with, by argument; None: not known."""
     return getattr(layer, "_build_shapes_dict", None)
+
+
+def operation_class(name: str) -> Any:
+    """The class of a function in `keras.ops`."""
+    from keras.src.ops import core, image, nn, numpy
+
+    return next(getattr(m, name) for m in (numpy, nn, core, image) if hasattr(m, name))

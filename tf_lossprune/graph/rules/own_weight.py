@@ -3,8 +3,9 @@
 import numpy as np
 
 from tf_lossprune.graph import labels as lb
-from tf_lossprune.graph.own_weight import OwnWeight
+from tf_lossprune.graph.own_weight import OwnConstant, OwnWeight
 from tf_lossprune.graph.rules.registry import register_rule
+from tf_lossprune.graph.sample_count import ForEachSample
 
 
 @register_rule(OwnWeight, effect="prunes", remark="a weight of an opened layer")
@@ -18,3 +19,13 @@ def own_weight(ctx, layer):
     ctx.weight("weight", {len(shape) - 1: labels})
     ctx.config("shape", labels, lambda kept: (*shape[:-1], int(kept.sum())))
     ctx.output(lb.on_axis(labels, len(made) - 2, len(made) - 1))
+
+
+@register_rule(ForEachSample, remark="a weight of an opened layer, for each sample")
+def for_each_sample(ctx, layer):
+    ctx.output(ctx.input_labels[0])
+
+
+@register_rule(OwnConstant, effect="freezes", remark="numbers of an opened layer")
+def own_constant(ctx, layer):
+    ctx.output(np.zeros((), int))
