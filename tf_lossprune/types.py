@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 #: A path of a file or folder.
 Path = str | os.PathLike[str]
@@ -20,3 +20,21 @@ InputShape = (
 )
 #: What widths are multiples of: a number, "auto", or by layer name.
 Multiple = int | str | Mapping[str, int | str]
+#: A tensor of the backend, or what it takes for one.
+BackendTensor = Any
+
+
+class Cost(Protocol):
+    """What allocation and search ask of a `resources.CostFunction`."""
+
+    dense: float
+    monotone: bool
+
+    def total(self, kept: Any) -> float:
+        """Cost at whole channels `[groups]`."""
+
+    def fraction(self, ratios: BackendTensor) -> BackendTensor:
+        """Expected share of the dense cost at ratios `[groups]`."""
+
+    def gradient_fraction(self, ratios: BackendTensor) -> BackendTensor:
+        """The gradient of `fraction` with respect to the ratios."""

@@ -1,12 +1,19 @@
 """The interface of a resource, and of its cost as a function of the widths."""
 
 import dataclasses
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
+import keras
 import numpy as np
 
 from tf_lossprune.config import Configurable
+from tf_lossprune.graph import ChannelGraph
+from tf_lossprune.graph.context import LayerRecord
+from tf_lossprune.resources.measurer import Measurer
+from tf_lossprune.types import BackendTensor
 
-RESOURCES = {}
+RESOURCES: dict[str, "Resource"] = {}
 
 #: Factors of the units that a budget may be given in, by kind of resource.
 COUNTS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
@@ -32,7 +39,7 @@ class Term:
 
     layer: str
     coefficient: float
-    factors: tuple
+    factors: tuple[np.ndarray, ...]
 
 
 class CostFunction:
@@ -50,15 +57,15 @@ class CostFunction:
     dense: float
     monotone = True
 
-    def total(self, kept):
+    def total(self, kept: np.ndarray) -> float:
         """Cost at `kept` `[groups]` whole channels: a float."""
         raise NotImplementedError
 
-    def per_layer(self, kept):
+    def per_layer(self, kept: np.ndarray) -> dict[str, float]:
         """Dict, layer name -> its part of the cost; empty if it has no parts."""
         return {}
 
-    def fixed_share(self, layers):
+    def fixed_share(self, layers: Iterable[str]) -> float:
         """Share of the dense cost that some layers take whatever is pruned.
 
         Args:
@@ -67,7 +74,7 @@ class CostFunction:
         least = self.per_layer(np.zeros(len(self.sizes)))
         return sum(least.get(name, 0.0) for name in layers) / max(self.dense, 1e-12)
 
-    def fraction(self, ratios):
+    def fraction(self, ratios: BackendTensor) -> BackendTensor:
         """Expected share of the dense cost, as a float32 scalar tensor.
 
         Args:
@@ -75,7 +82,7 @@ class CostFunction:
         """
         raise NotImplementedError
 
-    def gradient_fraction(self, ratios):
+    def gradient_fraction(self, ratios: BackendTensor) -> BackendTensor:
         """The gradient of `fraction` by the ratios, `[groups]`."""
         raise NotImplementedError
 
@@ -94,24 +101,24 @@ class Resource(Configurable):
             `function` says is an estimate.
     """
 
-    name: str | None = None
+    name: str = ""
     unit = ""
     units = COUNTS
     measured = False
 
-    def function(self, channels):
+    def function(self, channels: ChannelGraph) -> CostFunction:
         """Returns the `CostFunction` for a `ChannelGraph`."""
         raise NotImplementedError
 
-    def with_measurer(self, measurer):
+    def with_measurer(self, measurer: Measurer) -> "Resource":
         """This resource, which asks a `Measurer` where it cannot count."""
         return self
 
-    def bind(self, channels):
+    def bind(self, channels: ChannelGraph) -> "Resource":
         """This resource with what it measures of the dense model, to be stored."""
         return self
 
-    def measure(self, model, channels):
+    def measure(self, model: keras.Model, channels: ChannelGraph) -> float:
         """The cost of a delivered `keras.Model`, if `measured`.
 
         Args:
@@ -121,7 +128,10 @@ class Resource(Configurable):
         raise NotImplementedError
 
 
-def register_resource(resource):
+AnyResource = TypeVar("AnyResource", bound="Resource")
+
+
+def register_resource(resource: AnyResource) -> AnyResource:
     """Makes a `Resource` known under its name in budgets.
 
     Args:
@@ -142,7 +152,9 @@ def register_resource(resource):
     return resource
 
 
-def weight_terms(channels, coefficient):
+def weight_terms(
+    channels: ChannelGraph, coefficient: Callable[[LayerRecord, str], float]
+) -> list[Term]:
     """Terms for all weights of all layers.
 
     Args:

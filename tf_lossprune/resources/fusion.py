@@ -1,7 +1,11 @@
 """What LiteRT's converter merges into the operation before it, or drops."""
 
+from typing import Any
+
 import keras
 from keras import tree
+
+from tf_lossprune.graph import Call, Graph
 
 layers = keras.layers
 #: What passes on its input unchanged.
@@ -21,7 +25,7 @@ _ABSORBING = (
 MERGED_ACTIVATIONS = ("relu", "relu6", "linear")
 
 
-def merged_calls(graph):
+def merged_calls(graph: Graph) -> dict[int, Call]:
     """Finds the calls that need no operation and no tensor of their own.
 
     Args:
@@ -49,7 +53,7 @@ def merged_calls(graph):
     return found
 
 
-def folded_normalizations(graph):
+def folded_normalizations(graph: Graph) -> dict[int, Call]:
     """Finds the batch normalisations that become a part of a kernel.
 
     A kernel takes up what follows it, if it ends without an activation. A dense layer
@@ -82,27 +86,27 @@ def folded_normalizations(graph):
     return found
 
 
-def _same_channels(call, before):
+def _same_channels(call: Call, before: Call) -> bool:
     """Whether a normalisation's channels are still those that the kernel made."""
     kernel = before.outputs[0].shape[_axis(before.operation)]
     return call.inputs[0].shape[call.operation.axis] == kernel
 
 
-def _axis(layer):
+def _axis(layer: keras.layers.Layer) -> int:
     return 1 if getattr(layer, "data_format", None) == "channels_first" else -1
 
 
-def _folds_forward(call, reader):
+def _folds_forward(call: Call, reader: Call | None) -> bool:
     operation = None if reader is None else reader.operation
     last = call.operation.axis in (-1, len(call.inputs[0].shape) - 1)
     return isinstance(operation, layers.Dense) and operation.use_bias and last
 
 
-def _is_linear(operation):
+def _is_linear(operation: Any) -> bool:
     return operation.activation is keras.activations.linear
 
 
-def _is_merged(operation):
+def _is_merged(operation: Any) -> bool:
     if type(operation) is layers.Activation:
         return operation.activation.__name__ in MERGED_ACTIVATIONS
     return type(operation) in (layers.ReLU, *_TRANSPARENT)

@@ -5,13 +5,15 @@ import functools
 import json
 import os
 import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from tf_lossprune.config import Configurable
-from tf_lossprune.graph import analyze
+from tf_lossprune.graph import ChannelGraph, analyze
 from tf_lossprune.precision import check_precision
 from tf_lossprune.resources.base import (
     MILLISECONDS,
@@ -20,7 +22,7 @@ from tf_lossprune.resources.base import (
     Term,
 )
 from tf_lossprune.resources.device import this_device
-from tf_lossprune.resources.measurer import AsksMeasurer
+from tf_lossprune.resources.measurer import AsksMeasurer, Measurer
 from tf_lossprune.resources.model import CostModel, unit_counts
 from tf_lossprune.resources.operation import OperationTime
 from tf_lossprune.resources.probes import (
@@ -29,6 +31,7 @@ from tf_lossprune.resources.probes import (
     signature,
 )
 from tf_lossprune.surgery import copy_graph, flat_graph
+from tf_lossprune.types import BackendTensor, Path
 
 #: Names of the two rows that are no operations: an empty file and the network.
 OVERHEAD, NETWORK = "overhead", "network"
@@ -58,7 +61,7 @@ class LatencyTable(Configurable):
         ValueError: for rows without measured times.
     """
 
-    def __init__(self, rows, device):
+    def __init__(self, rows: Iterable[Sequence], device: Mapping[str, Any]) -> None:
         self.device = dict(device)
         check_precision(self.device.setdefault("precision", "fp32"))
         self.device.setdefault("threads", 1)
@@ -78,18 +81,19 @@ class LatencyTable(Configurable):
             self._points.setdefault(text, []).append((given, made, time))
 
     @functools.cached_property
-    def scale(self):
+    def scale(self) -> float:
         """The dense model's measured time as a multiple of its operations' times."""
         network = [row[-1] for row in self.rows if row[0] == NETWORK]
         predicted = 0.0
         for text, given, made, count, _ in self.rows:
-            if count and text not in (OVERHEAD, NETWORK):
-                predicted += count * self.operation(text)(given, made)
+            time = self.operation(text)
+            if count and time and text not in (OVERHEAD, NETWORK):
+                predicted += count * time(given, made)
         if not network or predicted <= 0:
             return 1.0
         return max(network[0] - self.overhead, 1e-5) / predicted
 
-    def operation(self, text):
+    def operation(self, text: str) -> OperationTime | None:
         """The `OperationTime` of a signature; None if it was not measured."""
         if text not in self._operations and text in self._points:
             points = np.array(self._points[text], float)
@@ -97,7 +101,7 @@ class LatencyTable(Configurable):
             self._operations[text] = OperationTime(points)
         return self._operations.get(text)
 
-    def predict(self, model):
+    def predict(self, model: keras.Model) -> float:
         """Milliseconds that a model should take on the device.
 
         Args:
@@ -110,7 +114,7 @@ class LatencyTable(Configurable):
         graph, _ = flat_graph(model)
         return Latency(self, measure=False).function(analyze(graph)).dense
 
-    def save(self, path):
+    def save(self, path: Path) -> Path:
         """Writes the table to a `.json` file.
 
         Args:
@@ -124,7 +128,9 @@ class LatencyTable(Configurable):
         return path
 
     @classmethod
-    def load(cls, path, device=None):
+    def load(
+        cls, path: Path, device: Mapping[str, Any] | None = None
+    ) -> "LatencyTable":
         """Reads a table from a `.json` file, or from the `.csv` of `export_probes`.
 
         Args:
@@ -141,7 +147,7 @@ class LatencyTable(Configurable):
                         tuple(row[column] for column in COLUMNS[1:])
                         for row in csv.DictReader(file)
                     ]
-                    config = {"rows": rows, "device": device or {}}
+                    config: dict[str, Any] = {"rows": rows, "device": device or {}}
                 else:
                     config = json.load(file)
             return cls(config["rows"], config["device"])
@@ -153,7 +159,7 @@ class LatencyTable(Configurable):
                 f"({type(error).__name__}: {error})"
             ) from error
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"rows": [list(row) for row in self.rows], "device": self.device}
 
 
@@ -177,7 +183,15 @@ class LatencyFunction(CostFunction):
     name = "latency_ms"
     monotone = False
 
-    def __init__(self, operations, overhead, group_of, sizes, scale=1.0, dense=None):
+    def __init__(
+        self,
+        operations: Sequence[tuple],
+        overhead: float,
+        group_of: np.ndarray,
+        sizes: Sequence[int],
+        scale: float = 1.0,
+        dense: float | None = None,
+    ) -> None:
         self.sizes = np.asarray(sizes)
         self._operations = [(layer, time) for layer, time, *_ in operations]
         self._sides = [
@@ -193,14 +207,18 @@ class LatencyFunction(CostFunction):
         self._share = predicted * scale / max(self.dense, 1e-12)
         self._smooth = self._smooth_part(operations, group_of)
 
-    def _counts(self, units, group_of):
+    def _counts(
+        self, units: list[np.ndarray], group_of: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         groups = len(self.sizes)
         counted = [unit_counts(u, group_of, groups) for u in units]
         per_kept = np.array([c for c, _ in counted]).reshape(-1, groups)
         fixed = np.array([always for _, always in counted], float)
         return per_kept / np.maximum(self.sizes, 1), fixed
 
-    def _smooth_part(self, operations, group_of):
+    def _smooth_part(
+        self, operations: Sequence[tuple], group_of: np.ndarray
+    ) -> CostModel:
         terms = []
         for layer, time, given, made in operations:
             a, b, c, d = time.coefficients
@@ -213,7 +231,7 @@ class LatencyFunction(CostFunction):
                     terms.append(Term(layer, value * factor, factors))
         return CostModel(self.name, terms, group_of, self.sizes)
 
-    def _milliseconds(self, kept):
+    def _milliseconds(self, kept: np.ndarray) -> list[float]:
         kept = np.asarray(kept, np.float64)
         given, made = (np.rint(matrix @ kept + fixed) for matrix, fixed in self._sides)
         return [
@@ -221,20 +239,20 @@ class LatencyFunction(CostFunction):
             for (_, time), i, o in zip(self._operations, given.tolist(), made.tolist())
         ]
 
-    def total(self, kept):
+    def total(self, kept: np.ndarray) -> float:
         return float(self._overhead + sum(self._milliseconds(kept)))
 
-    def per_layer(self, kept):
+    def per_layer(self, kept: np.ndarray) -> dict[str, float]:
         found = {}
         for (layer, _), value in zip(self._operations, self._milliseconds(kept)):
             found[layer] = found.get(layer, 0.0) + value
         return found
 
-    def fraction(self, ratios):
+    def fraction(self, ratios: BackendTensor) -> BackendTensor:
         fixed = 1.0 - self._share
         return ops.cast(self._smooth.fraction(ratios) * self._share + fixed, "float32")
 
-    def gradient_fraction(self, ratios):
+    def gradient_fraction(self, ratios: BackendTensor) -> BackendTensor:
         return self._smooth.gradient_fraction(ratios) * self._share
 
 
@@ -274,7 +292,13 @@ class Latency(AsksMeasurer, Resource):
     unit = "ms"
     units = MILLISECONDS
 
-    def __init__(self, table, measure="auto", dense=None, measurer=None):
+    def __init__(
+        self,
+        table: LatencyTable | Path,
+        measure: str | bool | Callable[[str], float] = "auto",
+        dense: float | None = None,
+        measurer: Measurer | None = None,
+    ) -> None:
         super().__init__(measurer)
         if isinstance(table, (str, os.PathLike)):
             table = LatencyTable.load(table)
@@ -301,7 +325,7 @@ class Latency(AsksMeasurer, Resource):
             device = this_device()
             self.measured = all(table.device.get(k) == device[k] for k in device)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         # A function belongs to the process, the device at hand to the machine.
         measure = "auto" if callable(self._measure) else self._measure
         return {
@@ -312,18 +336,18 @@ class Latency(AsksMeasurer, Resource):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "Latency":
         config = dict(config)
         config["table"] = keras.saving.deserialize_keras_object(config["table"])
         return super().from_config(config)
 
-    def bind(self, channels):
+    def bind(self, channels: ChannelGraph) -> "Latency":
         if not self.measured or self.dense is not None:
             return self
         dense = float(np.median(self._time(channels)))
         return Latency(self.table, self._measure, dense, self.measurer)
 
-    def measure(self, model, channels):
+    def measure(self, model: keras.Model, channels: ChannelGraph) -> float:
         """Milliseconds of `model`, at the speed the dense model had when wrapped."""
         dense, compact = self._time(channels, model).T
         if callable(self._measure):
@@ -331,7 +355,7 @@ class Latency(AsksMeasurer, Resource):
         # A median would let every second network through that is just as fast.
         return float(np.quantile(compact / dense, CAUTION) * self.dense)
 
-    def _time(self, channels, *models):
+    def _time(self, channels: ChannelGraph, *models: keras.Model) -> np.ndarray:
         """Milliseconds of the dense model and of others in each turn, `[turns, n]`."""
         measurer = self.ask()
         precision = self.table.device["precision"]
@@ -344,7 +368,7 @@ class Latency(AsksMeasurer, Resource):
                 return np.array([[float(self._measure(path)) for path in paths]])
             return measurer.times(paths, self.table.device["threads"], TURNS)
 
-    def function(self, channels):
+    def function(self, channels: ChannelGraph) -> LatencyFunction:
         operations = []
         for call in executed_calls(channels):
             time = self.table.operation(signature(channels, call))

@@ -4,6 +4,7 @@ import math
 
 import keras
 
+from tf_lossprune.graph import ChannelGraph
 from tf_lossprune.resources.base import Term, register_resource, weight_terms
 from tf_lossprune.resources.model import BilinearResource
 from tf_lossprune.resources.opaque import check_counted, opaque_calls, unknown_sizes
@@ -20,7 +21,7 @@ class Macs(BilinearResource):
     name = "macs"
     unit = "MACs"
 
-    def terms(self, channels):
+    def terms(self, channels: ChannelGraph) -> list[Term]:
         check_counted(channels, self.name)
         terms = weight_terms(channels, lambda record, name: record.positions[name])
         for record in channels.records.values():
@@ -35,7 +36,7 @@ class Macs(BilinearResource):
         return terms
 
 
-def _shape(channels, layer):
+def _shape(channels: ChannelGraph, layer: keras.layers.Layer) -> tuple:
     calls = [c for c in channels.graph.calls if c.operation.name == layer]
     return calls[0].inputs[0].shape
 

@@ -3,10 +3,15 @@
 import copy
 import os
 import tempfile
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import keras
+import numpy as np
 
 from tf_lossprune.config import Configurable
+from tf_lossprune.graph import ChannelGraph
+from tf_lossprune.types import Path
 
 
 class Measurer(Configurable):
@@ -18,7 +23,7 @@ class Measurer(Configurable):
     with the pruned model.
     """
 
-    def convert(self, model, path, precision):
+    def convert(self, model: keras.Model, path: Path, precision: str) -> None:
         """Writes a model's file.
 
         Args:
@@ -28,7 +33,7 @@ class Measurer(Configurable):
         """
         raise NotImplementedError
 
-    def times(self, paths, threads, turns):
+    def times(self, paths: Sequence[Path], threads: int, turns: int) -> np.ndarray:
         """Milliseconds of one inference, of several files in turns.
 
         Args:
@@ -41,7 +46,7 @@ class Measurer(Configurable):
         """
         raise NotImplementedError
 
-    def arena(self, path):
+    def arena(self, path: Path) -> int:
         """Bytes of the memory in which a runtime plans a file's activations.
 
         Args:
@@ -49,9 +54,12 @@ class Measurer(Configurable):
         """
         raise NotImplementedError
 
-    def works_here(self):
+    def works_here(self) -> bool:
         """Whether files can be made and run in this process: a bool."""
         return True
+
+
+Asks = TypeVar("Asks", bound="AsksMeasurer")
 
 
 class AsksMeasurer(Configurable):
@@ -64,7 +72,7 @@ class AsksMeasurer(Configurable):
         TypeError: for another object.
     """
 
-    def __init__(self, measurer=None):
+    def __init__(self, measurer: Measurer | None = None) -> None:
         if measurer is not None and not isinstance(measurer, Measurer):
             raise TypeError(
                 "Expected a Measurer. "
@@ -72,17 +80,17 @@ class AsksMeasurer(Configurable):
             )
         self.measurer = measurer
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         measurer = self.measurer and keras.saving.serialize_keras_object(self.measurer)
         return {"measurer": measurer}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls: type[Asks], config: dict[str, Any]) -> Asks:
         measurer = config.get("measurer")
         measurer = measurer and keras.saving.deserialize_keras_object(measurer)
         return cls(**{**config, "measurer": measurer})
 
-    def with_measurer(self, measurer):
+    def with_measurer(self: Asks, measurer: Measurer) -> Asks:
         """This resource, with a measurer unless it has one."""
         if self.measurer is not None:
             return self
@@ -90,7 +98,7 @@ class AsksMeasurer(Configurable):
         new.measurer = measurer
         return new
 
-    def ask(self):
+    def ask(self) -> Measurer:
         """Returns the measurer; raises `ValueError` where there is none."""
         if self.measurer is None:
             name = type(self).__name__
@@ -111,11 +119,11 @@ class MeasuresFile(AsksMeasurer):
 
     precision: str
 
-    def read(self, path):
+    def read(self, path: Path) -> float:
         """The figure of a file at `precision`, in the resource's unit."""
         raise NotImplementedError
 
-    def measure(self, model, channels):
+    def measure(self, model: keras.Model, channels: ChannelGraph) -> float:
         """The figure of the file that `model` is converted to."""
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "model.tflite")
@@ -123,7 +131,9 @@ class MeasuresFile(AsksMeasurer):
             return self.read(path)
 
 
-def measure_all(resources, model, channels):
+def measure_all(
+    resources: dict[str, Any], model: keras.Model, channels: ChannelGraph
+) -> dict[str, float]:
     """Measures a delivered model, with one file for each precision.
 
     Args:

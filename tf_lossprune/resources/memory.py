@@ -1,11 +1,14 @@
 """Memory for activations: the fullest moment of one inference."""
 
 import warnings
+from collections.abc import Iterable
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops, tree
 
+from tf_lossprune.graph import Call, ChannelGraph, Tensor
 from tf_lossprune.graph.own_weight import OwnWeight
 from tf_lossprune.precision import check_precision
 from tf_lossprune.resources.base import (
@@ -19,6 +22,7 @@ from tf_lossprune.resources.measurer import Measurer, MeasuresFile
 from tf_lossprune.resources.model import unit_counts
 from tf_lossprune.resources.opaque import check_counted, check_sizes, opaque_calls
 from tf_lossprune.surgery import copy_graph
+from tf_lossprune.types import BackendTensor, Path
 
 #: Bytes of one activation.
 ACTIVATION_BYTES = {"fp32": 4, "fp16": 4, "int8": 1, "int8_fp32_io": 1}
@@ -35,7 +39,9 @@ class LargestSum(CostFunction):
         layers: list of strings `[sums]`, the layer that runs then.
     """
 
-    def __init__(self, name, per_kept, fixed, sizes, layers):
+    def __init__(
+        self, name: str, per_kept: Any, fixed: Any, sizes: Any, layers: Iterable[str]
+    ) -> None:
         self.name = name
         self.sizes = np.asarray(sizes)
         self._layers = np.asarray(layers, dtype=object)
@@ -45,27 +51,27 @@ class LargestSum(CostFunction):
         self._slope = (self._per_kept * self.sizes * scale).astype("float32")
         self._offset = (self._fixed * scale).astype("float32")
 
-    def scaled(self, factor):
+    def scaled(self, factor: float) -> "LargestSum":
         """The same function times a factor."""
         per_kept, fixed = factor * self._per_kept, factor * self._fixed
         return LargestSum(self.name, per_kept, fixed, self.sizes, self._layers)
 
-    def total(self, kept):
+    def total(self, kept: np.ndarray) -> float:
         sums = self._per_kept @ np.asarray(kept, np.float64) + self._fixed
         return float(np.rint(sums.max(initial=0)))
 
-    def fixed_share(self, layers):
+    def fixed_share(self, layers: Iterable[str]) -> float:
         fixed = self._fixed[np.isin(self._layers, list(layers))]
         return float(fixed.max(initial=0)) / max(self.dense, 1.0)
 
-    def fraction(self, ratios):
+    def fraction(self, ratios: BackendTensor) -> BackendTensor:
         return ops.max(self._sums(ratios))
 
-    def gradient_fraction(self, ratios):
+    def gradient_fraction(self, ratios: BackendTensor) -> BackendTensor:
         fullest = ops.argmax(self._sums(ratios))
         return ops.take(ops.convert_to_tensor(self._slope), fullest, axis=0)
 
-    def _sums(self, ratios):
+    def _sums(self, ratios: BackendTensor) -> BackendTensor:
         ratios = ops.cast(ratios, "float32")
         return ops.sum(self._slope * ratios, axis=1) + self._offset
 
@@ -101,7 +107,13 @@ class PeakMemory(MeasuresFile, Resource):
     unit = "bytes"
     units = BYTES
 
-    def __init__(self, precision="fp32", measure="auto", dense=None, measurer=None):
+    def __init__(
+        self,
+        precision: str = "fp32",
+        measure: str | bool = "auto",
+        dense: float | None = None,
+        measurer: Measurer | None = None,
+    ) -> None:
         super().__init__(measurer)
         self.precision = check_precision(precision)
         if measure != "auto" and not isinstance(measure, bool):
@@ -111,7 +123,7 @@ class PeakMemory(MeasuresFile, Resource):
         self._measure = measure
         self.dense = dense
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "precision": self.precision,
             "measure": self._measure,
@@ -120,14 +132,14 @@ class PeakMemory(MeasuresFile, Resource):
         }
 
     @property
-    def measured(self):  # type: ignore[override]
+    def measured(self) -> bool:  # type: ignore[override]
         """Whether delivered models are measured: a bool."""
         if self._measure != "auto" or self.measurer is None:
             return self._measure is True
         plans = type(self.measurer).arena is not Measurer.arena
         return plans and self.measurer.works_here()
 
-    def bind(self, channels):
+    def bind(self, channels: ChannelGraph) -> "PeakMemory":
         if not self.measured or self.dense is not None:
             return self
         known = all(
@@ -151,17 +163,17 @@ class PeakMemory(MeasuresFile, Resource):
             return PeakMemory(self.precision, measure=False)
         return PeakMemory(self.precision, True, float(arena), self.measurer)
 
-    def read(self, path):
+    def read(self, path: Path) -> float:
         return self.ask().arena(path)
 
-    def function(self, channels):
+    def function(self, channels: ChannelGraph) -> LargestSum:
         counted = self._counted(channels)
         dense = self.bind(channels).dense
         if dense is None or not counted.dense:
             return counted
         return counted.scaled(dense / counted.dense)
 
-    def _counted(self, channels):
+    def _counted(self, channels: ChannelGraph) -> LargestSum:
         groups = len(channels.groups)
         check_counted(channels, self.name)
         check_sizes(channels, self.name)
@@ -190,7 +202,7 @@ class PeakMemory(MeasuresFile, Resource):
         )
 
 
-def _elements(channels, tensor):
+def _elements(channels: ChannelGraph, tensor: Tensor) -> tuple[np.ndarray, float]:
     """Elements of a tensor by group, and those that always stay."""
     labels = channels.labels[id(tensor)]
     counts, always = unit_counts(labels, channels.group_of, len(channels.groups))
@@ -198,7 +210,7 @@ def _elements(channels, tensor):
     return counts * times, always * times
 
 
-def _elements_inside(channels, call):
+def _elements_inside(channels: ChannelGraph, call: Call) -> tuple[np.ndarray, float]:
     """Elements by group, and those that always stay, of tensors inside a layer."""
     inside = channels.record(call.operation).inside
     number, labels = inside.get(id(call), (0.0, np.zeros(0, int)))
@@ -206,7 +218,7 @@ def _elements_inside(channels, call):
     return counts * number, always * number
 
 
-def _buffers(channels):
+def _buffers(channels: ChannelGraph) -> tuple[list[Tensor], dict[int, int]]:
     """The tensors that need memory, and for each tensor which of them it is in."""
     graph = channels.graph
     merged = merged_calls(graph)
@@ -224,7 +236,9 @@ def _buffers(channels):
     return buffers, owner
 
 
-def _alive(channels, buffers, owner):
+def _alive(
+    channels: ChannelGraph, buffers: list[Tensor], owner: dict[int, int]
+) -> np.ndarray:
     """0/1 `[calls, buffers]`: what is alive while each call runs."""
     graph = channels.graph
     first = np.full(len(buffers), len(graph.calls))

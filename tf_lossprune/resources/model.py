@@ -1,13 +1,20 @@
 """A cost as a function of how many channels each group keeps."""
 
+from collections.abc import Iterable, Sequence
+from typing import Any
+
 import numpy as np
 from keras import ops
 
 from tf_lossprune.errors import UncountableError
-from tf_lossprune.resources.base import RESOURCES, CostFunction, Resource
+from tf_lossprune.graph import ChannelGraph
+from tf_lossprune.resources.base import RESOURCES, CostFunction, Resource, Term
+from tf_lossprune.types import BackendTensor
 
 
-def unit_counts(units, group_of, groups):
+def unit_counts(
+    units: np.ndarray, group_of: np.ndarray, groups: int
+) -> tuple[np.ndarray, float]:
     """How often units of each group occur in an index array.
 
     Args:
@@ -22,7 +29,7 @@ def unit_counts(units, group_of, groups):
     return counts[1:], counts[0]
 
 
-def plain(value):
+def plain(value: Any) -> float:
     """A cost as a Python number: an int if it is a count."""
     value = float(value)
     return int(value) if value.is_integer() else value
@@ -43,7 +50,13 @@ class CostModel(CostFunction):
         sizes: int `[groups]`, the groups' sizes.
     """
 
-    def __init__(self, name, terms, group_of, sizes):
+    def __init__(
+        self,
+        name: str,
+        terms: Sequence[Term],
+        group_of: np.ndarray,
+        sizes: Sequence[int] | np.ndarray,
+    ) -> None:
         self.name = name
         self.sizes = np.asarray(sizes)
         self.layers = [t.layer for t in terms]
@@ -58,7 +71,9 @@ class CostModel(CostFunction):
         self._left32 = self._left.astype("float32")
         self._right32 = self._right.astype("float32")
 
-    def _side(self, terms, side, group_of):
+    def _side(
+        self, terms: Sequence[Term], side: int, group_of: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Counts `[terms, groups]` and constants `[terms]` of one factor."""
         groups = len(self.sizes)
         per_group = np.zeros((len(terms), groups))
@@ -70,39 +85,39 @@ class CostModel(CostFunction):
                 )
         return per_group / np.maximum(self.sizes, 1), fixed
 
-    def _sides(self, kept):
+    def _sides(self, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return (
             self._left @ kept + self._left_fixed,
             self._right @ kept + self._right_fixed,
         )
 
-    def per_term(self, kept):
+    def per_term(self, kept: np.ndarray) -> np.ndarray:
         """Cost of each term at `kept` `[groups]` channels."""
         left, right = self._sides(np.asarray(kept, np.float64))
         return self.coefficients * left * right
 
-    def total(self, kept):
+    def total(self, kept: np.ndarray) -> float:
         """Cost at `kept` `[groups]` whole channels: a float.
 
         Counts (whole coefficients) are exact up to 2**53.
         """
         return float(self._rounded(self.per_term(kept).sum()))
 
-    def per_layer(self, kept):
+    def per_layer(self, kept: np.ndarray) -> dict[str, float]:
         """Dict, layer name -> cost."""
         found = {}
         for layer, value in zip(self.layers, self.per_term(kept)):
             found[layer] = found.get(layer, 0) + plain(self._rounded(value))
         return found
 
-    def gradient(self, kept):
+    def gradient(self, kept: np.ndarray) -> np.ndarray:
         """Derivative of the cost by each group's kept channels, `[groups]`."""
         left, right = self._sides(np.asarray(kept, np.float64))
         return (self.coefficients * right) @ self._left + (
             self.coefficients * left
         ) @ self._right
 
-    def fraction(self, ratios):
+    def fraction(self, ratios: BackendTensor) -> BackendTensor:
         """Expected share of the dense cost, as a tensor.
 
         Args:
@@ -114,7 +129,7 @@ class CostModel(CostFunction):
         left, right = self._shares(ratios)
         return ops.sum(self._weights * left * right)
 
-    def gradient_fraction(self, ratios):
+    def gradient_fraction(self, ratios: BackendTensor) -> BackendTensor:
         """The gradient of `fraction` by the ratios, `[groups]`."""
         left, right = self._shares(ratios)
         by_kept = ops.sum((self._weights * right)[:, None] * self._left32, axis=0)
@@ -123,7 +138,7 @@ class CostModel(CostFunction):
         )
         return by_kept * self.sizes.astype("float32")
 
-    def _shares(self, ratios):
+    def _shares(self, ratios: BackendTensor) -> tuple[BackendTensor, BackendTensor]:
         kept = ops.cast(ratios, "float32") * self.sizes.astype("float32")
         left = ops.sum(self._left32 * kept, axis=1)
         right = ops.sum(self._right32 * kept, axis=1)
@@ -136,16 +151,21 @@ class CostModel(CostFunction):
 class BilinearResource(Resource):
     """A resource that is a sum of products of at most two widths each."""
 
-    def terms(self, channels):
+    def terms(self, channels: ChannelGraph) -> list[Term]:
         """Returns a list of `Term`s for a `ChannelGraph`."""
         raise NotImplementedError
 
-    def function(self, channels):
+    def function(self, channels: ChannelGraph) -> CostModel:
         sizes = [group.size for group in channels.groups]
         return CostModel(self.name, self.terms(channels), channels.group_of, sizes)
 
 
-def cost_models(channels, names=("macs", "params"), resources=(), optional=()):
+def cost_models(
+    channels: ChannelGraph,
+    names: Iterable[str] = ("macs", "params"),
+    resources: Iterable[Resource] = (),
+    optional: dict[str, str | None] | None = None,
+) -> dict[str, CostFunction]:
     """Builds the cost functions of a `ChannelGraph`.
 
     Args:
@@ -167,7 +187,7 @@ def cost_models(channels, names=("macs", "params"), resources=(), optional=()):
         try:
             found[name] = known[name].function(channels)
         except UncountableError as error:
-            if name not in optional:
+            if optional is None or name not in optional:
                 raise
             optional[name] = str(error)
     return found

@@ -3,10 +3,13 @@
 import dataclasses
 import math
 import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import keras
 
 from tf_lossprune.errors import UncountableError
+from tf_lossprune.graph import ChannelGraph
 from tf_lossprune.graph.tracing import Call
 from tf_lossprune.graph.work import OpaqueCall
 
@@ -29,12 +32,14 @@ class OpaqueLayer:
     reason: str
     share: dict[str, float]
 
-    def __str__(self):
+    def __str__(self) -> str:
         shares = ", ".join(f"{value:.1%} of {n}" for n, value in self.share.items())
         return f"{self.layer} ({self.reason}): {shares}"
 
 
-def opaque_layers(channels, costs) -> list[OpaqueLayer]:
+def opaque_layers(
+    channels: ChannelGraph, costs: Mapping[str, Any]
+) -> list[OpaqueLayer]:
     """Lists the opaque layers, and the operations among them that cost something.
 
     Args:
@@ -54,7 +59,9 @@ def opaque_layers(channels, costs) -> list[OpaqueLayer]:
     ]
 
 
-def warn_of_opaque(channels, costs, budgeted) -> None:
+def warn_of_opaque(
+    channels: ChannelGraph, costs: Mapping[str, Any], budgeted: Iterable[str]
+) -> None:
     """Warns once if much of what is budgeted cannot be pruned.
 
     Args:
@@ -81,7 +88,7 @@ def warn_of_opaque(channels, costs, budgeted) -> None:
         )
 
 
-def opaque_calls(channels) -> list[tuple[Call, OpaqueCall]]:
+def opaque_calls(channels: ChannelGraph) -> list[tuple[Call, OpaqueCall]]:
     """The calls that were counted from their operations, in order.
 
     Args:
@@ -95,7 +102,7 @@ def opaque_calls(channels) -> list[tuple[Call, OpaqueCall]]:
     return found
 
 
-def check_counted(channels, resource: str) -> None:
+def check_counted(channels: ChannelGraph, resource: str) -> None:
     """Raises `UncountableError` if the operations of an opaque layer are not known.
 
     Args:
@@ -114,7 +121,7 @@ def check_counted(channels, resource: str) -> None:
             )
 
 
-def check_sizes(channels, resource: str) -> None:
+def check_sizes(channels: ChannelGraph, resource: str) -> None:
     """Raises `UncountableError` if the size of a tensor is not known.
 
     Args:
@@ -136,7 +143,7 @@ def unknown_sizes(resource: str, layer: str, shape: tuple) -> UncountableError:
     )
 
 
-def undeclared_weights(channels) -> dict[str, int]:
+def undeclared_weights(channels: ChannelGraph) -> dict[str, int]:
     """Entries of the weights that no rule declared, each variable once.
 
     Args:

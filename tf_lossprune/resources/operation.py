@@ -22,7 +22,7 @@ class OperationTime:
             CVPR 2019, arXiv 1812.01803).
     """
 
-    def __init__(self, points):
+    def __init__(self, points: np.ndarray) -> None:
         given, made, times = points.T
         bins = np.array([width_bin(int(width)) for width in made])
         pairs = len({*zip(bins, given)}), len({*bins})
@@ -36,7 +36,7 @@ class OperationTime:
         self.coefficients = _bilinear(given, made, times)
         self._seen = {}
 
-    def __call__(self, given, made):
+    def __call__(self, given: float, made: float) -> float:
         """Milliseconds at whole numbers of input and output channels."""
         key = given, made
         if key not in self._seen:
@@ -47,7 +47,9 @@ class OperationTime:
         return self._seen[key]
 
 
-def _bilinear(given, made, times):
+def _bilinear(
+    given: np.ndarray, made: np.ndarray | float, times: np.ndarray
+) -> np.ndarray:
     """Coefficients `(a, b, c, d)`, at least 0, with the least relative errors."""
     try:
         from scipy.optimize import nnls

@@ -2,6 +2,7 @@
 
 import keras
 
+from tf_lossprune.graph import ChannelGraph
 from tf_lossprune.resources.base import Term, register_resource, weight_terms
 from tf_lossprune.resources.model import BilinearResource
 from tf_lossprune.resources.opaque import undeclared_weights
@@ -14,7 +15,7 @@ class Params(BilinearResource):
     name = "params"
     unit = "parameters"
 
-    def terms(self, channels):
+    def terms(self, channels: ChannelGraph) -> list[Term]:
         terms = weight_terms(channels, lambda record, name: 1)
         for layer, entries in undeclared_weights(channels).items():
             terms.append(Term(layer, entries, ()))

@@ -7,11 +7,14 @@ runtime executes, at several numbers of input and output channels.
 import dataclasses
 import itertools
 import json
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from keras import tree
 
+from tf_lossprune.graph import Call, ChannelGraph
 from tf_lossprune.graph.own_weight import OwnWeight
 from tf_lossprune.graph.replaying import Cloner
 from tf_lossprune.graph.tracing import Tensor
@@ -46,10 +49,10 @@ class Probe:
     signature: str
     inputs: int
     outputs: int
-    build: object
+    build: Callable[[], keras.Model]
 
 
-def executed_calls(channels):
+def executed_calls(channels: ChannelGraph) -> list[Call]:
     """The calls that the runtime executes.
 
     Those merged into others are left out, and weights, which are constants there.
@@ -68,7 +71,7 @@ def executed_calls(channels):
     ]
 
 
-def signature(channels, call):
+def signature(channels: ChannelGraph, call: Call) -> str:
     """Text that is equal for calls which differ in nothing but their widths.
 
     Args:
@@ -82,7 +85,7 @@ def signature(channels, call):
         if key not in (*widths, *_NO_MATTER) and not key.endswith(_NO_MATTER_ENDINGS)
     }
 
-    def shown(x):
+    def shown(x: Any) -> Any:
         if isinstance(x, Tensor):
             return "tensor"
         if isinstance(x, (int, float, str, type(None))):
@@ -98,7 +101,7 @@ def signature(channels, call):
     return json.dumps(parts, sort_keys=True, default=str)
 
 
-def _config(operation):
+def _config(operation: Any) -> dict[str, Any]:
     """The config of an operation; where it has none, its name tells it from others."""
     try:
         return operation.get_config()
@@ -106,7 +109,7 @@ def _config(operation):
         return {"operation": operation.name}
 
 
-def _without_channels(channels, call, tensor):
+def _without_channels(channels: ChannelGraph, call: Call, tensor: Tensor) -> list:
     """The sample's shape, with a star where channels lie."""
     labels, shape = channels.labels[id(tensor)], list(tensor.sizes[1:])
     first = getattr(call.operation, "data_format", None) == "channels_first"
@@ -116,7 +119,7 @@ def _without_channels(channels, call, tensor):
     return [tensor.sizes[0], *shape] if tensor.sizes[:1] != (1,) else shape
 
 
-def channel_entries(channels, tensors):
+def channel_entries(channels: ChannelGraph, tensors: Sequence[Tensor]) -> np.ndarray:
     """The units of some tensors' channels, one entry a channel.
 
     Args:
@@ -136,7 +139,7 @@ def channel_entries(channels, tensors):
     return np.concatenate(found)
 
 
-def call_probes(channels, call):
+def call_probes(channels: ChannelGraph, call: Call) -> list[Probe]:
     """The probes of one call over the grid of widths.
 
     Args:
@@ -170,7 +173,7 @@ def call_probes(channels, call):
     return list(found.values())
 
 
-def _width_shares(size):
+def _width_shares(size: int) -> list[float]:
     bins = {width_bin(size): size}
     for width in WIDTHS:
         if width < size:
@@ -178,7 +181,7 @@ def _width_shares(size):
     return [width / size for width in sorted(bins.values(), reverse=True)]
 
 
-def width_bin(width):
+def width_bin(width: int) -> int:
     """The measured width that stands for a number of output channels.
 
     Args:
@@ -195,8 +198,10 @@ def width_bin(width):
     return -(-width // TILE) * TILE
 
 
-def _builder(channels, call, keep):
-    def build():
+def _builder(
+    channels: ChannelGraph, call: Call, keep: np.ndarray
+) -> Callable[[], keras.Model]:
+    def build() -> keras.Model:
         cloner = Cloner([call.operation] if call.is_layer else [])
         inputs = {}
         for tensor in call.inputs:
@@ -223,7 +228,7 @@ def _builder(channels, call, keep):
     return build
 
 
-def _kept_shape(tensor, labels, keep):
+def _kept_shape(tensor: Tensor, labels: np.ndarray, keep: np.ndarray) -> tuple:
     shape = list(tensor.sizes[1:])
     for axis, size in enumerate(labels.shape):
         if size > 1:

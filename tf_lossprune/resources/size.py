@@ -1,10 +1,14 @@
 """Bytes of the LiteRT file."""
 
 import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import keras
+import numpy as np
 
-from tf_lossprune.graph.context import find_weight
+from tf_lossprune.graph import ChannelGraph
+from tf_lossprune.graph.context import LayerRecord, find_weight
 from tf_lossprune.precision import check_precision
 from tf_lossprune.resources.base import (
     BYTES,
@@ -15,11 +19,12 @@ from tf_lossprune.resources.base import (
     weight_terms,
 )
 from tf_lossprune.resources.fusion import folded_normalizations
-from tf_lossprune.resources.measurer import MeasuresFile
+from tf_lossprune.resources.measurer import Measurer, MeasuresFile
 from tf_lossprune.resources.model import CostModel
 from tf_lossprune.resources.opaque import undeclared_weights
 from tf_lossprune.resources.probes import channel_entries
 from tf_lossprune.surgery import copy_graph
+from tf_lossprune.types import BackendTensor, Path
 
 #: Bytes of a weight's entry.
 ENTRY_BYTES = {"fp32": 4, "fp16": 2, "int8": 1, "int8_fp32_io": 1}
@@ -55,30 +60,35 @@ class FileSize(CostFunction):
 
     name = "size_bytes"
 
-    def __init__(self, weights, overhead, opaque=()):
+    def __init__(
+        self,
+        weights: CostModel,
+        overhead: float,
+        opaque: Mapping[str, float] | None = None,
+    ) -> None:
         self.sizes = weights.sizes
         self._weights = weights
         self._overhead = float(overhead)
-        self._opaque = dict(opaque)
+        self._opaque = dict(opaque or {})
         self.dense = weights.dense + self._overhead
         self._share = weights.dense / max(self.dense, 1.0)
 
-    def total(self, kept):
+    def total(self, kept: np.ndarray) -> float:
         return self._weights.total(kept) + self._overhead
 
-    def per_layer(self, kept):
+    def per_layer(self, kept: np.ndarray) -> dict[str, float]:
         return self._weights.per_layer(kept)
 
-    def fixed_share(self, layers):
+    def fixed_share(self, layers: Iterable[str]) -> float:
         opaque = sum(self._opaque.get(name, 0.0) for name in layers)
         opaque = min(opaque, self._overhead) / max(self.dense, 1.0)
         return super().fixed_share(layers) + opaque
 
-    def fraction(self, ratios):
+    def fraction(self, ratios: BackendTensor) -> BackendTensor:
         fixed = 1.0 - self._share
         return self._weights.fraction(ratios) * self._share + fixed
 
-    def gradient_fraction(self, ratios):
+    def gradient_fraction(self, ratios: BackendTensor) -> BackendTensor:
         return self._weights.gradient_fraction(ratios) * self._share
 
 
@@ -106,16 +116,21 @@ class SizeBytes(MeasuresFile, Resource):
     units = BYTES
     measured = True
 
-    def __init__(self, precision="fp32", overhead=None, measurer=None):
+    def __init__(
+        self,
+        precision: str = "fp32",
+        overhead: float | None = None,
+        measurer: Measurer | None = None,
+    ) -> None:
         super().__init__(measurer)
         self.precision = check_precision(precision)
         self.overhead = overhead
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = {"precision": self.precision, "overhead": self.overhead}
         return {**config, **super().get_config()}
 
-    def bind(self, channels):
+    def bind(self, channels: ChannelGraph) -> "SizeBytes":
         if self.overhead is not None:
             return self
         dense, _ = copy_graph(channels.graph)
@@ -125,18 +140,18 @@ class SizeBytes(MeasuresFile, Resource):
         overhead = measured - self._weights(channels).dense
         return SizeBytes(self.precision, overhead, self.measurer)
 
-    def function(self, channels):
+    def function(self, channels: ChannelGraph) -> FileSize:
         opaque = {
             layer: ENTRY_BYTES[self.precision] * entries
             for layer, entries in undeclared_weights(channels).items()
         }
-        overhead = self.bind(channels).overhead
+        overhead = self.bind(channels).overhead or 0.0
         return FileSize(self._weights(channels), overhead, opaque)
 
-    def read(self, path):
+    def read(self, path: Path) -> float:
         return os.path.getsize(path)
 
-    def _weights(self, channels):
+    def _weights(self, channels: ChannelGraph) -> CostModel:
         return CostModel(
             self.name,
             weight_terms(channels, self._entry_bytes(channels))
@@ -145,14 +160,16 @@ class SizeBytes(MeasuresFile, Resource):
             [group.size for group in channels.groups],
         )
 
-    def _entry_bytes(self, channels):
+    def _entry_bytes(
+        self, channels: ChannelGraph
+    ) -> Callable[[LayerRecord, str], float]:
         """Function from a layer's record and a weight's name to bytes of an entry."""
         folded = folded_normalizations(channels.graph)
         gone = {id(c.operation) for c in channels.graph.calls if id(c) in folded}
         entry = ENTRY_BYTES[self.precision]
         bias = BIAS_BYTES[self.precision] + CHANNEL_BYTES[self.precision]
 
-        def bytes_of(record, name):
+        def bytes_of(record: LayerRecord, name: str) -> float:
             *path, name = name.split(".")
             layer = find_weight(record.layer, ".".join(path)) if path else record.layer
             if isinstance(layer, layers.BatchNormalization):
@@ -167,7 +184,7 @@ class SizeBytes(MeasuresFile, Resource):
 
         return bytes_of
 
-    def _channel_terms(self, channels):
+    def _channel_terms(self, channels: ChannelGraph) -> list[Term]:
         """What kernels hold for output channels for which the layer has no bias."""
         folded = folded_normalizations(channels.graph).values()
         absorbing = {id(call.operation) for call in folded}

@@ -1,9 +1,13 @@
 """A resource of the user's own: coefficients for each layer."""
 
 import numbers
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import keras
+import numpy as np
 
+from tf_lossprune.graph import Call, ChannelGraph, Tensor
 from tf_lossprune.resources.base import Term
 from tf_lossprune.resources.model import BilinearResource
 from tf_lossprune.resources.probes import channel_entries
@@ -36,7 +40,13 @@ class LayerTable(BilinearResource):
     ```
     """
 
-    def __init__(self, name, coefficients, unit=""):
+    def __init__(
+        self,
+        name: str,
+        coefficients: Mapping[str, Sequence[float]]
+        | Callable[[Any], Sequence[float] | None],
+        unit: str = "",
+    ) -> None:
         if not callable(coefficients) and not isinstance(coefficients, dict):
             raise TypeError(
                 "Expected coefficients as a dict from layer names or a function of "
@@ -49,7 +59,7 @@ class LayerTable(BilinearResource):
             for layer, entry in coefficients.items():
                 _check(layer, entry)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         coefficients = self.coefficients
         if callable(coefficients):
             coefficients = keras.saving.serialize_keras_object(coefficients)
@@ -58,7 +68,7 @@ class LayerTable(BilinearResource):
         return {"name": self.name, "coefficients": coefficients, "unit": self.unit}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "LayerTable":
         config = dict(config)
         if "class_name" in config["coefficients"]:
             config["coefficients"] = keras.saving.deserialize_keras_object(
@@ -66,7 +76,7 @@ class LayerTable(BilinearResource):
             )
         return cls(**config)
 
-    def terms(self, channels):
+    def terms(self, channels: ChannelGraph) -> list[Term]:
         found = []
         for call in channels.graph.calls:
             entry = self._entry(call) if call.is_layer else None
@@ -85,7 +95,7 @@ class LayerTable(BilinearResource):
             )
         return found
 
-    def _entry(self, call):
+    def _entry(self, call: Call) -> Sequence[float] | None:
         if isinstance(self.coefficients, dict):
             return self.coefficients.get(call.operation.name)
         entry = self.coefficients(call.operation)
@@ -94,7 +104,7 @@ class LayerTable(BilinearResource):
         return entry
 
 
-def _check(layer, entry):
+def _check(layer: str, entry: Any) -> None:
     good = isinstance(entry, (tuple, list)) and len(entry) == 4
     if not good or not all(
         isinstance(v, numbers.Real) and float(v) >= 0 for v in entry
@@ -106,7 +116,7 @@ def _check(layer, entry):
         )
 
 
-def channel_units(channels, tensor):
+def channel_units(channels: ChannelGraph, tensor: Tensor) -> np.ndarray:
     """The units `[size]` along a tensor's channel axis: where they vary, or the last.
 
     Args:
