@@ -2,14 +2,19 @@
 
 import math
 import numbers
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 
 from tf_lossprune.budget_text import LIMIT
 from tf_lossprune.errors import InfeasibleBudgetError
-from tf_lossprune.resources import RESOURCES, Resource
+from tf_lossprune.graph import ChannelGraph
+from tf_lossprune.resources import RESOURCES, CostFunction, Resource
 from tf_lossprune.resources.base import MILLISECONDS
+from tf_lossprune.resources.measurer import Measurer
+from tf_lossprune.types import Limits
 
 #: A number above 1 and below this is no plausible number of MACs or bytes.
 SMALLEST_COUNT = 1000
@@ -30,12 +35,13 @@ class Budget:
     Args:
         limits: dict, resource name -> limit. Resources: `"macs"`, `"params"`,
             `"size_bytes"` (of the .tflite file), `"peak_memory_bytes"`, and those
-            in `resources`.
+            in `resources`. A number alone is the limit of `"macs"`.
         resources: list of `Resource`s with settings of their own, such as
             `SizeBytes("int8")`; they come before the standard ones.
 
     Raises:
-        TypeError: if `limits` is not a dict, or holds neither numbers nor texts.
+        TypeError: if `limits` is neither a dict nor a number, or holds neither
+            numbers nor texts.
         ValueError: for an empty dict, an unknown resource, or a limit that cannot
             be read.
 
@@ -49,13 +55,18 @@ class Budget:
     limits: dict[str, Any]
     resources: list[Resource]
 
-    def __init__(self, limits, resources=()):
+    def __init__(
+        self, limits: "Budget | Limits | float", resources: Iterable[Resource] = ()
+    ) -> None:
         if isinstance(limits, Budget):
             resources = [*resources, *limits.resources]
             limits = limits.limits
+        elif isinstance(limits, numbers.Real) and not isinstance(limits, bool):
+            limits = {"macs": limits}  # type: ignore[dict-item]
         if not isinstance(limits, dict):
             raise TypeError(
-                "Expected a budget as a dict such as {'macs': 0.5} or a Budget. "
+                "Expected a budget as a dict such as {'macs': 0.5}, a share of the "
+                "MACs such as 0.5, or a Budget. "
                 f"Received: {limits!r} (of type {type(limits).__name__})"
             )
         for resource in resources:
@@ -74,11 +85,11 @@ class Budget:
         self._amounts = {name: self._read(name, v) for name, v in limits.items()}
         self.limits = dict(limits)
 
-    def resource(self, name):
+    def resource(self, name: str) -> Resource:
         """The `Resource` of this name."""
         return self._known[name]
 
-    def with_measurer(self, measurer):
+    def with_measurer(self, measurer: Measurer) -> "Budget":
         """This budget, with what its resources ask where they cannot count.
 
         Args:
@@ -86,7 +97,7 @@ class Budget:
         """
         return self._changed(lambda resource: resource.with_measurer(measurer))
 
-    def bind(self, channels):
+    def bind(self, channels: ChannelGraph) -> "Budget":
         """This budget, with what its resources measure of the dense model.
 
         Args:
@@ -94,7 +105,7 @@ class Budget:
         """
         return self._changed(lambda resource: resource.bind(channels))
 
-    def _changed(self, change):
+    def _changed(self, change: Callable[[Resource], Resource]) -> "Budget":
         found = {r.name: r for r in self.resources}
         for name in self.limits:
             resource = change(self._known[name])
@@ -102,7 +113,7 @@ class Budget:
                 found[name] = resource
         return Budget(self.limits, found.values())
 
-    def shares(self, costs):
+    def shares(self, costs: Mapping[str, CostFunction]) -> dict[str, float]:
         """The limits as shares of the dense cost: dict, resource -> float.
 
         Args:
@@ -114,7 +125,7 @@ class Budget:
             found[name] = min(share, 1.0)
         return found
 
-    def allowed(self, name, cost):
+    def allowed(self, name: str, cost: Any) -> float:
         """The limit on one resource in its own unit.
 
         Args:
@@ -124,7 +135,12 @@ class Budget:
         value, is_share = self._amounts[name]
         return value * cost.dense if is_share else value
 
-    def check_feasible(self, costs, smallest_kept, by_hand=None):
+    def check_feasible(
+        self,
+        costs: Mapping[str, CostFunction],
+        smallest_kept: np.ndarray,
+        by_hand: Mapping[str, int] | None = None,
+    ) -> None:
         """Raises `InfeasibleBudgetError` unless the smallest widths keep it.
 
         Costs only grow with the widths, so what each resource can reach alone, all
@@ -163,7 +179,7 @@ class Budget:
                 smallest,
             )
 
-    def _read(self, name, limit):
+    def _read(self, name: str, limit: Any) -> tuple[float, bool]:
         """A limit as `(value, whether it is a share)`."""
         if name == "latency_ms" and name not in self._known:
             raise ValueError(
@@ -208,7 +224,7 @@ class Budget:
             )
         return value, is_share
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "limits": dict(self.limits),
             "resources": [
@@ -217,27 +233,27 @@ class Budget:
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "Budget":
         resources = [
             keras.saving.deserialize_keras_object(r)
             for r in config.get("resources", [])
         ]
         return cls(config["limits"], resources)
 
-    def __eq__(self, other):
+    def __eq__(self, other: object) -> bool:
         return isinstance(other, Budget) and self.get_config() == other.get_config()
 
     __hash__ = None  # type: ignore[assignment]
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Budget({self.limits})"
 
 
-def _base_unit(resource):
+def _base_unit(resource: Resource) -> str:
     return next(unit for unit, factor in resource.units.items() if factor == 1.0)
 
 
-def _read_text(name, text, units):
+def _read_text(name: str, text: str, units: Mapping[str, float]) -> tuple[float, bool]:
     match = LIMIT.fullmatch(text)
     number, unit = (match.group(1), match.group(2)) if match else ("", None)
     try:
@@ -246,7 +262,7 @@ def _read_text(name, text, units):
         value, unit = 0.0, None
     if unit == "%" and value <= 100:
         return value / 100, True
-    if unit not in units:
+    if unit is None or unit not in units:
         raise ValueError(
             f"Expected the budget of {name!r} as a number with a unit among "
             f"{[u for u in units if u]}, or in percent up to 100%. Received: {text!r}"

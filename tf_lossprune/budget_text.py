@@ -1,12 +1,13 @@
 """Budgets as text, for command lines; needs neither Keras nor TensorFlow."""
 
 import re
+from collections.abc import Mapping
 
 #: A number, and what its unit may be.
 LIMIT = re.compile(r"\s*([0-9.]+(?:[eE][-+]?[0-9]+)?)\s*([a-zA-Z%]*)\s*")
 
 
-def parse_budget(text):
+def parse_budget(text: str) -> dict[str, float | str]:
     """Turns `"macs=0.5,size_bytes=300kB"` into the dict that `prune_model` takes.
 
     Only the form is checked here; `Budget` checks the resources and values.
@@ -25,12 +26,13 @@ def parse_budget(text):
         >>> parse_budget("macs=0.5,size_bytes=300kB")
         {'macs': 0.5, 'size_bytes': '300kB'}
     """
-    budget = {}
+    budget: dict[str, float | str] = {}
     for pair in text.split(","):
-        name, _, value = (part.strip() for part in pair.partition("="))
-        match = LIMIT.fullmatch(value)
+        name, _, given = (part.strip() for part in pair.partition("="))
+        match = LIMIT.fullmatch(given)
+        value: float | str | None
         try:
-            value = value if match and match.group(2) else float(value)
+            value = given if match and match.group(2) else float(given)
         except ValueError:
             value = None
         if not name or value is None or name in budget:
@@ -42,7 +44,7 @@ def parse_budget(text):
     return budget
 
 
-def format_budget(budget):
+def format_budget(budget: Mapping[str, float | str]) -> str:
     """The inverse of `parse_budget`, with the resources in alphabetical order.
 
     Args:

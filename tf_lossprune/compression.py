@@ -94,7 +94,7 @@ class CompressionResult:
 
 def compress(
     model: keras.Model,
-    budget: Budget | Limits,
+    budget: Budget | Limits | float,
     train: Data = None,
     validation: Data = None,
     *,
@@ -176,7 +176,7 @@ def compress(
 
 def compress_measured(
     model: keras.Model,
-    budget: Budget | Limits,
+    budget: Budget | Limits | float,
     train: Data,
     validation: Data = None,
     measured: dict[str, Any] | None = None,
@@ -211,7 +211,7 @@ def compress_measured(
 
 def _untrained(
     model: keras.Model,
-    budget: Budget | Limits,
+    budget: Budget | Limits | float,
     validation: Data,
     settings: Settings,
     method: str | Method,

@@ -1,9 +1,10 @@
 """What all settings objects have in common."""
 
 import numbers
+from typing import Any
 
 
-def check_number(name, value):
+def check_number(name: str, value: Any) -> None:
     """Raises `TypeError` unless a value is a real number."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(
@@ -12,7 +13,7 @@ def check_number(name, value):
         )
 
 
-def check_positive(name, value):
+def check_positive(name: str, value: Any) -> float:
     """Returns a number above 0; raises `TypeError` or `ValueError` for others."""
     check_number(name, value)
     if not 0 < value < float("inf"):
@@ -20,7 +21,7 @@ def check_positive(name, value):
     return value
 
 
-def check_share(name, value):
+def check_share(name: str, value: Any) -> float:
     """Returns a number in (0, 1); raises `TypeError` or `ValueError` for others."""
     check_number(name, value)
     if not 0 < value < 1:
@@ -28,7 +29,7 @@ def check_share(name, value):
     return value
 
 
-def check_count(name, value, least):
+def check_count(name: str, value: Any, least: int) -> int:
     """Returns an int from `least` on; raises `TypeError` or `ValueError` for others."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(
@@ -40,15 +41,15 @@ def check_count(name, value, least):
             f"Expected {name} as a whole number of at least {least}. "
             f"Received: {value!r}"
         )
-    return value
+    return int(value)
 
 
 class Configurable:
     """An object that `keras.saving` can store: by default it has no settings."""
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Any:
         return cls(**config)

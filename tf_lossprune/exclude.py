@@ -1,9 +1,15 @@
 """Which layers the user wants left alone."""
 
 import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tf_lossprune.types import Exclude
 
 
-def excluded_layers(layers, exclude, names=None):
+def excluded_layers(
+    layers: Iterable[Any], exclude: Exclude, names: Mapping[int, str] | None = None
+) -> list:
     """Returns the layers that `exclude` names.
 
     Args:

@@ -1,6 +1,5 @@
 """Several budgets from one search: accuracy against cost."""
 
-import numbers
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -224,7 +223,7 @@ def _read(budgets):
             "Expected a list of budgets such as [0.5, 0.25]. Received: "
             f"{budgets!r} (of type {type(budgets).__name__})"
         )
-    found = [Budget({"macs": b} if isinstance(b, numbers.Real) else b) for b in budgets]
+    found = [Budget(b) for b in budgets]
     if any(set(b.limits) != set(found[0].limits) for b in found):
         raise ValueError(
             "Expected budgets on the same resources. Received: "

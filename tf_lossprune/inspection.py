@@ -43,7 +43,7 @@ class Inspection:
     opaque: list = dataclasses.field(default_factory=list)
     uncounted: dict = dataclasses.field(default_factory=dict)
 
-    def __str__(self):
+    def __str__(self) -> str:
         wide = {name: max(9, len(name) + 2) for name in self.share}
         shares = "".join(f"{name:>{wide[name]}s}" for name in self.share)
         lines = [f"{'group':32s}{'units':>6s}{shares}  coupled layers"]
@@ -125,7 +125,9 @@ def inspect_model(
     )
 
 
-def _resources(resources):
+def _resources(
+    resources: Sequence[str | Resource],
+) -> tuple[list[str], dict[str, Resource]]:
     """Names, and by name the resources among them that are no names."""
     own = {r.name: r for r in resources if isinstance(r, Resource)}
     names = [r.name if isinstance(r, Resource) else r for r in resources]

@@ -7,6 +7,7 @@ import functools
 import numbers
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -39,11 +40,11 @@ class SearchSpace:
         exact = [rf"\A{re.escape(name)}\Z" for name in names]
         return dataclasses.replace(self, exclude=exact)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "SearchSpace":
         return cls(**config)
 
 
@@ -74,7 +75,7 @@ class PruningProblem:
     costs: dict[str, CostFunction]
     shares: dict[str, float]
 
-    def __init__(self, model: keras.Model | Graph, space: SearchSpace):
+    def __init__(self, model: keras.Model | Graph, space: SearchSpace) -> None:
         self.space = space
         channels = analyze(model, space.exclude, space.input_shape)
         self.channel_graph = channels
@@ -166,7 +167,7 @@ class PruningProblem:
         found.budget.check_feasible(found.costs, found.smallest, dict(widths))
         return found
 
-    def _check_width(self, index, name, width):
+    def _check_width(self, index: Mapping[str, int], name: str, width: Any) -> None:
         if name not in index:
             near = difflib.get_close_matches(str(name), index, 1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""

@@ -2,6 +2,8 @@
 
 import difflib
 import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import keras
 
@@ -27,7 +29,7 @@ from tf_lossprune.types import Data, Exclude, InputShape, Limits, Multiple
 
 def prune_model(
     model: keras.Model,
-    budget: Budget | Limits,
+    budget: Budget | Limits | float,
     *,
     method: str | dict | Method = "loss",
     schedule: dict | Schedule | None = None,
@@ -53,7 +55,8 @@ def prune_model(
     Args:
         model: built functional or Sequential `keras.Model`; it is not changed.
         budget: dict, resource -> share of the dense model's cost in (0, 1], such
-            as `{"macs": 0.5}` or `{"macs": 0.5, "params": 0.4}`; or a `Budget`.
+            as `{"macs": 0.5}` or `{"macs": 0.5, "params": 0.4}`; a number, the share
+            of the MACs; or a `Budget`.
         method: `tf_lossprune.methods.Method`. `"loss"` learns each
             group's keep ratio in `fit` by the task loss's gradient; `"uniform"` (the
             same ratio everywhere) and `"magnitude"` (a global threshold on weight
@@ -153,7 +156,7 @@ def prune_model(
     return pruned
 
 
-def check_options(options, more=()):
+def check_options(options: Mapping[str, Any], more: Iterable[str] = ()) -> None:
     """Raises `TypeError` for names that `prune_model` does not take.
 
     Args:
@@ -173,7 +176,7 @@ def check_options(options, more=()):
         raise TypeError(f"Expected options among {names}{hint}. Received: {unknown}")
 
 
-def _check_training(model):
+def _check_training(model: keras.Model) -> None:
     """Raises `ValueError` if a class of the user's says how the model trains."""
     for name in ("train_step", "compute_loss"):
         # Not every backend's Model has both.

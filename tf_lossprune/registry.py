@@ -1,11 +1,15 @@
 """Options that are given as a name, a config or an object, as Keras takes its own."""
 
 import difflib
+from typing import Any, Generic, TypeVar
 
 import keras
 
+Base = TypeVar("Base")
+Class = TypeVar("Class", bound=type)
 
-class Registry(dict):
+
+class Registry(dict[str, Any], Generic[Base]):
     """The classes that one option knows by name.
 
     Args:
@@ -14,11 +18,13 @@ class Registry(dict):
         default: string, the name that None stands for; None: there is no such.
     """
 
-    def __init__(self, option, base, default=None):
+    def __init__(
+        self, option: str, base: type[Base], default: str | None = None
+    ) -> None:
         super().__init__()
         self.option, self.base, self.default = option, base, default
 
-    def register(self, cls):
+    def register(self, cls: Class) -> Class:
         """Makes a class known under its attribute `name`; returns it.
 
         Use it as a decorator. The class is registered with `keras.saving` too, if it
@@ -28,7 +34,8 @@ class Registry(dict):
             TypeError: if it is not a class derived from the option's base class.
             ValueError: if it has no name, or another class has that name.
         """
-        if not (isinstance(cls, type) and issubclass(cls, self.base)):
+        derived = isinstance(cls, type) and issubclass(cls, self.base)
+        if not derived:
             raise TypeError(
                 f"Expected a class derived from {self.base.__name__}. Received: {cls!r}"
             )
@@ -52,7 +59,7 @@ class Registry(dict):
         self[name] = cls
         return cls
 
-    def find(self, value):
+    def find(self, value: Any) -> Base:
         """Returns the object that a name, a config or an object stands for.
 
         Args:
@@ -79,7 +86,7 @@ class Registry(dict):
             )
         return value
 
-    def _from_config(self, value):
+    def _from_config(self, value: dict[str, Any]) -> Any:
         name = value.get("class_name")
         classes = {cls.__name__: cls for cls in self.values()} | self
         if name in classes and value.get("module") is None:
@@ -94,7 +101,7 @@ class Registry(dict):
                 f"Received: {value!r}"
             ) from error
 
-    def _expected(self, name=None):
+    def _expected(self, name: Any = None) -> str:
         near = difflib.get_close_matches(str(name), self, 1) if name else []
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         return (
@@ -104,5 +111,5 @@ class Registry(dict):
         )
 
 
-def _path(cls):
+def _path(cls: type) -> tuple[str, str]:
     return cls.__module__, cls.__qualname__

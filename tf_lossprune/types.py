@@ -27,6 +27,7 @@ BackendTensor = Any
 class Cost(Protocol):
     """What allocation and search ask of a `resources.CostFunction`."""
 
+    sizes: Any
     dense: float
     monotone: bool
 

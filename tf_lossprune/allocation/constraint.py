@@ -5,10 +5,14 @@ ordinary Keras optimizer; they differ in how it becomes a ratio and in what the
 budget adds to its gradient.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 from keras import ops
 
 from tf_lossprune.config import Configurable, check_number
 from tf_lossprune.registry import Registry
+from tf_lossprune.types import BackendTensor, Cost
 
 #: Bisection steps for the common scale of the ratios.
 SCALE_STEPS = 26
@@ -29,11 +33,24 @@ class Constraint(Configurable):
     name: str | None = None
     weighs = True
 
-    def ratios(self, log_ratio, costs, limits, min_ratios):
+    def ratios(
+        self,
+        log_ratio: BackendTensor,
+        costs: Sequence[Cost],
+        limits: BackendTensor,
+        min_ratios: BackendTensor,
+    ) -> BackendTensor:
         """Keep ratios `[groups]` from the learned numbers `[groups]`."""
         raise NotImplementedError
 
-    def gradient(self, ratios, loss_gradient, costs, limits, multipliers):
+    def gradient(
+        self,
+        ratios: BackendTensor,
+        loss_gradient: BackendTensor,
+        costs: Sequence[Cost],
+        limits: BackendTensor,
+        multipliers: BackendTensor,
+    ) -> BackendTensor:
         """The gradient with respect to `log_ratio`, `[groups]`.
 
         Args:
@@ -45,7 +62,12 @@ class Constraint(Configurable):
         """
         raise NotImplementedError
 
-    def next_multipliers(self, multipliers, fractions, limits):
+    def next_multipliers(
+        self,
+        multipliers: BackendTensor,
+        fractions: BackendTensor,
+        limits: BackendTensor,
+    ) -> BackendTensor:
         """The multipliers for the next step."""
         return multipliers
 
@@ -68,13 +90,19 @@ class Projection(Constraint):
     name = "projection"
     weighs = False
 
-    def ratios(self, log_ratio, costs, limits, min_ratios):
+    def ratios(
+        self,
+        log_ratio: BackendTensor,
+        costs: Sequence[Cost],
+        limits: BackendTensor,
+        min_ratios: BackendTensor,
+    ) -> BackendTensor:
         relative = log_ratio - ops.max(log_ratio)
 
-        def at(scale):
+        def at(scale: BackendTensor) -> BackendTensor:
             return ops.clip(ops.exp(relative + scale), min_ratios, 1.0)
 
-        def step(_, state):
+        def step(_: Any, state: tuple) -> tuple:
             low, high = state
             middle = 0.5 * (low + high)
             over = self._excess(at(middle), costs, limits) > 0
@@ -87,11 +115,20 @@ class Projection(Constraint):
         )
         return at(low)
 
-    def _excess(self, ratios, costs, limits):
+    def _excess(
+        self, ratios: BackendTensor, costs: Sequence[Cost], limits: BackendTensor
+    ) -> BackendTensor:
         shares = ops.stack([c.fraction(ratios) for c in costs])
         return ops.max(shares - limits)
 
-    def gradient(self, ratios, loss_gradient, costs, limits, multipliers):
+    def gradient(
+        self,
+        ratios: BackendTensor,
+        loss_gradient: BackendTensor,
+        costs: Sequence[Cost],
+        limits: BackendTensor,
+        multipliers: BackendTensor,
+    ) -> BackendTensor:
         prices = ops.stack([c.gradient_fraction(ratios) for c in costs])
         shares = ops.stack([c.fraction(ratios) for c in costs])
         binding = ops.cast(
@@ -131,10 +168,23 @@ class AugmentedLagrangian(Constraint):
                 raise ValueError(f"Expected {name} above 0. Received: {value}")
         self.rho, self.rate, self.limit = rho, rate, limit
 
-    def ratios(self, log_ratio, costs, limits, min_ratios):
+    def ratios(
+        self,
+        log_ratio: BackendTensor,
+        costs: Sequence[Cost],
+        limits: BackendTensor,
+        min_ratios: BackendTensor,
+    ) -> BackendTensor:
         return ops.clip(ops.exp(log_ratio), min_ratios, 1.0)
 
-    def gradient(self, ratios, loss_gradient, costs, limits, multipliers):
+    def gradient(
+        self,
+        ratios: BackendTensor,
+        loss_gradient: BackendTensor,
+        costs: Sequence[Cost],
+        limits: BackendTensor,
+        multipliers: BackendTensor,
+    ) -> BackendTensor:
         total = loss_gradient
         for index, cost in enumerate(costs):
             gap = cost.fraction(ratios) - limits[index] + multipliers[index]
@@ -144,8 +194,13 @@ class AugmentedLagrangian(Constraint):
         # Do not let a ratio at 1 drift further out of reach.
         return ops.where(ratios < 1.0, gradient, ops.maximum(gradient, 0.0))
 
-    def next_multipliers(self, multipliers, fractions, limits):
+    def next_multipliers(
+        self,
+        multipliers: BackendTensor,
+        fractions: BackendTensor,
+        limits: BackendTensor,
+    ) -> BackendTensor:
         return ops.clip(multipliers + self.rate * (fractions - limits), 0.0, self.limit)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"rho": self.rho, "rate": self.rate, "limit": self.limit}

@@ -1,11 +1,13 @@
 """When what happens inside one `fit`."""
 
 import numbers
+from typing import Any
 
 from keras import ops
 
 from tf_lossprune.config import Configurable, check_count, check_number
 from tf_lossprune.registry import Registry
+from tf_lossprune.types import BackendTensor
 
 #: Default length of the search: the first share of all steps; of a short training up
 #: to the second, until it has enough steps; of a long one no more than are of use.
@@ -13,7 +15,7 @@ SEARCH_SHARE, LARGEST_SEARCH_SHARE = 0.1, 0.3
 ENOUGH_STEPS, MOST_STEPS = 200, 1000
 
 
-def default_search_steps(total):
+def default_search_steps(total: int) -> int:
     """How many of `total` steps search, if nobody says.
 
     The search's steps run on the dense network, and train what is cut off: more than
@@ -106,7 +108,7 @@ class Schedule(Configurable):
         self.total_steps = total_steps
         self.statistics_batches = statistics_batches
 
-    def steps(self, total):
+    def steps(self, total: int) -> tuple[int, int]:
         """Steps of warm-up and search out of `total`: two ints."""
         warmup = min(int(round(self.warmup * total)), total - 1)
         if self.search is None:
@@ -115,18 +117,18 @@ class Schedule(Configurable):
             search = max(1, int(round(self.search * total)))
         return warmup, min(search, total - warmup)
 
-    def budget(self, progress, target):
+    def budget(self, progress: BackendTensor, target: BackendTensor) -> BackendTensor:
         """The share allowed at `progress` in [0, 1] of the search."""
         t = ops.minimum(progress / self.descent, 1.0)
         root = target ** (1.0 / self.power)
         return (1.0 - t * (1.0 - root)) ** self.power
 
-    def variance(self, progress):
+    def variance(self, progress: BackendTensor) -> BackendTensor:
         """The gates' mean `p(1-p)` wanted at `progress` of the search."""
         ratio = self.end_variance / self.start_variance
         return self.start_variance * ratio ** ops.clip(progress, 0.0, 1.0)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "warmup": self.warmup,
             "search": self.search,
@@ -143,6 +145,6 @@ SCHEDULES = Registry("schedule", Schedule, "default")
 SCHEDULES.register(Schedule)
 
 
-def _check(name, value, good, text):
+def _check(name: str, value: float, good: bool, text: str) -> None:
     if not good:
         raise ValueError(f"Expected {name} {text}. Received: {name}={value}")

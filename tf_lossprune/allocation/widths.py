@@ -2,8 +2,13 @@
 
 import math
 import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+
+from tf_lossprune.graph import Group
+from tf_lossprune.types import Cost, Multiple
 
 #: Fewest width steps a group should have before "auto" takes a larger multiple.
 AUTO_STEPS = 8
@@ -13,7 +18,11 @@ FARTHEST = 16
 NARROW = 4
 
 
-def width_steps(sizes, channel_multiple, producers=None):
+def width_steps(
+    sizes: np.ndarray,
+    channel_multiple: Multiple,
+    producers: Sequence[Sequence[str]] | None = None,
+) -> np.ndarray:
     """The width granularity of each group.
 
     Args:
@@ -52,7 +61,11 @@ def width_steps(sizes, channel_multiple, producers=None):
     return np.full(len(sizes), int(channel_multiple))
 
 
-def _steps_by_name(sizes, multiples, producers):
+def _steps_by_name(
+    sizes: np.ndarray,
+    multiples: Mapping[str, int | str],
+    producers: Any,
+) -> np.ndarray:
     steps = width_steps(sizes, "auto")
     open_groups = np.ones(len(sizes), bool)
     for pattern, multiple in multiples.items():
@@ -75,7 +88,12 @@ def _steps_by_name(sizes, multiples, producers):
     return steps
 
 
-def minimum_widths(sizes, steps, min_channels, blocks=()):
+def minimum_widths(
+    sizes: np.ndarray,
+    steps: np.ndarray,
+    min_channels: int,
+    blocks: Sequence[np.ndarray] = (),
+) -> np.ndarray:
     """The fewest channels of each group: a multiple of its step or its size.
 
     Groups in `blocks`, a list of arrays of group indices, may lose all channels.
@@ -98,15 +116,15 @@ def minimum_widths(sizes, steps, min_channels, blocks=()):
 
 
 def fit_widths(
-    ratios,
-    costs,
-    limits,
-    steps,
-    smallest,
-    blocks=(),
-    bottlenecks=False,
-    largest=None,
-):
+    ratios: np.ndarray,
+    costs: Mapping[str, Cost],
+    limits: Mapping[str, float],
+    steps: np.ndarray,
+    smallest: np.ndarray,
+    blocks: Sequence[np.ndarray] = (),
+    bottlenecks: np.ndarray | bool = False,
+    largest: np.ndarray | None = None,
+) -> np.ndarray:
     """Rounds ratios to whole widths that keep all budgets and use them up.
 
     Widths round down, but those of narrow bottlenecks up. What a layer drops that
@@ -135,10 +153,10 @@ def fit_widths(
     allowed = {name: share * costs[name].dense for name, share in limits.items()}
     ratios = np.maximum(np.asarray(ratios, np.float64), 1e-6)
 
-    def fits(widths):
+    def fits(widths: np.ndarray) -> bool:
         return all(costs[n].total(widths) <= allowed[n] for n in allowed)
 
-    def at(scale):
+    def at(scale: float) -> np.ndarray:
         wanted = np.minimum(ratios * scale, 1.0) * sizes
         up = np.ceil((wanted - 1e-6) / steps)
         narrow = np.logical_and(bottlenecks, wanted < NARROW)
@@ -157,7 +175,7 @@ def fit_widths(
     return _grow(at(scale), wanted, largest, steps, fits, blocks, reach)
 
 
-def largest_scale(fits, low, high):
+def largest_scale(fits: Callable[[float], bool], low: float, high: float) -> float:
     """The largest common factor of all ratios whose widths keep the budgets.
 
     Args:
@@ -170,7 +188,15 @@ def largest_scale(fits, low, high):
     return low
 
 
-def _grow(widths, wanted, sizes, steps, fits, blocks, reach):
+def _grow(
+    widths: np.ndarray,
+    wanted: np.ndarray,
+    sizes: np.ndarray,
+    steps: np.ndarray,
+    fits: Callable[[np.ndarray], bool],
+    blocks: Sequence[np.ndarray],
+    reach: np.ndarray,
+) -> np.ndarray:
     """Adds single steps where a group is furthest below what is wanted, as they fit.
 
     Of a group, up to `reach[k]` steps are tried at once: more may cost less.
@@ -180,7 +206,7 @@ def _grow(widths, wanted, sizes, steps, fits, blocks, reach):
     partners = {k: block for block in blocks for k in block}
     while open_groups:
         order = sorted(open_groups, key=lambda k: widths[k] / wanted[k])
-        for k in order:
+        for k in map(int, order):
             larger = _next_width(k, widths, sizes, steps, fits, partners, reach[k])
             if larger is not None:
                 widths = larger
@@ -193,7 +219,15 @@ def _grow(widths, wanted, sizes, steps, fits, blocks, reach):
     return widths
 
 
-def _next_width(k, widths, sizes, steps, fits, partners, reach):
+def _next_width(
+    k: int,
+    widths: np.ndarray,
+    sizes: np.ndarray,
+    steps: np.ndarray,
+    fits: Callable[[np.ndarray], bool],
+    partners: Any,
+    reach: np.ndarray,
+) -> np.ndarray | None:
     more = [k] if widths[k] else partners.get(k, [k])
     for count in range(1, reach + 1):
         larger = widths.copy()
@@ -207,7 +241,9 @@ def _next_width(k, widths, sizes, steps, fits, partners, reach):
     return None
 
 
-def choose_units(importance, groups, widths):
+def choose_units(
+    importance: np.ndarray, groups: Sequence[Group], widths: np.ndarray
+) -> np.ndarray:
     """Keeps the most important units of each group.
 
     Args:

@@ -1,12 +1,17 @@
 """Importance: the order in which the channels of a group go."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 from keras import ops
 
 from tf_lossprune.config import Configurable, check_count
-from tf_lossprune.gates.saliency import MeanGradient
-from tf_lossprune.gates.weight_slices import weight_slices
+from tf_lossprune.gates.saliency import MeanGradient, SaliencyEstimator
+from tf_lossprune.gates.weight_slices import WeightSlices, weight_slices
+from tf_lossprune.graph import ChannelGraph
 from tf_lossprune.registry import Registry
+from tf_lossprune.types import BackendTensor
 
 
 class Importance(Configurable):
@@ -51,10 +56,10 @@ class Importance(Configurable):
     def __init__(self, interval: int = 16) -> None:
         self.interval = check_count("interval", interval, 1)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"interval": self.interval}
 
-    def score(self, channels):
+    def score(self, channels: ChannelGraph) -> BackendTensor:
         """Scores the channels by the weights as they are now.
 
         Args:
@@ -67,14 +72,14 @@ class Importance(Configurable):
         """
         raise NotImplementedError
 
-    def make_estimator(self):
+    def make_estimator(self) -> SaliencyEstimator | None:
         """Returns a fresh `SaliencyEstimator`, or None.
 
         It gives the order as soon as it has seen gradients; None: `score` always does.
         """
         return None
 
-    def __call__(self, channels):
+    def __call__(self, channels: ChannelGraph) -> BackendTensor:
         """The scores `[num_units + 1]`, with mean 1 over each group."""
         scores = ops.cast(self.score(channels), "float32")
         if tuple(scores.shape) != (channels.num_units + 1,):
@@ -90,7 +95,7 @@ IMPORTANCES = Registry("importance", Importance, "group_l2")
 register_importance = IMPORTANCES.register
 
 
-def check_scores(importance, channels):
+def check_scores(importance: Importance, channels: ChannelGraph) -> None:
     """Raises `ValueError` for an importance whose scores are below 0."""
     smallest = float(ops.min(importance(channels)[1:]))
     if smallest < 0:
@@ -121,10 +126,10 @@ class WeightImportance(Importance):
             )
         self.members = members
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"members": self.members, **super().get_config()}
 
-    def slices(self, channels, *roles):
+    def slices(self, channels: ChannelGraph, *roles: str) -> list[WeightSlices]:
         """The `WeightSlices` of these roles that count under `members`."""
         return [
             s
@@ -132,7 +137,9 @@ class WeightImportance(Importance):
             if s.role in roles and s.units.any() and self._counts(channels, s)
         ]
 
-    def total(self, channels, slices, power):
+    def total(
+        self, channels: ChannelGraph, slices: Iterable[WeightSlices], power: int
+    ) -> BackendTensor:
         """`[num_units + 1]`: the sum of the slices' scores."""
         total = channels.num_units + 1
         scores = ops.zeros((total,), "float32")
@@ -140,7 +147,7 @@ class WeightImportance(Importance):
             scores = scores + s.score(power, total)
         return scores
 
-    def _counts(self, channels, piece):
+    def _counts(self, channels: ChannelGraph, piece: WeightSlices) -> bool:
         """Whether a slice counts under `members`."""
         if self.members == "all" or piece.role == "consumer":
             return True
@@ -162,7 +169,7 @@ class GroupL2(WeightImportance):
 
     name = "group_l2"
 
-    def score(self, channels):
+    def score(self, channels: ChannelGraph) -> BackendTensor:
         slices = self.slices(channels, "producer", "consumer")
         return ops.sqrt(self.total(channels, slices, 2))
 
@@ -173,7 +180,7 @@ class L1(WeightImportance):
 
     name = "l1"
 
-    def score(self, channels):
+    def score(self, channels: ChannelGraph) -> BackendTensor:
         return self.total(channels, self.slices(channels, "producer"), 1)
 
 
@@ -186,7 +193,7 @@ class BNScale(WeightImportance):
 
     name = "bn_scale"
 
-    def score(self, channels):
+    def score(self, channels: ChannelGraph) -> BackendTensor:
         slices = self.slices(channels, "scale")
         covered = np.zeros(channels.num_units + 1, bool)
         for s in slices:
@@ -207,11 +214,11 @@ class Taylor(GroupL2):
 
     name = "taylor"
 
-    def make_estimator(self):
+    def make_estimator(self) -> SaliencyEstimator | None:
         return MeanGradient()
 
 
-def normalize(scores, channels):
+def normalize(scores: BackendTensor, channels: ChannelGraph) -> BackendTensor:
     """Divides scores `[num_units + 1]` by their group's mean."""
     group_of = np.maximum(channels.group_of, 0).astype("int32")
     sizes = np.array([g.size for g in channels.groups], "float32")

@@ -4,9 +4,14 @@ An estimator learns it from the loss's gradient with respect to the gates, one t
 step after another. All it learns is in variables of the search that it is built for.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 from keras import ops
 
 from tf_lossprune.config import check_share
+from tf_lossprune.gates.solve import GroupLayout
+from tf_lossprune.types import BackendTensor
 
 
 class SaliencyEstimator:
@@ -22,7 +27,9 @@ class SaliencyEstimator:
     uses_slope = False
     learning_rate = 0.01
 
-    def build(self, layout, add_variable):
+    def build(
+        self, layout: GroupLayout, add_variable: Callable[[tuple, float, str], Any]
+    ) -> None:
         """Adds the estimator's variables.
 
         Args:
@@ -32,7 +39,7 @@ class SaliencyEstimator:
         self.layout = layout
         self.estimate = add_variable((layout.num_units + 1,), 0.0, "saliency")
 
-    def update(self, step, gate_gradient):
+    def update(self, step: Any, gate_gradient: BackendTensor) -> None:
         """Learns from one training step.
 
         Args:
@@ -42,11 +49,11 @@ class SaliencyEstimator:
         """
         raise NotImplementedError
 
-    def saliency(self):
+    def saliency(self) -> BackendTensor:
         """Tensor `[num_units + 1]`, in units of the loss."""
         return self.relative()
 
-    def relative(self):
+    def relative(self) -> BackendTensor:
         """The same up to a common factor, which may change slowly."""
         return self.estimate.value
 
@@ -56,7 +63,7 @@ class FirstOrder(SaliencyEstimator):
 
     uses_slope = True
 
-    def update(self, step, gate_gradient):
+    def update(self, step: Any, gate_gradient: BackendTensor) -> None:
         self.estimate.assign(-gate_gradient)
 
 
@@ -79,11 +86,13 @@ class FisherInformation(SaliencyEstimator):
     def __init__(self, decay: float = 0.95) -> None:
         self.decay = check_share("decay", decay)
 
-    def build(self, layout, add_variable):
+    def build(
+        self, layout: GroupLayout, add_variable: Callable[[tuple, float, str], Any]
+    ) -> None:
         super().build(layout, add_variable)
         self.level = add_variable((), 0.0, "level")
 
-    def update(self, step, gate_gradient):
+    def update(self, step: Any, gate_gradient: BackendTensor) -> None:
         # A gate that is off has no weights to be judged by: its last value stays.
         on = step.gates * self.layout.flat(self.layout.valid, first=0.0)
         size = ops.square(gate_gradient)
@@ -96,7 +105,7 @@ class FisherInformation(SaliencyEstimator):
         level = ops.log(0.5 * step.images * mean) - self.level.value
         self.level.assign_add(ops.where(first, seen, rate) * level)
 
-    def saliency(self):
+    def saliency(self) -> BackendTensor:
         return ops.exp(self.level.value) * self.estimate.value
 
 
@@ -110,6 +119,6 @@ class MeanGradient(SaliencyEstimator):
     def __init__(self, decay: float = 0.98) -> None:
         self.decay = check_share("decay", decay)
 
-    def update(self, step, gate_gradient):
+    def update(self, step: Any, gate_gradient: BackendTensor) -> None:
         change = ops.abs(gate_gradient) - self.estimate.value
         self.estimate.assign_add((1.0 - self.decay) * step.gates * change)

@@ -1,9 +1,12 @@
 """Samplers: from keep probabilities to the gates of one training step."""
 
+from typing import Any
+
 from keras import ops
 
 from tf_lossprune.config import Configurable, check_number
 from tf_lossprune.registry import Registry
+from tf_lossprune.types import BackendTensor
 
 
 class GateSampler(Configurable):
@@ -15,7 +18,9 @@ class GateSampler(Configurable):
 
     name: str | None = None
 
-    def __call__(self, probabilities, noise):
+    def __call__(
+        self, probabilities: BackendTensor, noise: BackendTensor
+    ) -> tuple[BackendTensor, BackendTensor]:
         """Samples gates.
 
         Args:
@@ -52,14 +57,16 @@ class HardSampler(GateSampler):
     def __init__(self, second_order: bool = True) -> None:
         self.second_order = second_order
 
-    def __call__(self, probabilities, noise):
+    def __call__(
+        self, probabilities: BackendTensor, noise: BackendTensor
+    ) -> tuple[BackendTensor, BackendTensor]:
         gates = ops.cast(noise < probabilities, probabilities.dtype)
         if not self.second_order:
             return gates, ops.ones_like(gates)
         chance = ops.where(gates > 0, probabilities, 1.0 - probabilities)
         return gates, 0.5 / ops.maximum(chance, 1e-6)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"second_order": self.second_order}
 
 
@@ -79,14 +86,16 @@ class ConcreteSampler(GateSampler):
             raise ValueError(f"Expected a temperature above 0. Received: {temperature}")
         self.temperature = temperature
 
-    def __call__(self, probabilities, noise):
+    def __call__(
+        self, probabilities: BackendTensor, noise: BackendTensor
+    ) -> tuple[BackendTensor, BackendTensor]:
         p = ops.clip(probabilities, 1e-6, 1.0 - 1e-6)
         u = ops.clip(noise, 1e-6, 1.0 - 1e-6)
         logit = ops.log(p) - ops.log(1.0 - p) + ops.log(u) - ops.log(1.0 - u)
         gates = ops.sigmoid(logit / self.temperature)
         return gates, gates * (1.0 - gates) / (self.temperature * p * (1.0 - p))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"temperature": self.temperature}
 
 
@@ -96,5 +105,7 @@ class DeterministicSampler(GateSampler):
 
     name = "deterministic"
 
-    def __call__(self, probabilities, noise):
+    def __call__(
+        self, probabilities: BackendTensor, noise: BackendTensor
+    ) -> tuple[BackendTensor, BackendTensor]:
         return probabilities, ops.ones_like(probabilities)

@@ -1,9 +1,13 @@
 """Solves the thresholds and steepnesses of all groups at once."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from keras import ops
+
+from tf_lossprune.gates.threshold import SoftThreshold
+from tf_lossprune.types import BackendTensor
 
 #: Bracketed Newton steps for the threshold; 24 reach float32 for any input
 #: (plain bisection alone gains a factor of two each).
@@ -22,7 +26,7 @@ class GroupLayout:
         num_units: int.
     """
 
-    def __init__(self, groups, num_units):
+    def __init__(self, groups: Sequence[np.ndarray], num_units: int) -> None:
         self.num_groups = len(groups)
         self.num_units = num_units
         self.sizes = np.array([len(g) for g in groups])
@@ -39,20 +43,20 @@ class GroupLayout:
         self.valid = (index > 0).astype("float32")
         self.widths = self.valid.sum(axis=1)
 
-    def rows(self, flat):
+    def rows(self, flat: BackendTensor) -> BackendTensor:
         """`[num_units + 1]` to padded `[groups, widest]`."""
         return ops.take(flat, self._index)
 
-    def flat(self, rows, first=1.0):
+    def flat(self, rows: BackendTensor, first: float = 1.0) -> BackendTensor:
         """Padded `[groups, widest]` to `[num_units + 1]`, `first` at unit 0."""
         values = ops.take(ops.reshape(rows, (-1,)), self._place[1:])
         return ops.concatenate([ops.full((1,), first, values.dtype), values])
 
-    def spread(self, per_group):
+    def spread(self, per_group: BackendTensor) -> BackendTensor:
         """`[groups]` to `[num_units + 1]`; unit 0 gets group 0's value."""
         return ops.take(per_group, self.group_of)
 
-    def mean(self, rows):
+    def mean(self, rows: BackendTensor) -> BackendTensor:
         """The mean over the valid entries of each row, `[groups]`."""
         return ops.sum(rows * self.valid, axis=1) / self.widths
 
@@ -73,7 +77,13 @@ class Solution(NamedTuple):
     position: Any
 
 
-def solve_threshold(threshold, layout, log_importance, ratios, steepness):
+def solve_threshold(
+    threshold: SoftThreshold,
+    layout: GroupLayout,
+    log_importance: BackendTensor,
+    ratios: BackendTensor,
+    steepness: BackendTensor,
+) -> Solution:
     """Finds `s` with `mean_i cdf(steepness * (x_i - s)) = ratio` in each group.
 
     How the probabilities follow the ratios says `ratio_derivative`; nothing
@@ -95,7 +105,7 @@ def solve_threshold(threshold, layout, log_importance, ratios, steepness):
     low = ops.min(ops.where(layout.valid > 0, x, big), axis=1) - reach
     high = ops.max(ops.where(layout.valid > 0, x, -big), axis=1) + reach
 
-    def step(_, state):
+    def step(_: Any, state: tuple) -> tuple:
         low, high, s = state
         z = steep * (x - s[:, None])
         gap = layout.mean(threshold.cdf(z)) - ratios
@@ -112,7 +122,7 @@ def solve_threshold(threshold, layout, log_importance, ratios, steepness):
     return Solution(threshold.cdf(z), threshold.pdf(z) * layout.valid, s)
 
 
-def ratio_derivative(layout, slope):
+def ratio_derivative(layout: GroupLayout, slope: BackendTensor) -> BackendTensor:
     """How each keep probability of a solved group follows the group's keep ratio.
 
     With `p_i = cdf(k (x_i - s))` and `f'_i` the density there, the solution holds
@@ -131,7 +141,13 @@ def ratio_derivative(layout, slope):
     return slope / (layout.mean(slope)[:, None] + 1e-12)
 
 
-def solve_steepness(threshold, layout, log_importance, ratios, variance):
+def solve_steepness(
+    threshold: SoftThreshold,
+    layout: GroupLayout,
+    log_importance: BackendTensor,
+    ratios: BackendTensor,
+    variance: BackendTensor,
+) -> BackendTensor:
     """Finds the steepness that gives each group its wanted `mean_i p_i (1 - p_i)`.
 
     The variance falls with the steepness from `ratio * (1 - ratio)` to that of the
@@ -156,7 +172,7 @@ def solve_steepness(threshold, layout, log_importance, ratios, variance):
     broken = broken - ops.floor(broken)
     target = variance + broken * (1.0 - broken) / layout.widths
 
-    def step(_, state):
+    def step(_: Any, state: tuple) -> tuple:
         low, high = state
         middle = 0.5 * (low + high)
         steepness = ops.exp(middle)

@@ -9,6 +9,7 @@ from keras import ops
 
 from tf_lossprune.config import Configurable
 from tf_lossprune.registry import Registry
+from tf_lossprune.types import BackendTensor
 
 
 class SoftThreshold(Configurable):
@@ -22,11 +23,11 @@ class SoftThreshold(Configurable):
     name: str | None = None
     reach = 17.0
 
-    def cdf(self, z):
+    def cdf(self, z: BackendTensor) -> BackendTensor:
         """Keep probabilities in [0, 1] for scaled log-importances `z`."""
         raise NotImplementedError
 
-    def pdf(self, z):
+    def pdf(self, z: BackendTensor) -> BackendTensor:
         """The derivative of `cdf`."""
         raise NotImplementedError
 
@@ -41,10 +42,10 @@ class SigmoidLog(SoftThreshold):
 
     name = "sigmoid_log"
 
-    def cdf(self, z):
+    def cdf(self, z: BackendTensor) -> BackendTensor:
         return ops.sigmoid(z)
 
-    def pdf(self, z):
+    def pdf(self, z: BackendTensor) -> BackendTensor:
         p = ops.sigmoid(z)
         return p * (1.0 - p)
 
@@ -56,11 +57,11 @@ class GaussianLog(SoftThreshold):
     name = "gaussian_log"
     reach = 5.5
 
-    def cdf(self, z):
+    def cdf(self, z: BackendTensor) -> BackendTensor:
         # XLA's erf can be a rounding error beyond -1 or 1.
         return ops.clip(0.5 + 0.5 * ops.erf(z * 0.7071067811865476), 0.0, 1.0)
 
-    def pdf(self, z):
+    def pdf(self, z: BackendTensor) -> BackendTensor:
         return 0.3989422804014327 * ops.exp(-0.5 * z * z)
 
 
@@ -71,8 +72,8 @@ class ClippedLinear(SoftThreshold):
     name = "clipped_linear"
     reach = 2.0
 
-    def cdf(self, z):
+    def cdf(self, z: BackendTensor) -> BackendTensor:
         return ops.clip(0.5 + 0.25 * z, 0.0, 1.0)
 
-    def pdf(self, z):
+    def pdf(self, z: BackendTensor) -> BackendTensor:
         return ops.where(ops.abs(z) < 2.0, 0.25, 0.0)

@@ -1,8 +1,12 @@
 """Weights, slice by slice: which slice of which weight belongs to which channel."""
 
+import keras
+import numpy as np
 from keras import ops
 
+from tf_lossprune.graph import ChannelGraph
 from tf_lossprune.graph.context import find_weight
+from tf_lossprune.types import BackendTensor
 
 
 class WeightSlices:
@@ -16,22 +20,29 @@ class WeightSlices:
         role: `"producer"`, `"consumer"`, `"scale"` or `"other"`.
     """
 
-    def __init__(self, layer, weight, axis, units, role):
+    def __init__(
+        self,
+        layer: keras.layers.Layer,
+        weight: str,
+        axis: int,
+        units: np.ndarray,
+        role: str,
+    ) -> None:
         self.layer, self.weight, self.axis = layer, weight, axis
         self.units, self.role = units, role
 
     @property
-    def variable(self):
+    def variable(self) -> keras.Variable:
         """The weight."""
         return find_weight(self.layer, self.weight)
 
-    def along_axis(self, value):
+    def along_axis(self, value: BackendTensor) -> BackendTensor:
         """Shapes per-slice values `[size]` so that they multiply the weight."""
         shape = [1] * len(self.variable.shape)
         shape[self.axis] = -1
         return ops.reshape(value, shape)
 
-    def sums(self, power, value=None):
+    def sums(self, power: int, value: BackendTensor | None = None) -> BackendTensor:
         """`[size]`: each slice's sum of |w|**power; carries gradients.
 
         Args:
@@ -43,17 +54,17 @@ class WeightSlices:
         size = ops.abs(value) if power == 1 else ops.square(value)
         return ops.sum(size, axis=others) if others else size
 
-    def by_unit(self, values, total):
+    def by_unit(self, values: BackendTensor, total: int) -> BackendTensor:
         """Adds per-slice values `[size]` up per unit, `[total]`."""
         return ops.segment_sum(values, self.units.astype("int32"), total)
 
-    def score(self, power, total):
+    def score(self, power: int, total: int) -> BackendTensor:
         """`[total]`: per unit the sum of |w|**power, over the mean slice."""
         sums = ops.stop_gradient(self.sums(power))
         return self.by_unit(sums / (ops.mean(sums) + 1e-12), total)
 
 
-def weight_slices(channels):
+def weight_slices(channels: ChannelGraph) -> list[WeightSlices]:
     """Lists the `WeightSlices` of all weights that the rules declared."""
     found = []
     for record in channels.records.values():

@@ -1,5 +1,7 @@
 """The project's own method: the task loss moves the ratios."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -8,6 +10,7 @@ from tf_lossprune.config import check_share
 from tf_lossprune.gates import (
     FirstOrder,
     FisherInformation,
+    SaliencyEstimator,
     ratio_derivative,
     solve_steepness,
     solve_threshold,
@@ -15,6 +18,8 @@ from tf_lossprune.gates import (
 from tf_lossprune.gates.importance import normalize
 from tf_lossprune.methods.base import Method, register_method
 from tf_lossprune.methods.search import Search
+from tf_lossprune.methods.step import Step
+from tf_lossprune.types import BackendTensor
 
 #: A ratio of exactly 1 has no gradient; this close, it has one.
 LARGEST_SOFT_RATIO = 1.0 - 1e-3
@@ -23,7 +28,7 @@ LARGEST_SOFT_RATIO = 1.0 - 1e-3
 class LossSearch(Search):
     """Ratios by the task loss's gradient through stochastic gates."""
 
-    def make_variables(self, groups, total):
+    def make_variables(self, groups: int, total: int) -> None:
         self.log_ratio = self.variable((groups,), 0.0, "log_ratio")
         self.steepness = self.variable((groups,), 1.0, "steepness")
         self.estimator = self.method.make_estimator()
@@ -35,13 +40,15 @@ class LossSearch(Search):
         half = (0.5 / self.layout.sizes).astype("float32")
         self._min_soft_ratios = np.maximum(self.min_ratios, half)
 
-    def _importance_variable(self, shape, value, name):
+    def _importance_variable(
+        self, shape: tuple[int, ...], value: float, name: str
+    ) -> keras.Variable:
         return self.variable(shape, value, f"importance_{name}")
 
-    def learned(self):
+    def learned(self) -> list[keras.Variable]:
         return [self.log_ratio]
 
-    def ratios(self, limits=None):
+    def ratios(self, limits: BackendTensor | None = None) -> BackendTensor:
         return self._options.constraint.ratios(
             self.log_ratio.value,
             self.costs,
@@ -49,13 +56,15 @@ class LossSearch(Search):
             self.min_ratios,
         )
 
-    def variance(self):
+    def variance(self) -> BackendTensor:
         importance, steepness = self._last_refresh()
         p = self._solve(importance, self._soft(self.ratios()), steepness).probabilities
         searching = ops.cast(self.searching(), "float32")
         return searching * ops.mean(self.layout.mean(p * (1.0 - p)))
 
-    def draw(self, searching, limits):
+    def draw(
+        self, searching: BackendTensor, limits: BackendTensor
+    ) -> tuple[BackendTensor, BackendTensor | None, BackendTensor]:
         ratios = self.ratios(limits)
         soft = self._soft(ratios)
         importance, steepness = ops.cond(
@@ -77,7 +86,7 @@ class LossSearch(Search):
             weight = weight * slope
         return gates, weight, ratios
 
-    def learn(self, step, gate_gradient):
+    def learn(self, step: Step, gate_gradient: BackendTensor) -> list[BackendTensor]:
         layout, constraint = self.layout, self._options.constraint
         self.estimator.update(step, gate_gradient)
         if self._order is not None:
@@ -94,13 +103,13 @@ class LossSearch(Search):
         self.multipliers.assign(pushed)
         return [gradient]
 
-    def saliency(self):
+    def saliency(self) -> BackendTensor:
         """What the loss would rise by, for each gate `[num_units + 1]` turned off."""
         if self._options.constraint.weighs:
             return self.estimator.saliency()
         return self.estimator.relative()
 
-    def current_importance(self):
+    def current_importance(self) -> BackendTensor:
         scores = super().current_importance()
         if self._order is None:
             return scores
@@ -108,13 +117,15 @@ class LossSearch(Search):
         seen = ops.sum(learned) > 0
         return ops.where(seen, normalize(learned, self.channel_graph), scores)
 
-    def _last_refresh(self):
+    def _last_refresh(self) -> tuple[BackendTensor, BackendTensor]:
         return self.importance.value, self.steepness.value
 
-    def _soft(self, ratios):
+    def _soft(self, ratios: BackendTensor) -> BackendTensor:
         return ops.clip(ratios, self._min_soft_ratios, LARGEST_SOFT_RATIO)
 
-    def _solve(self, importance, soft, steepness):
+    def _solve(
+        self, importance: BackendTensor, soft: BackendTensor, steepness: BackendTensor
+    ) -> Any:
         """The `Solution` of all groups' soft thresholds."""
         return solve_threshold(
             self._options.threshold,
@@ -124,14 +135,16 @@ class LossSearch(Search):
             steepness,
         )
 
-    def _refreshed(self, soft):
+    def _refreshed(self, soft: BackendTensor) -> tuple[BackendTensor, BackendTensor]:
         importance = self.current_importance()
         # Weights that broke have no order; the last one stays.
         sound = ops.all(ops.isfinite(importance))
         importance = ops.where(sound, importance, self.importance.value)
         return importance, self.find_steepness(self.log_rows(importance), soft)
 
-    def find_steepness(self, log_importance, ratios):
+    def find_steepness(
+        self, log_importance: BackendTensor, ratios: BackendTensor
+    ) -> BackendTensor:
         """Steepness `[groups]` of the soft thresholds, anew at each refresh.
 
         Args:
@@ -142,7 +155,7 @@ class LossSearch(Search):
         threshold, layout = self._options.threshold, self.layout
         return solve_steepness(threshold, layout, log_importance, ratios, variance)
 
-    def log_rows(self, importance):
+    def log_rows(self, importance: BackendTensor) -> BackendTensor:
         """Log-importances, padded `[groups, widest]`, from scores `[num_units + 1]`."""
         return self.layout.rows(ops.log(importance + 1e-6))
 
@@ -189,11 +202,11 @@ class Loss(Method):
         self.decay = check_share("decay", decay)
         self.learning_rate = self.make_estimator().learning_rate
 
-    def make_estimator(self):
+    def make_estimator(self) -> SaliencyEstimator:
         """Returns a fresh `SaliencyEstimator`; override it to use your own."""
         return FirstOrder() if self.order == 1 else FisherInformation(self.decay)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"order": self.order, "decay": self.decay}
 
 

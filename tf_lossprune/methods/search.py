@@ -1,12 +1,17 @@
 """The state of a search for the widths, and its pure updates in `keras.ops`."""
 
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
 from tf_lossprune.gates import GroupLayout
 from tf_lossprune.gates.importance import check_scores
+from tf_lossprune.graph import ChannelGraph
 from tf_lossprune.methods.step import Step
+from tf_lossprune.types import BackendTensor, Cost
 
 #: A gradient beyond this says nothing, and its square would overflow in an optimizer.
 LARGEST_GRADIENT = 1e15
@@ -22,7 +27,7 @@ class HostFlag(keras.Variable):
         on_host: int, what was assigned last.
     """
 
-    def __init__(self, value, name):
+    def __init__(self, value: int, name: str) -> None:
         super().__init__(
             value,
             dtype="int32",
@@ -33,7 +38,7 @@ class HostFlag(keras.Variable):
         )
         self.on_host = int(value)
 
-    def assign(self, value):
+    def assign(self, value: Any) -> Any:
         self.on_host = int(ops.convert_to_numpy(value))
         return super().assign(value)
 
@@ -56,7 +61,15 @@ class Search(keras.layers.Layer):
         method: the `Method` with its settings.
     """
 
-    def __init__(self, channels, costs, limits, min_widths, options, method):
+    def __init__(
+        self,
+        channels: ChannelGraph,
+        costs: Sequence[Cost],
+        limits: Sequence[float],
+        min_widths: np.ndarray,
+        options: Any,
+        method: Any,
+    ) -> None:
         super().__init__(name="channel_gates", dtype="float32")
         self.channel_graph = channels
         self.costs = tuple(costs)
@@ -80,7 +93,9 @@ class Search(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(options.seed)
         self.built = True
 
-    def variable(self, shape, value, name, dtype="float32"):
+    def variable(
+        self, shape: tuple[int, ...], value: float, name: str, dtype: str = "float32"
+    ) -> keras.Variable:
         """Adds a variable that every element starts from `value` in."""
         return self.add_weight(
             shape=shape,
@@ -97,14 +112,14 @@ class Search(keras.layers.Layer):
     # Saving: by name, and with the random state, so that a resumed search draws
     # what the uninterrupted one would have drawn.
 
-    def _saved(self):
+    def _saved(self) -> list:
         return [*self.weights, self.seed_generator.state]
 
-    def save_own_variables(self, store):
+    def save_own_variables(self, store: Any) -> None:
         for variable in self._saved():
             store[variable.name] = variable.numpy()
 
-    def load_own_variables(self, store):
+    def load_own_variables(self, store: Any) -> None:
         found = {name: store[name] for name in store.keys()}
         for variable in self._saved():
             value = found.get(variable.name)
@@ -120,45 +135,45 @@ class Search(keras.layers.Layer):
 
     # What holds at this step.
 
-    def read(self, name):
+    def read(self, name: str) -> int:
         """The value of a counter as an int, also where several devices hold it."""
         return int(ops.convert_to_numpy(getattr(self, name).value))
 
-    def searching(self):
+    def searching(self) -> BackendTensor:
         """Bool tensor: whether widths are searched at this step."""
         started = ops.logical_and(self.search_steps > 0, self.fixed < 1)
         return ops.logical_and(started, self.step >= self.warmup_steps)
 
-    def progress(self):
+    def progress(self) -> BackendTensor:
         """Float tensor in [0, 1]: how much of the search has passed."""
         done = ops.cast(self.step - self.warmup_steps + 1, "float32")
         length = ops.cast(ops.maximum(self.search_steps, 1), "float32")
         return ops.clip(done / length, 0.0, 1.0)
 
-    def refreshing(self, interval):
+    def refreshing(self, interval: int) -> BackendTensor:
         """Bool tensor: whether this is one of every `interval` steps of the search."""
         age = self.step - self.warmup_steps
         return ops.logical_and(self.searching(), age % interval == 0)
 
-    def limits(self):
+    def limits(self) -> BackendTensor:
         """Tensor `[budgets]`: the shares allowed at this step."""
         return self._options.schedule.budget(self.progress(), self.targets)
 
-    def kept_ratios(self):
+    def kept_ratios(self) -> BackendTensor:
         """Tensor `[groups]`: the shares of the channels that are kept."""
         return self.layout.mean(self.layout.rows(self.kept.value))
 
-    def fractions(self, ratios):
+    def fractions(self, ratios: BackendTensor) -> BackendTensor:
         """Tensor `[budgets]`: the expected shares of the dense costs."""
         return ops.stack([cost.fraction(ratios) for cost in self.costs])
 
-    def variance(self):
+    def variance(self) -> BackendTensor:
         """Scalar tensor: the gates' mean `p (1 - p)`; 0 where nothing is drawn."""
         return ops.zeros((), "float32")
 
     # What a method overrides.
 
-    def make_variables(self, groups, total):
+    def make_variables(self, groups: int, total: int) -> None:
         """Adds the method's own variables.
 
         Args:
@@ -166,15 +181,17 @@ class Search(keras.layers.Layer):
             total: int, number of units and one.
         """
 
-    def learned(self):
+    def learned(self) -> list[keras.Variable]:
         """The variables that the ratio optimizer moves."""
         return []
 
-    def ratios(self, limits=None):
+    def ratios(self, limits: BackendTensor | None = None) -> BackendTensor:
         """Tensor `[groups]`: the keep ratios under these limits (None: now's)."""
         return ops.ones((self.layout.num_groups,), "float32")
 
-    def draw(self, searching, limits):
+    def draw(
+        self, searching: BackendTensor, limits: BackendTensor
+    ) -> tuple[BackendTensor, BackendTensor | None, BackendTensor]:
         """Draws one step of the search.
 
         Args:
@@ -188,11 +205,11 @@ class Search(keras.layers.Layer):
         gates = ops.ones((self.layout.num_units + 1,), "float32")
         return gates, None, self.ratios(limits)
 
-    def penalty(self):
+    def penalty(self) -> BackendTensor | None:
         """Scalar tensor, added to the loss during the search; None: nothing is."""
         return None
 
-    def learn(self, step, gate_gradient):
+    def learn(self, step: Step, gate_gradient: BackendTensor) -> list[BackendTensor]:
         """Learns from a training step; what it assigns holds if the search runs.
 
         Args:
@@ -205,7 +222,7 @@ class Search(keras.layers.Layer):
         """
         return []
 
-    def current_importance(self):
+    def current_importance(self) -> BackendTensor:
         """Tensor `[num_units + 1]`: scores of the weights as they are now.
 
         The channels of a group go in this order.
@@ -214,7 +231,7 @@ class Search(keras.layers.Layer):
 
     # One training step.
 
-    def begin_step(self, images, replicas=1):
+    def begin_step(self, images: BackendTensor, replicas: int = 1) -> Step:
         """Draws the gates of one training step; returns a `Step`.
 
         Args:
@@ -230,7 +247,7 @@ class Search(keras.layers.Layer):
             gates, weight, ratios, limits, searching, images, replicas, self.penalty
         )
 
-    def finished_step(self, images, replicas=1):
+    def finished_step(self, images: BackendTensor, replicas: int = 1) -> Step:
         """A `Step` of the compact network, which draws and learns nothing."""
         over = ops.convert_to_tensor(False)
         return Step(
@@ -244,7 +261,13 @@ class Search(keras.layers.Layer):
             penalty=lambda: None,
         )
 
-    def end_step(self, step, gate_gradient, optimizer, assign):
+    def end_step(
+        self,
+        step: Step,
+        gate_gradient: BackendTensor,
+        optimizer: keras.optimizers.Optimizer,
+        assign: Callable[[list, list], None],
+    ) -> None:
         """Moves the search's state and counters after a training step.
 
         Outside of the search, and by a step whose gradient overflowed, nothing is
@@ -271,17 +294,19 @@ class Search(keras.layers.Layer):
             assign(state, after)
         self.step.assign_add(1)
 
-    def move(self, optimizer, gradients):
+    def move(
+        self, optimizer: keras.optimizers.Optimizer, gradients: list[BackendTensor]
+    ) -> None:
         """Applies the gradients of `learn` to `learned`."""
         optimizer.apply(gradients, self.learned())
 
-    def _learning_state(self):
+    def _learning_state(self) -> list[keras.Variable]:
         """The variables that `learn` and `move` may change."""
         counters = (self.step, self.warmup_steps, self.search_steps)
         others = {id(variable) for variable in (*counters, self.kept, self.fixed)}
         return [v for v in self.weights if id(v) not in others]
 
-    def evaluation_gates(self):
+    def evaluation_gates(self) -> BackendTensor:
         """The gates to evaluate with: what would be kept if it ended now."""
         count = ops.round(self.ratios() * self.layout.sizes.astype("float32"))
         keep = ops.cast(
@@ -291,7 +316,7 @@ class Search(keras.layers.Layer):
         begun = ops.logical_and(self.searching(), self.step > self.warmup_steps)
         return ops.where(begun, self.layout.flat(keep), self.kept.value)
 
-    def ranks(self, scores):
+    def ranks(self, scores: BackendTensor) -> BackendTensor:
         """Int tensor `[groups, widest]`: each unit's place in its group, from 0.
 
         Args:
@@ -302,7 +327,7 @@ class Search(keras.layers.Layer):
         return ops.argsort(ops.argsort(-rows, axis=1), axis=1)
 
 
-def _sound(values):
+def _sound(values: Iterable[BackendTensor]) -> BackendTensor:
     """Bool tensor: whether no entry is too large to say anything (or NaN)."""
     found = [ops.all(ops.abs(value) < LARGEST_GRADIENT) for value in values]
     return ops.all(ops.stack(found))

@@ -1,14 +1,20 @@
 """One threshold over the scores of all channels, the lowest that keeps a budget."""
 
 import math
+from typing import Any
 
+import numpy as np
 from keras import ops
 
 from tf_lossprune.config import check_positive
 from tf_lossprune.methods.base import Method
+from tf_lossprune.methods.search import Search
+from tf_lossprune.types import BackendTensor
 
 
-def threshold_gates(search, scores, limits):
+def threshold_gates(
+    search: Search, scores: BackendTensor, limits: BackendTensor
+) -> tuple[BackendTensor, BackendTensor]:
     """Keeps the channels with the highest scores, wherever they are.
 
     Args:
@@ -26,15 +32,15 @@ def threshold_gates(search, scores, limits):
     must = ops.cast(search.ranks(scores) < search.min_widths[:, None], "float32")
     must = search.layout.flat(must)
 
-    def gates(index):
+    def gates(index: BackendTensor) -> BackendTensor:
         level = ops.take(levels, ops.minimum(index, count - 1))
         above = ops.logical_and(scores >= level, index < count)
         return ops.maximum(ops.cast(above, "float32"), must)
 
-    def ratios(kept):
+    def ratios(kept: BackendTensor) -> BackendTensor:
         return search.layout.mean(search.layout.rows(kept))
 
-    def halve(_, state):
+    def halve(_: Any, state: tuple) -> tuple:
         low, high = state
         middle = (low + high) // 2
         excess = ops.max(search.fractions(ratios(gates(middle))) - limits)
@@ -49,7 +55,9 @@ def threshold_gates(search, scores, limits):
     return kept, ratios(kept)
 
 
-def threshold_ratios(search, scores, limits):
+def threshold_ratios(
+    search: Search, scores: BackendTensor, limits: BackendTensor
+) -> np.ndarray:
     """The ratios `[groups]` of `threshold_gates`, as a NumPy array."""
     return ops.convert_to_numpy(threshold_gates(search, scores, limits)[1])
 
@@ -57,7 +65,9 @@ def threshold_ratios(search, scores, limits):
 class ThresholdMethod(Method):
     """A method that ends in one threshold over the scores of all channels."""
 
-    def ratios(self, search, importance, limits):
+    def ratios(
+        self, search: Search, importance: np.ndarray, limits: np.ndarray
+    ) -> np.ndarray:
         return threshold_ratios(search, importance, limits)
 
 
@@ -73,5 +83,5 @@ class PenaltyMethod(ThresholdMethod):
     def __init__(self, strength: float) -> None:
         self.strength = check_positive("strength", strength)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"strength": self.strength}

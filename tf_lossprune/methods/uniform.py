@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from tf_lossprune.methods.base import Method, register_method
+from tf_lossprune.methods.search import Search
 
 
 @keras.saving.register_keras_serializable(package="tf_lossprune")
@@ -12,7 +13,9 @@ class Uniform(Method):
 
     name = "uniform"
 
-    def ratios(self, search, importance, limits):
+    def ratios(
+        self, search: Search, importance: np.ndarray, limits: np.ndarray
+    ) -> np.ndarray:
         return np.ones(search.layout.num_groups)
 
 
