@@ -1,10 +1,11 @@
 """Several budgets from one search: accuracy against cost."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from tf_lossprune.allocation import Schedule
 from tf_lossprune.budget import Budget
@@ -18,7 +19,7 @@ from tf_lossprune.run import Run, histories
 from tf_lossprune.settings import Settings
 from tf_lossprune.surgery import cut
 from tf_lossprune.team import Team
-from tf_lossprune.training import reestimate_statistics
+from tf_lossprune.training import PrunedModel, reestimate_statistics
 from tf_lossprune.training.fresh_optimizer import fresh_optimizer
 from tf_lossprune.training.optimizer_state import cut_optimizer, join_optimizers
 from tf_lossprune.training.phases import PhaseCallback, StepCallback
@@ -117,7 +118,9 @@ def compress_frontier(
     ]
 
 
-def _train(run, pruned, snapshots):
+def _train(
+    run: Run, pruned: PrunedModel, snapshots: "Snapshots"
+) -> tuple[dict, dict[str, float]]:
     """One search, and the fine-tuning of what was cut out of it, side by side.
 
     Args:
@@ -174,7 +177,7 @@ class Snapshots(StepCallback):
         scores: dict, key -> the importance of the units at that moment.
     """
 
-    def __init__(self, budgets, check=True):
+    def __init__(self, budgets: Sequence[Any], check: bool = True) -> None:
         super().__init__()
         self._check = check
         self._open = list(budgets)
@@ -182,10 +185,10 @@ class Snapshots(StepCallback):
         self.compacts, self.optimizers = {}, {}
         self.kept, self.scores = {}, {}
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         self._step = self.model.search.read("step")
 
-    def on_steps(self, done):
+    def on_steps(self, done: int) -> None:
         self._step += done
         # The tightest is the end of the search.
         while len(self._open) > 1 and self.model.passes(self._open[0][1], self._step):
@@ -193,7 +196,7 @@ class Snapshots(StepCallback):
             budget = self._open[0][1]
             self._take(self.model, self.model.snapshot(budget))
 
-    def take_rest(self, pruned):
+    def take_rest(self, pruned: PrunedModel) -> None:
         """Takes those that the search came to at its very end.
 
         Args:
@@ -203,7 +206,7 @@ class Snapshots(StepCallback):
             self._take(pruned, pruned.snapshot(self._open[0][1]))
         self._take(pruned, pruned.kept_units())
 
-    def _take(self, pruned, keep):
+    def _take(self, pruned: PrunedModel, keep: np.ndarray) -> None:
         key, _ = self._open.pop(0)
         compact = cut(pruned.channel_graph, keep)
         if self._check:
@@ -216,7 +219,7 @@ class Snapshots(StepCallback):
         self.scores[key] = pruned.current_importance()
 
 
-def _read(budgets):
+def _read(budgets: Sequence[Any]) -> list[Budget]:
     if not isinstance(budgets, (list, tuple)) or not budgets:
         kind = ValueError if isinstance(budgets, (list, tuple)) else TypeError
         raise kind(
@@ -232,7 +235,7 @@ def _read(budgets):
     return found
 
 
-def _by_tightness(budgets, pruned):
+def _by_tightness(budgets: Sequence[Any], pruned: PrunedModel) -> list[int]:
     """Indices of the budgets, the loosest first."""
     shares = [b.shares(pruned.costs) for b in budgets]
     order = sorted(range(len(budgets)), key=lambda k: -sum(shares[k].values()))

@@ -3,7 +3,8 @@
 import dataclasses
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -118,7 +119,9 @@ def times_in_turns(
     return [float(time) for time in np.median(found, axis=0)]
 
 
-def times_of_turns(paths, threads, rounds, block_ms=10.0):
+def times_of_turns(
+    paths: Sequence[Path], threads: int, rounds: int, block_ms: float = 10.0
+) -> np.ndarray:
     """As `times_in_turns`, of every turn: float array `[rounds, files]`."""
     check_count("threads", threads, 1)
     check_count("rounds", rounds, 1)
@@ -178,7 +181,7 @@ def arena_bytes(path: Path) -> int:
     return sum(end - begin for begin, end, given in _blocks(sorted(found)) if given)
 
 
-def _blocks(tensors):
+def _blocks(tensors: Iterable[Any]) -> list:
     """Blocks of memory `(begin, end, whether an input is in it)` of sorted tensors."""
     blocks: list = []
     for begin, end, given in tensors:
@@ -190,7 +193,7 @@ def _blocks(tensors):
     return blocks
 
 
-def _block_median(interpreter, block_ms):
+def _block_median(interpreter: Any, block_ms: float) -> float:
     interpreter.invoke()  # caches hold the file that was timed before
     times, end = [], time.perf_counter() + block_ms / 1e3
     while len(times) < 3 or time.perf_counter() < end:

@@ -3,6 +3,7 @@
 import csv
 import os
 import tempfile
+from typing import Any
 
 import keras
 
@@ -105,19 +106,28 @@ def export_probes(model: keras.Model, folder: Path, *, precision: str = "fp32") 
     return path
 
 
-def _row(folder, text, inputs, outputs, count, model, precision, name=None):
+def _row(
+    folder: Path,
+    text: str,
+    inputs: int,
+    outputs: int,
+    count: int,
+    model: keras.Model,
+    precision: str,
+    name: str | None = None,
+) -> dict[str, Any]:
     name = f"{name or text}.tflite"
     convert = convert_to_measure if text == NETWORK else convert_operation
     convert(model, os.path.join(folder, name), precision)
     return dict(zip(COLUMNS, (name, text, inputs, outputs, count, "")))
 
 
-def _read(path):
+def _read(path: Path) -> list[dict[str, Any]]:
     with open(path, encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
-def _nothing():
+def _nothing() -> keras.Model:
     """A network whose time is that of calling the runtime."""
     inputs = keras.Input((1,))
     return keras.Model(inputs, keras.layers.ReLU()(inputs))

@@ -55,7 +55,7 @@ def litert_error(model: keras.Model, path: Path, data: Any) -> float:
     return mean_error(model, os.fspath(path), calibration_samples(model, data, 32))
 
 
-def mean_error(model, path, samples):
+def mean_error(model: keras.Model, path: Path, samples: list[Sample]) -> float:
     """As `litert_error`, over samples by name."""
     found = [_both(model, path, sample) for sample in samples]
     worst = 0.0
@@ -75,7 +75,9 @@ def mean_error(model, path, samples):
     return worst
 
 
-def check_file(model, path, precision, samples):
+def check_file(
+    model: keras.Model, path: Path, precision: str, samples: list[Sample] | None
+) -> None:
     """Compares a file with its model.
 
     Args:
@@ -88,7 +90,7 @@ def check_file(model, path, precision, samples):
         RuntimeError: If a file in floats computes something else.
     """
     if precision.startswith("int8"):
-        _warn_of_int8(model, path, samples[:_INT8_SAMPLES])
+        _warn_of_int8(model, path, (samples or [])[:_INT8_SAMPLES])
         return
     reason = "its outputs are not finite"
     for sample in samples or (
@@ -123,7 +125,7 @@ def check_file(model, path, precision, samples):
     )
 
 
-def _warn_of_int8(model, path, samples):
+def _warn_of_int8(model: keras.Model, path: Path, samples: list[Sample]) -> None:
     error = mean_error(model, path, samples)
     if error > INT8_BOUND:
         warnings.warn(
@@ -135,11 +137,16 @@ def _warn_of_int8(model, path, samples):
         )
 
 
-def _both(model, path, sample):
+def _both(model: keras.Model, path: Path, sample: Sample) -> tuple[Sample, Sample]:
     return _forward(model, sample), run_named(path, sample)
 
 
-def _forward(model, sample, trained=None, others=None):
+def _forward(
+    model: keras.Model,
+    sample: Sample,
+    trained: list | None = None,
+    others: list | None = None,
+) -> Sample:
     """A model's outputs by name; its variables stay what they are.
 
     Args:
@@ -161,31 +168,33 @@ def _forward(model, sample, trained=None, others=None):
     return dict(zip(keras.tree.flatten(output_names(model)), values, strict=True))
 
 
-def _difference(expected: Sample, actual: Sample):
+def _difference(expected: Sample, actual: Sample) -> tuple[str, float]:
     """The output that differs most, and by how much of its largest value."""
     errors = {name: _error(expected[name], actual[name]) for name in expected}
     name = max(errors, key=errors.__getitem__)
     return name, errors[name]
 
 
-def _error(expected, actual):
+def _error(expected: Any, actual: Any) -> float:
     # A file may have whole numbers of another type.
     a, b = np.asarray(expected, np.float64), np.asarray(actual, np.float64)
     return relative_error(a, b, smallest=1e-30)
 
 
-def _moved_by_rounding(model, sample, expected, precision):
+def _moved_by_rounding(
+    model: keras.Model, sample: Sample, expected: Any, precision: str
+) -> float:
     """The largest relative change of an output when everything is moved a little."""
     rng, size, worst = np.random.default_rng(0), _ROUNDING[precision], 0.0
 
-    def moved(value, size=size):
+    def moved(value: Any, size: float = size) -> np.ndarray:
         value = keras.ops.convert_to_numpy(value)
         if np.issubdtype(value.dtype, np.floating):
             noise = rng.normal(size=value.shape) * size
             return (value * (1.0 + noise)).astype(value.dtype)
         return value
 
-    def variable(v):
+    def variable(v: keras.Variable) -> np.ndarray:
         if v.path.endswith("seed_generator_state"):
             return keras.ops.convert_to_numpy(v.value) + 1
         return moved(v.value)

@@ -43,11 +43,11 @@ class Comparison:
     precision: str
     threads: int
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """All of it as plain Python values, for JSON."""
         return dataclasses.asdict(self)
 
-    def __str__(self):
+    def __str__(self) -> str:
         return comparison_table(self.dense, self.compact)
 
 
@@ -149,7 +149,7 @@ def compare(
     return result
 
 
-def _figures(model, path):
+def _figures(model: keras.Model, path: Path) -> dict[str, Any]:
     return {
         **cost(model),
         "tflite_bytes": os.path.getsize(path),
@@ -157,7 +157,7 @@ def _figures(model, path):
     }
 
 
-def _labelled(data):
+def _labelled(data: Data) -> tuple:
     """Arrays `(x, y)` of labelled data."""
     batches: Iterable
     if isinstance(data, (tuple, list)):
@@ -188,7 +188,7 @@ def _labelled(data):
     )
 
 
-def _arrays(structure):
+def _arrays(structure: Any) -> Any:
     """A structure of arrays; a list of nothing but numbers is one array."""
     if isinstance(structure, (list, tuple)):
         if all(np.ndim(x) == 0 for x in tree.flatten(structure)):
@@ -196,11 +196,11 @@ def _arrays(structure):
     return tree.map_structure(np.asarray, structure)
 
 
-def _first(structure, count):
+def _first(structure: Any, count: int) -> Any:
     return tree.map_structure(lambda array: array[:count], structure)
 
 
-def _accuracy(labels, outputs):
+def _accuracy(labels: np.ndarray, outputs: np.ndarray) -> float:
     """Share of the samples (or of their places) whose class is right."""
     if not hasattr(outputs, "shape"):
         raise ValueError(

@@ -5,7 +5,7 @@ more than those of layers. Weights are copied, and both models are run on random
 what comes out is compared.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import keras
@@ -18,7 +18,7 @@ from tf_lossprune.deploy.keras2_graph import read_keras2
 from tf_lossprune.deploy.modes import in_float32
 from tf_lossprune.deploy.operations import carry_operation
 from tf_lossprune.differences import relative_error
-from tf_lossprune.graph import replay, trace
+from tf_lossprune.graph import Call, Graph, Tensor, replay, trace
 from tf_lossprune.samples import sample
 
 #: Largest difference of the outputs, relative to the largest output.
@@ -29,7 +29,7 @@ _OPEN_SIZE = 16
 _MOST_NUMBERS = 10_000
 
 
-def to_keras2(model, tf_keras):
+def to_keras2(model: keras.Model, tf_keras: Any) -> Any:
     """The same model in Keras 2.
 
     Args:
@@ -88,16 +88,17 @@ def from_tf_keras(
     return _carry(read_keras2(model), keras, custom_layers or {})
 
 
-def _carry(graph, home, custom):
+def _carry(graph: Graph, home: Any, custom: Mapping[type, Callable]) -> Any:
     """Rebuilds a graph with layers of `home`, copies weights and compares."""
     unique = _Names().unique
     inputs = tree.map_structure(lambda t: _input(home, t, unique(t.name)), graph.inputs)
     names = {id(layer): unique(layer.name) for layer in graph.layers}
     if home is keras:
         _reserve(names.values())
-    made, carried = {}, {}
+    made: dict[int, tuple[Any, Callable | None]] = {}
+    carried = {}
 
-    def call_fn(call, args, kwargs):
+    def call_fn(call: Call, args: tuple, kwargs: dict[str, Any]) -> Any:
         layer = call.operation
         if not call.is_layer:
             return carry_operation(call, args, kwargs, home, unique)
@@ -116,7 +117,7 @@ def _carry(graph, home, custom):
             ) from error
         return outputs if finish is None else finish(outputs)
 
-    def recorded(call, args, kwargs):
+    def recorded(call: Call, args: tuple, kwargs: dict[str, Any]) -> Any:
         outputs = call_fn(call, args, kwargs)
         carried.update(zip(map(id, call.outputs), tree.flatten(outputs)))
         return outputs
@@ -129,7 +130,7 @@ def _carry(graph, home, custom):
     return model
 
 
-def _input(home, tensor, name):
+def _input(home: Any, tensor: Tensor, name: str) -> Any:
     if home is keras:
         return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=name)
     batch, *sample = tensor.shape
@@ -139,10 +140,10 @@ def _input(home, tensor, name):
 class _Names:
     """Names without slashes, each of which is given once."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._taken = set()
 
-    def unique(self, name):
+    def unique(self, name: str) -> str:
         name = candidate = name.replace("/", "_")
         count = 0
         while candidate in self._taken:
@@ -152,7 +153,7 @@ class _Names:
         return candidate
 
 
-def _reserve(names):
+def _reserve(names: Iterable[str]) -> None:
     """Keeps Keras from giving these names to the operations that it makes.
 
     It numbers them by their kind (`add_1`), whatever names there are already, but a
@@ -167,7 +168,7 @@ def _reserve(names):
                 pass
 
 
-def _copy_weights(source, target):
+def _copy_weights(source: Any, target: Any) -> None:
     values = [np.asarray(value) for value in source.get_weights()]
     shapes = [tuple(value.shape) for value in values]
     expected = [tuple(w.shape) for w in target.weights]
@@ -181,12 +182,14 @@ def _copy_weights(source, target):
         target.finalize_state()  # it computes with tensors made of its weights
 
 
-def _check(graph, model, inputs, carried, home):
+def _check(
+    graph: Graph, model: Any, inputs: Any, carried: dict[int, Any], home: Any
+) -> None:
     """Compares the models on random input; names the first layer that differs."""
     x = sample(graph, size=_OPEN_SIZE)
     expected = {}
 
-    def run(call, args, kwargs):
+    def run(call: Call, args: tuple, kwargs: dict[str, Any]) -> Any:
         outputs = call.operation(*args, **{**kwargs, **_inference(call)})
         expected.update(zip(map(id, call.outputs), tree.flatten(outputs)))
         return outputs
@@ -213,7 +216,7 @@ def _check(graph, model, inputs, carried, home):
     )
 
 
-def _inference(call):
+def _inference(call: Call) -> dict[str, bool]:
     flag = internals.takes_training(call.operation) or getattr(
         call.operation,
         "_expects_training_arg",
@@ -222,7 +225,7 @@ def _inference(call):
     return {"training": False} if call.is_layer and flag else {}
 
 
-def _error(expected, actual):
+def _error(expected: Any, actual: Any) -> float:
     # Whole numbers may be of another type there.
     a, b = np.asarray(expected, "float64"), np.asarray(actual, "float64")
     return relative_error(a, b)

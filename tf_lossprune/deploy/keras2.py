@@ -6,6 +6,8 @@ value; everything else is translated here or is an error that names the layer.
 """
 
 import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 #: Arguments that do not matter for what a trained layer computes.
 _IRRELEVANT = {"seed", "implementation", "use_cudnn", "flash_attention", "dtype"}
@@ -32,7 +34,9 @@ _ACTIVATION_LAST = {"Activation", "Dense", "EinsumDense"} | {
 }
 
 
-def carry_layer(layer, home, name, unique):
+def carry_layer(
+    layer: Any, home: Any, name: str, unique: Callable[[str], str]
+) -> tuple[Any, Callable | None]:
     """Makes the counterpart of a layer in the other Keras.
 
     Args:
@@ -61,7 +65,7 @@ def carry_layer(layer, home, name, unique):
     return _rebuild(kind, config, home, type(layer), layer.name), finish
 
 
-def _with_own_functions(layer, config):
+def _with_own_functions(layer: Any, config: dict[str, Any]) -> dict[str, Any]:
     """A config with the activation functions that are no Keras' own in place."""
     config = dict(config)
     for key, value in config.items():
@@ -76,7 +80,9 @@ def _with_own_functions(layer, config):
     return config
 
 
-def _rebuild(kind, config, home, source, owner):
+def _rebuild(
+    kind: str, config: dict[str, Any], home: Any, source: Any, owner: str
+) -> Any:
     """An object of class `kind` of `home`.
 
     Args:
@@ -103,7 +109,7 @@ def _rebuild(kind, config, home, source, owner):
     return target(**given)
 
 
-def _value(key, value, home, source, owner):
+def _value(key: str, value: Any, home: Any, source: Any, owner: str) -> Any:
     """A value of a config as the other Keras takes it."""
     if key == "axis" and source.__name__ == "BatchNormalization":
         return value if isinstance(value, int) else int(value[0])
@@ -116,7 +122,7 @@ def _value(key, value, home, source, owner):
     return value
 
 
-def _nested(value, home, source, owner):
+def _nested(value: Any, home: Any, source: Any, owner: str) -> Any:
     """A layer, regularizer or constraint inside a layer's config."""
     kind, config = value["class_name"], value["config"]
     for part in ("regularizers", "constraints"):
@@ -129,7 +135,7 @@ def _nested(value, home, source, owner):
     return _rebuild(kind, config, home, getattr(there.layers, kind), owner)
 
 
-def _arguments(cls):
+def _arguments(cls: Any) -> dict[str, Any]:
     """Dict of a class's arguments with their defaults, those of its bases included."""
     found = {}
     for base in cls.__mro__:
@@ -146,21 +152,23 @@ def _arguments(cls):
     return {"name": None, "trainable": True, "activity_regularizer": None, **found}
 
 
-def _may_be_left_out(key, value, defaults):
+def _may_be_left_out(key: str, value: Any, defaults: Mapping[str, Any]) -> bool:
     """Whether a layer is the same without an argument that the other Keras lacks."""
     if key == "data_format":
         return value in (None, "channels_last")
     return value == defaults[key] if key in defaults else not value
 
 
-def _renamed(kind, key, known):
+def _renamed(kind: str, key: str, known: Iterable[str]) -> str:
     for (owner, ours), theirs in _ARGUMENTS.items():
         if owner == kind and key in (ours, theirs):
             return ours if ours in known else theirs
     return key
 
 
-def _activation(value, home, owner, source=None, unique=None):
+def _activation(
+    value: Any, home: Any, owner: str, source: Any = None, unique: Any = None
+) -> tuple[Any, Callable | None]:
     """An activation's name there, and a function that adds it where there is none.
 
     Args:
@@ -192,14 +200,14 @@ def _activation(value, home, owner, source=None, unique=None):
 class _Maker:
     """Makes named layers of a module: `make("ReLU", 6.0)(x)`."""
 
-    def __init__(self, layers, name):
+    def __init__(self, layers: Any, name: Callable[[str], str]) -> None:
         self._layers, self._name = layers, name
 
-    def __call__(self, kind, *args):
+    def __call__(self, kind: str, *args: Any) -> Any:
         return getattr(self._layers, kind)(*args, name=self._name(kind))
 
 
-def _hard_sigmoid(make, x, slope):
+def _hard_sigmoid(make: "_Maker", x: Any, slope: float) -> Any:
     return make("ReLU", 1.0)(make("Rescaling", slope, 0.5)(x))
 
 
@@ -219,7 +227,7 @@ _ADDED = {
 }
 
 
-def _error(name, problem, received):
+def _error(name: str, problem: str, received: Any) -> ValueError:
     return ValueError(
         f"Expected layers with a counterpart in the other Keras, but {name!r} "
         f"{problem}. Received: {received}"

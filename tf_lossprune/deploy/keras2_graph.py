@@ -1,9 +1,12 @@
 """Reads the graph of a functional Keras 2 (tf_keras) model, without importing it."""
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from tf_lossprune.graph import Call, Graph, Tensor
 
 
-def read_keras2(model):
+def read_keras2(model: Any) -> Graph:
     """Flattens a functional or Sequential Keras 2 model into calls, as `trace` does.
 
     Args:
@@ -32,16 +35,16 @@ class Keras2Call(Call):
     """
 
     @property
-    def is_layer(self):
+    def is_layer(self) -> bool:
         return not type(self.operation).__name__.endswith("OpLambda")
 
 
-def input_name(tensor):
+def input_name(tensor: Any) -> str:
     """Name of the input that a symbolic tensor of Keras 2 stands for."""
     return tensor.node.layer.name
 
 
-def _check_model(model):
+def _check_model(model: Any) -> None:
     kind = f"{type(model).__module__}.{type(model).__name__}"
     if type(model).__module__.split(".")[0] == "keras":
         raise TypeError(f"This model belongs to Keras 3 already. Received: {kind}")
@@ -54,13 +57,13 @@ def _check_model(model):
         )
 
 
-def _plain(model, side):
+def _plain(model: Any, side: str) -> Any:
     """The model's inputs or outputs with its structure, as plain containers."""
     nested = getattr(model, f"_nested_{side}", None)
     return getattr(model, side) if nested is None else nested
 
 
-def _map(struct, function):
+def _map(struct: Any, function: Callable[[Any], Any]) -> Any:
     if isinstance(struct, dict):
         return {key: _map(value, function) for key, value in struct.items()}
     if isinstance(struct, (list, tuple)):
@@ -69,24 +72,28 @@ def _map(struct, function):
     return function(struct)
 
 
-def _flat(struct):
+def _flat(struct: Any) -> list:
     found = []
     _map(struct, found.append)
     return found
 
 
-def _is_tensor(x):
+def _is_tensor(x: Any) -> bool:
     return type(x).__name__ == "KerasTensor" or hasattr(x, "_keras_history")
 
 
-def _add(tensors, keras_tensor, name=None):
+def _add(
+    tensors: dict[int, Tensor], keras_tensor: Any, name: str | None = None
+) -> Tensor:
     shape = tuple(keras_tensor.shape)
     dtype = keras_tensor.dtype.name
     tensor = Tensor(shape, dtype, name or keras_tensor.name)
     return tensors.setdefault(id(keras_tensor), tensor)
 
 
-def _walk(model, tensors, calls, extra):
+def _walk(
+    model: Any, tensors: dict[int, Tensor], calls: list, extra: Mapping[str, Any]
+) -> None:
     """Appends a model's calls; nested models are walked in their place.
 
     Args:
@@ -96,7 +103,7 @@ def _walk(model, tensors, calls, extra):
         extra: dict of what a caller of a nested model passed on (`training`).
     """
 
-    def known(x):
+    def known(x: Any) -> Any:
         return tensors[id(x)] if _is_tensor(x) else x
 
     for depth in sorted(model._nodes_by_depth, reverse=True):
@@ -127,7 +134,7 @@ def _walk(model, tensors, calls, extra):
             calls.append(Keras2Call(layer, args, kwargs, made))
 
 
-def _check_layer(layer):
+def _check_layer(layer: Any) -> None:
     if type(layer).__module__.startswith("tensorflow_model_optimization"):
         raise ValueError(
             "Wrappers of tensorflow-model-optimization have to be taken off first "

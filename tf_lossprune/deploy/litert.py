@@ -5,13 +5,14 @@ import os
 import re
 import tempfile
 import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 
 from tf_lossprune.deploy.check import check_file
 from tf_lossprune.deploy.modes import in_float32, unrolled
-from tf_lossprune.deploy.samples import calibration_samples, random_samples
+from tf_lossprune.deploy.samples import Sample, calibration_samples, random_samples
 from tf_lossprune.deploy.structure import (
     input_names,
     input_tensors,
@@ -88,13 +89,13 @@ def to_litert(
         count = {} if precision.startswith("int8") else {"count": 1}
         samples = calibration_samples(model, representative_data, **count)
 
-    def check(written):
+    def check(written: str) -> None:
         check_file(model, written, precision, samples)
 
     return _convert(model, path, precision, samples, check)
 
 
-def convert_to_measure(model, path, precision):
+def convert_to_measure(model: keras.Model, path: Path, precision: str) -> str:
     """`to_litert` where only size or speed counts, which int8 ranges do not change.
 
     Args:
@@ -106,14 +107,20 @@ def convert_to_measure(model, path, precision):
     return _convert(model, path, precision, _random_samples(model, precision))
 
 
-def _convert(model, path, precision, samples, check=None):
+def _convert(
+    model: keras.Model,
+    path: Path,
+    precision: str,
+    samples: Any,
+    check: Callable[[str], None] | None = None,
+) -> Any:
     """Writes the file of a model; see `write_litert`."""
     # Imported here: nothing before this stage needs TensorFlow.
     import tensorflow as tf
 
     int8 = precision.startswith("int8")
 
-    def make_converter():
+    def make_converter() -> Any:
         with unrolled(model) if int8 else contextlib.nullcontext():
             operations = _export(model, folder)
         if int8:
@@ -124,14 +131,14 @@ def _convert(model, path, precision, samples, check=None):
         _set_precision(converter, precision, samples)
         return converter
 
-    def finish(content):
+    def finish(content: bytes) -> bytes:
         return with_structure(content, model)
 
     with in_float32(model), tempfile.TemporaryDirectory() as folder:
         return write_litert(make_converter, path, model.name, finish, check)
 
 
-def _export(model, folder):
+def _export(model: keras.Model, folder: str) -> set[str]:
     """Writes a SavedModel of the inference of one sample.
 
     As `model.export(folder)` does it, but with `training=False`: some layers train
@@ -141,7 +148,7 @@ def _export(model, folder):
         Names of the operations.
     """
 
-    def serve(inputs):
+    def serve(inputs: Any) -> Any:
         return named_outputs(model(inputs, training=False))
 
     signature = keras.tree.map_structure(
@@ -159,7 +166,7 @@ def _export(model, folder):
     return {operation.type for operation in graph.get_operations()}
 
 
-def _check_loops(operations, model):
+def _check_loops(operations: set[str], model: keras.Model) -> None:
     """Raises for loops, at which the search for ranges ends the whole process."""
     loops = sorted(operations & {"While", "StatelessWhile"})
     if loops:
@@ -169,7 +176,7 @@ def _check_loops(operations, model):
         )
 
 
-def check_backend():
+def check_backend() -> None:
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
             "Converting to LiteRT takes Keras' TensorFlow backend: save the model as a "
@@ -178,7 +185,13 @@ def check_backend():
         )
 
 
-def write_litert(make_converter, path, name, finish=None, check=None):
+def write_litert(
+    make_converter: Callable[[], Any],
+    path: Path,
+    name: str,
+    finish: Callable[[bytes], bytes] | None = None,
+    check: Callable[[str], None] | None = None,
+) -> str:
     """Converts and writes a file; names the operations that LiteRT lacks.
 
     Args:
@@ -222,10 +235,10 @@ def write_litert(make_converter, path, name, finish=None, check=None):
         if check is not None:
             check(unchecked)
         os.replace(unchecked, path)
-    return path
+    return os.fspath(path)
 
 
-def convert_operation(model, path, precision):
+def convert_operation(model: keras.Model, path: Path, precision: str) -> None:
     """Writes a network of a single operation, in half the time `to_litert` takes.
 
     Args:
@@ -243,7 +256,7 @@ def convert_operation(model, path, precision):
     values = [(v, tf.constant(keras.ops.convert_to_numpy(v))) for v in model.variables]
 
     @tf.function
-    def function(*inputs):
+    def function(*inputs: Any) -> Any:
         with keras.StatelessScope(values):
             return model(
                 inputs[0] if len(inputs) == 1 else list(inputs), training=False
@@ -265,14 +278,14 @@ def convert_operation(model, path, precision):
         file.write(content)
 
 
-def _random_samples(model, precision):
+def _random_samples(model: keras.Model, precision: str) -> list[Sample] | None:
     """Inputs for int8 ranges where only size or speed counts; None for floats."""
     if not check_precision(precision).startswith("int8"):
         return None
     return random_samples(model, _RANDOM_SAMPLES)
 
 
-def _set_precision(converter, precision, samples):
+def _set_precision(converter: Any, precision: str, samples: Any) -> None:
     import tensorflow as tf
 
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
@@ -288,7 +301,7 @@ def _set_precision(converter, precision, samples):
         converter.inference_input_type = converter.inference_output_type = tf.int8
 
 
-def checked_path(path):
+def checked_path(path: Any) -> str:
     try:
         path = os.fspath(path)
     except TypeError:
@@ -300,7 +313,7 @@ def checked_path(path):
     return path
 
 
-def check_convertible(model):
+def check_convertible(model: Any) -> None:
     if not isinstance(model, keras.Model):
         kind = f"{type(model).__module__}.{type(model).__name__}"
         raise TypeError(f"Expected a Keras 3 `keras.Model`. Received: {kind}")
@@ -326,7 +339,7 @@ def check_convertible(model):
 
 
 @contextlib.contextmanager
-def _captured_stderr():
+def _captured_stderr() -> Iterator[Callable[[], str]]:
     """Keeps the converter's messages, which C++ code writes, off the terminal.
 
     Yields:
@@ -334,7 +347,7 @@ def _captured_stderr():
     """
     with tempfile.TemporaryFile() as log:
 
-        def read_log():
+        def read_log() -> str:
             log.seek(0)
             return log.read().decode(errors="replace")
 

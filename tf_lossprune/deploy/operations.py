@@ -1,9 +1,12 @@
 """Operations that are no layers, such as `x + 3`, in the other Keras."""
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import ops
+
+from tf_lossprune.graph import Call
 
 #: Binary operations, by the name of the class in Keras 3.
 _BINARY = {
@@ -69,7 +72,13 @@ _OTHERS: dict[str, Callable] = {
 }
 
 
-def carry_operation(call, args, kwargs, home, unique):
+def carry_operation(
+    call: Call,
+    args: tuple,
+    kwargs: dict[str, Any],
+    home: Any,
+    unique: Callable[[str], str],
+) -> Any:
     """Calls the counterpart of an operation in the other Keras.
 
     Args:
@@ -90,7 +99,7 @@ def carry_operation(call, args, kwargs, home, unique):
     return _in_keras2(call.operation, args, home.layers, name)
 
 
-def _in_keras3(layer, args, kwargs):
+def _in_keras3(layer: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     name = layer.get_config()["function"]
     kwargs = {k: v for k, v in kwargs.items() if k != "name"}
     if name in _ELEMENTWISE:
@@ -100,7 +109,7 @@ def _in_keras3(layer, args, kwargs):
     raise _error(layer.name, f"tf.{name}", "Keras 3")
 
 
-def _in_keras2(operation, args, layers, name):
+def _in_keras2(operation: Any, args: tuple, layers: Any, name: str) -> Any:
     import tensorflow as tf
 
     kind = type(operation).__name__
@@ -133,7 +142,7 @@ def _in_keras2(operation, args, layers, name):
     )
 
 
-def _slices(key):
+def _slices(key: Any) -> tuple:
     """Slices from the dicts in which Keras 2 keeps them."""
     parts = key if isinstance(key, (list, tuple)) else (key,)
     return tuple(
@@ -144,7 +153,7 @@ def _slices(key):
     )
 
 
-def _error(name, kind, home):
+def _error(name: str, kind: str, home: str) -> ValueError:
     return ValueError(
         f"Expected operations with a counterpart in {home}. Received: {name!r} ({kind})"
     )

@@ -85,7 +85,7 @@ def quantize_aware(model: keras.Model, representative_data: Any) -> Any:
     registry = quantization.default_8bit.Default8BitQuantizeRegistry()
     unknown = []
 
-    def annotate(layer):
+    def annotate(layer: Any) -> Any:
         if _has_int8_form(registry, layer):
             return quantization.quantize_annotate_layer(layer)
         if type(layer).__name__ in _OUTPUT_ONLY and not layer.weights:
@@ -139,12 +139,12 @@ def quantized_to_litert(model: Any, path: Path, precision: str = "int8") -> str:
     import tensorflow as tf
 
     @tf.function
-    def function(*inputs):
+    def function(*inputs: Any) -> Any:
         return model(inputs[0] if len(inputs) == 1 else list(inputs), training=False)
 
     specs = [tf.TensorSpec((1, *t.shape[1:]), t.dtype) for t in model.inputs]
 
-    def make_converter():
+    def make_converter() -> Any:
         converter = tf.lite.TFLiteConverter.from_concrete_functions(
             [function.get_concrete_function(*specs)], model
         )
@@ -157,7 +157,7 @@ def quantized_to_litert(model: Any, path: Path, precision: str = "int8") -> str:
     return write_litert(make_converter, path, model.name)
 
 
-def _has_int8_form(registry, layer):
+def _has_int8_form(registry: Any, layer: Any) -> bool:
     """Whether the default scheme quantises a layer, or takes it up in another one."""
     activation = getattr(layer, "activation", None)
     if activation is not None and activation.__name__ not in _ACTIVATIONS:
@@ -168,10 +168,12 @@ def _has_int8_form(registry, layer):
 class _Recorder:
     """Stands in for a quantizer: sets its range to what passes, and lets it pass."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._seen = set()
 
-    def __call__(self, x, training, weights, **kwargs):
+    def __call__(
+        self, x: Any, training: bool, weights: dict[str, Any], **kwargs: Any
+    ) -> Any:
         low, high = float(np.min(x)), float(np.max(x))
         # Zero has to be a number of the quantised range.
         low, high = min(low, 0.0), max(high, 0.0)
@@ -184,15 +186,15 @@ class _Recorder:
         return x
 
 
-def _unchanged(x, training, weights):
+def _unchanged(x: Any, training: bool, weights: dict[str, Any]) -> Any:
     return x
 
 
-def _find_ranges(learner, samples):
+def _find_ranges(learner: Any, samples: list) -> None:
     """Sets the ranges of all weights, and of the activations over the samples."""
     recorder, restore = _Recorder(), []
 
-    def replace(owner, name, value):
+    def replace(owner: Any, name: str, value: Any) -> None:
         restore.append((owner, name, getattr(owner, name)))
         setattr(owner, name, value)
 
@@ -216,7 +218,7 @@ def _find_ranges(learner, samples):
             setattr(owner, name, value)
 
 
-def _no_int8_form(received):
+def _no_int8_form(received: Any) -> ValueError:
     return ValueError(
         "Expected layers with an int8 form that can be trained; quantise after the "
         "training instead (`to_litert` with representative data). "

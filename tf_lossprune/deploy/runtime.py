@@ -49,14 +49,14 @@ def run_litert(path: Path, x: Any) -> Any:
     return keras.tree.map_structure(lambda name: outputs[name], structure["outputs"])
 
 
-def run_named(path, arrays):
+def run_named(path: Path, arrays: dict[str, Any]) -> dict[str, np.ndarray]:
     """As `run_litert`, from arrays by name to arrays by name."""
     interpreter = open_interpreter(path)
     sources, targets = _details(interpreter)
     return _run(interpreter, sources, targets, arrays)
 
 
-def _details(interpreter):
+def _details(interpreter: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Details of a file's inputs and outputs, by name."""
     signatures = interpreter.get_signature_list()
     if len(signatures) == 1:
@@ -66,7 +66,9 @@ def _details(interpreter):
     return {d["name"]: d for d in sources}, {d["name"]: d for d in targets}
 
 
-def _plain_structure(sources, targets):
+def _plain_structure(
+    sources: dict[str, Any], targets: dict[str, Any]
+) -> dict[str, Any]:
     """The structures of a file that does not say them."""
     by_position = sorted(targets, key=lambda name: (len(name), name))
     outputs: Any = {name: name for name in targets}
@@ -79,11 +81,16 @@ def _plain_structure(sources, targets):
     }
 
 
-def _described(x):
+def _described(x: Any) -> Any:
     return keras.tree.map_structure(lambda v: getattr(v, "shape", type(v)), x)
 
 
-def _run(interpreter, sources, targets, arrays):
+def _run(
+    interpreter: Any,
+    sources: dict[str, Any],
+    targets: dict[str, Any],
+    arrays: dict[str, Any],
+) -> dict[str, np.ndarray]:
     """Runs an interpreter over all samples, in batches of the file's size."""
     arrays = {n: _quantized(np.asarray(arrays[n]), s) for n, s in sources.items()}
     batch, count = _batch_size(sources, arrays)
@@ -106,12 +113,12 @@ def _run(interpreter, sources, targets, arrays):
     return {name: _joined(found[name], target) for name, target in targets.items()}
 
 
-def _joined(parts, target):
+def _joined(parts: list, target: dict[str, Any]) -> np.ndarray:
     join = np.concatenate if np.ndim(parts[0]) else np.stack
     return _real(join(parts), target)
 
 
-def _batch_size(sources, arrays):
+def _batch_size(sources: dict[str, Any], arrays: dict[str, Any]) -> tuple[int, int]:
     """How many samples are run at a time, and how many there are."""
     batches = set()
     for name, source in sources.items():
@@ -148,7 +155,7 @@ def _batch_size(sources, arrays):
     return batch, count
 
 
-def _quantized(x, source):
+def _quantized(x: np.ndarray, source: dict[str, Any]) -> np.ndarray:
     """An array in the dtype of an input; other dtypes with its scale and zero point."""
     dtype, (scale, zero) = source["dtype"], source["quantization"]
     if scale and x.dtype != dtype:
@@ -157,7 +164,7 @@ def _quantized(x, source):
     return x.astype(dtype)
 
 
-def _real(y, target):
+def _real(y: np.ndarray, target: dict[str, Any]) -> np.ndarray:
     """An output's values as floats if it has a scale."""
     scale, zero = target["quantization"]
     if not scale:
@@ -165,7 +172,7 @@ def _real(y, target):
     return ((y.astype(np.float32) - zero) * scale).astype(np.float32)
 
 
-def fill_inputs(interpreter):
+def fill_inputs(interpreter: Any) -> None:
     """Gives an interpreter random inputs."""
     rng = np.random.default_rng(0)
     for source in interpreter.get_input_details():
@@ -173,7 +180,7 @@ def fill_inputs(interpreter):
         interpreter.set_tensor(source["index"], value)
 
 
-def open_interpreter(path, threads=1, content=None):
+def open_interpreter(path: Path, threads: int = 1, content: bytes | None = None) -> Any:
     """Opens a file for running.
 
     Args:
@@ -223,7 +230,7 @@ def open_interpreter(path, threads=1, content=None):
     return interpreter
 
 
-def checked_file(path):
+def checked_file(path: Path) -> str:
     """The path of an existing file as a string, or a helpful error."""
     try:
         path = os.fspath(path)

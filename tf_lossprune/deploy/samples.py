@@ -62,7 +62,7 @@ def calibration_samples(
     return samples
 
 
-def _batches(names, data) -> Iterable[dict]:
+def _batches(names: Any, data: Any) -> Iterable[dict]:
     """Batches of inputs by name, of arrays or of anything that `fit` takes."""
     whole = _inputs_of(names, data)
     if whole is not None:
@@ -80,7 +80,7 @@ def _batches(names, data) -> Iterable[dict]:
         yield found
 
 
-def _inputs_of(names, batch):
+def _inputs_of(names: Any, batch: Any) -> dict[str, Any] | None:
     """A batch's inputs by name, without the labels; None if they are not there."""
     if not _is_arrays(batch):
         return None
@@ -92,15 +92,15 @@ def _inputs_of(names, batch):
     return None
 
 
-def _is_arrays(batch):
+def _is_arrays(batch: Any) -> bool:
     return all(hasattr(x, "shape") for x in keras.tree.flatten(batch) if x is not None)
 
 
-def _shapes(batch):
+def _shapes(batch: Any) -> Any:
     return keras.tree.map_structure(lambda x: getattr(x, "shape", type(x)), batch)
 
 
-def _checked(name, array, tensor):
+def _checked(name: str, array: Any, tensor: Any) -> np.ndarray:
     array = np.asarray(array, tensor.dtype)
     shape = tuple(tensor.shape[1:])
     fits = array.ndim == len(shape) + 1 and all(
@@ -132,7 +132,7 @@ def random_samples(
     """
     rng = np.random.default_rng(seed)
 
-    def draw(tensor):
+    def draw(tensor: Any) -> np.ndarray:
         shape = (1, *(size or _OPEN_SIZE for size in tensor.shape[1:]))
         limit = None if "float" in tensor.dtype else 2
         values = random_values(tensor.dtype, shape, rng, not signed, limit)

@@ -6,10 +6,12 @@ operations, a product and a sum, between which int8 has no range. A depthwise
 convolution over single pixels computes the same and has an int8 form.
 """
 
+from typing import Any
+
 import keras
 import numpy as np
 
-from tf_lossprune.graph import replay, trace
+from tf_lossprune.graph import Call, replay, trace
 from tf_lossprune.graph.replaying import Cloner, make_inputs
 
 #: Layers that take up the batch normalisation behind them.
@@ -21,7 +23,7 @@ _ABSORBING = (
 )
 
 
-def as_convolutions(model):
+def as_convolutions(model: keras.Model) -> keras.Model:
     """A copy with those batch normalisations replaced, or the model if there are none.
 
     Args:
@@ -54,7 +56,7 @@ def as_convolutions(model):
         return model
     cloner, made = Cloner(graph.layers), {}
 
-    def call_fn(call, args, kwargs):
+    def call_fn(call: Call, args: tuple, kwargs: dict[str, Any]) -> Any:
         layer = call.operation
         args, kwargs = cloner.arguments([args, kwargs])
         if id(layer) not in alone:
@@ -73,7 +75,7 @@ def as_convolutions(model):
     return copy
 
 
-def _scale_and_shift(layer):
+def _scale_and_shift(layer: keras.layers.Layer) -> list[np.ndarray]:
     """Kernel `[1, 1, channels, 1]` and bias of a batch normalisation in inference."""
     mean = keras.ops.convert_to_numpy(layer.moving_mean)
     variance = keras.ops.convert_to_numpy(layer.moving_variance)

@@ -27,7 +27,7 @@ def input_names(model: keras.Model) -> Any:
     """
     taken: set = set()
 
-    def name_of(tensor):
+    def name_of(tensor: Any) -> str:
         name = base = re.sub(r"[^A-Za-z0-9_.\\/>-]", "_", tensor.name) or "input"
         number = 0
         while name in taken:
@@ -130,7 +130,7 @@ def by_name(names: Any, values: Any) -> dict | None:
     return found
 
 
-def _has_parts(value):
+def _has_parts(value: Any) -> bool:
     """Whether a value is a structure; a list of numbers is an array."""
     if isinstance(value, (list, tuple)):
         return any(_has_parts(v) or hasattr(v, "shape") for v in value)

@@ -138,7 +138,7 @@ def strip_clustering(model: Any) -> keras.Model:
     return from_tf_keras(import_tfmot().clustering.keras.strip_clustering(model))
 
 
-def import_tf_keras():
+def import_tf_keras() -> Any:
     """The module tf_keras, or an error that says how to get it."""
     try:
         import tf_keras
@@ -149,7 +149,7 @@ def import_tf_keras():
     return tf_keras
 
 
-def import_tfmot():
+def import_tfmot() -> Any:
     """Imports tensorflow-model-optimization and leaves `tf.keras` as it was."""
     # Resolved here, before the variable is set; the submodules are those that
     # tensorflow-model-optimization imports, which hide the ones of `tf.compat`.
@@ -171,7 +171,7 @@ def import_tfmot():
     return tfmot
 
 
-def import_quantization():
+def import_quantization() -> tuple[Any, Any]:
     """The quantisation of tensorflow-model-optimization.
 
     Returns:

@@ -1,12 +1,15 @@
 """The charts over training, from what was recorded while it ran."""
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from tf_lossprune.report.geometry import Series, line_chart
 from tf_lossprune.tables.figures import heading, is_number, is_share, scaled, title_of
 
 _PARTS = (("search", "search"), ("fine_tune", "fine-tuning"))
 
 
-def charts(report):
+def charts(report: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """Pairs of a title and a chart: resources, share metrics, loss.
 
     Args:
@@ -31,19 +34,19 @@ def charts(report):
     return [(title, chart) for title, chart in found if chart]
 
 
-def in_percent(name, value):
+def in_percent(name: str, value: Any) -> Any:
     """A figure as charts show it: shares in percent."""
     return 100 * value if is_share(name) and is_number(value) else value
 
 
-def axis_text(name):
+def axis_text(name: str) -> Callable[[float], str]:
     """Function from a value on a figure's axis to its text."""
     if is_share(name):
         return "{:g} %".format
     return lambda value: scaled(value) if value >= 1000 else f"{value:g}"
 
 
-def _from_history(history):
+def _from_history(history: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One point for each epoch of a Keras history."""
     points, done = [], 0
     for part, _ in _PARTS:
@@ -56,7 +59,7 @@ def _from_history(history):
     return points
 
 
-def _bands(points):
+def _bands(points: list[dict[str, Any]]) -> list[tuple[float, float, str]]:
     found, start = [], 0.0
     for part, label in _PARTS:
         own = [p["x"] for p in points if p.get("part") == part]
@@ -66,7 +69,9 @@ def _bands(points):
     return found if len(found) > 1 else []
 
 
-def _resources(report, points, axis):
+def _resources(
+    report: Mapping[str, Any], points: list[dict[str, Any]], axis: dict[str, Any]
+) -> dict[str, Any] | None:
     """Shares of the budgeted resources: expected while searching, then counted."""
     series, last = [], axis["x_range"][1]
     limits = {entry["resource"]: entry for entry in report.get("limits") or []}
@@ -101,14 +106,16 @@ def _resources(report, points, axis):
     )
 
 
-def _until_cut(curve, reached):
+def _until_cut(curve: list, reached: Any) -> list:
     """Leaves out what a search went on to, for tighter budgets than this network's."""
     if curve[-1][1] >= reached - 2.0:
         return curve
     return curve[: 1 + next(i for i, (_, share) in enumerate(curve) if share < reached)]
 
 
-def _metric(name, points, axis):
+def _metric(
+    name: str, points: list[dict[str, Any]], axis: dict[str, Any]
+) -> dict[str, Any] | None:
     series = [
         Series(
             label,

@@ -4,18 +4,29 @@ import json
 import math
 import pathlib
 import types
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 
 from tf_lossprune.budget import Budget
-from tf_lossprune.graph import analyze
+from tf_lossprune.graph import ChannelGraph, Group, analyze
 from tf_lossprune.surgery import flat_graph
 from tf_lossprune.tables.figures import figure_of
+from tf_lossprune.types import Exclude, Path
 from tf_lossprune.version import __version__
 
 
-def report_data(model, result, *, exclude=None, training=(), frontier=(), **more):
+def report_data(
+    model: keras.Model,
+    result: Any,
+    *,
+    exclude: Exclude = None,
+    training: Iterable[Mapping[str, Any]] = (),
+    frontier: Sequence[Any] = (),
+    **more: Any,
+) -> dict[str, Any]:
     """Puts together what a report says.
 
     Args:
@@ -78,7 +89,7 @@ def report_data(model, result, *, exclude=None, training=(), frontier=(), **more
     )
 
 
-def read_json(path):
+def read_json(path: Path) -> dict[str, Any]:
     """Reads a `report.json`.
 
     Args:
@@ -105,7 +116,7 @@ def read_json(path):
     return data
 
 
-def write_json(path, data):
+def write_json(path: Path, data: Mapping[str, Any]) -> str:
     """Writes report data to a file.
 
     Args:
@@ -121,7 +132,7 @@ def write_json(path, data):
     return str(path)
 
 
-def plain(value):
+def plain(value: Any) -> Any:
     """A value as JSON has it: no arrays, no NaN or infinity (None instead)."""
     if isinstance(value, dict):
         return {str(key): plain(entry) for key, entry in value.items()}
@@ -136,18 +147,20 @@ def plain(value):
     return str(value)
 
 
-def _widths(entry):
+def _widths(entry: Mapping[str, Any]) -> dict[str, Any]:
     """What a page shows of a group: not each single channel."""
     return {k: v for k, v in entry.items() if k not in ("channels", "scores")}
 
 
-def _members(group):
+def _members(group: Group | None) -> dict[str, list]:
     if group is None:
         return {}
     return {k: getattr(group, k) for k in ("producers", "through", "consumers")}
 
 
-def _layers(channels, entries):
+def _layers(
+    channels: ChannelGraph, entries: Iterable[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
     """The layers that make channels, in the network's order."""
     kept = {entry["name"]: entry for entry in entries}
     made = {}
@@ -171,7 +184,7 @@ def _layers(channels, entries):
     return found
 
 
-def _limits(result):
+def _limits(result: Any) -> list[dict[str, Any]]:
     """What the budget allows and what was reached, each in its own unit."""
     found = []
     for name, limit in result.budget.items():

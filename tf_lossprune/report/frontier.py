@@ -1,15 +1,20 @@
 """Accuracy against cost, as a table and a picture."""
 
 import os
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tf_lossprune.report.curves import axis_text, in_percent
 from tf_lossprune.report.geometry import octave_ticks
 from tf_lossprune.report.plot import agg_figure
 from tf_lossprune.tables import aligned
 from tf_lossprune.tables.figures import budget_text, scaled, title_of
+from tf_lossprune.types import Path
 
 
-def frontier_table(results, metric="accuracy", resource="macs"):
+def frontier_table(
+    results: Sequence[Any], metric: str = "accuracy", resource: str = "macs"
+) -> str:
     """What each of several compact models costs and reaches.
 
     Args:
@@ -38,7 +43,12 @@ def frontier_table(results, metric="accuracy", resource="macs"):
     return aligned([head, *(row[:-1] for row in body)])
 
 
-def plot_frontier(results, path, metric="accuracy", resource="macs"):
+def plot_frontier(
+    results: Sequence[Any] | Mapping[str, Sequence[Any]],
+    path: Path,
+    metric: str = "accuracy",
+    resource: str = "macs",
+) -> str:
     """Draws a metric against the cost of several compact models.
 
     Args:
@@ -56,7 +66,8 @@ def plot_frontier(results, path, metric="accuracy", resource="macs"):
         ImportError: If matplotlib is missing.
         ValueError: If there is no result, or one lacks the figures.
     """
-    curves = results if isinstance(results, dict) else {"compact": results}
+    curves: Mapping[str, Sequence[Any]]
+    curves = results if isinstance(results, Mapping) else {"compact": results}
     figure = agg_figure((6.4, 4.2))
     axes = figure.add_subplot()
     least = 50.0
@@ -94,7 +105,9 @@ def plot_frontier(results, path, metric="accuracy", resource="macs"):
     return os.fspath(path)
 
 
-def _points(results, metric, resource):
+def _points(
+    results: Sequence[Any], metric: str, resource: str
+) -> list[tuple[float, float]]:
     """`(cost, metric)` of the dense model and of each result."""
     if not results:
         raise ValueError(f"Expected at least one result. Received: {results!r}")

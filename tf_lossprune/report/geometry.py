@@ -79,10 +79,10 @@ def line_chart(
     x_ticks = (octave_ticks if octaves else nice_ticks)(low, high)
     scale = math.log2 if octaves else float
 
-    def across(x):
+    def across(x: float) -> float:
         return _share(scale(x), scale(low), scale(high), 100.0)
 
-    def down(y):
+    def down(y: float) -> float:
         return round(_HEIGHT - _share(y, y_ticks[0], y_ticks[-1], _HEIGHT), 1)
 
     drawn = []
@@ -147,7 +147,7 @@ def network_profile(
                 ],
             }
         )
-    lanes = [
+    lanes: list[dict[str, Any]] = [
         {
             "color": color % _COLORS,
             "text": f"{name}: {len(places)} layers keep the same channels",
@@ -201,16 +201,16 @@ def octave_ticks(low: float, high: float, whole: float = 100.0) -> list[float]:
     return [whole * 2.0**power for power in powers]
 
 
-def _share(value, low, high, length):
+def _share(value: float, low: float, high: float, length: float) -> float:
     return round(length * (value - low) / ((high - low) or 1.0), 2)
 
 
-def _band(left, right, label):
+def _band(left: float, right: float, label: str) -> dict[str, Any]:
     fits = _LETTER * len(label) < right - left
     return {"x": left, "width": round(right - left, 2), "label": label, "fits": fits}
 
 
-def _lanes(layers):
+def _lanes(layers: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[int], int]]:
     """Groups of several layers: `(name, places, row)`, in as few rows as they fit."""
     places = {}
     for index, layer in enumerate(layers):

@@ -14,7 +14,7 @@ that reach it until it has a rule: see [custom layers](custom_layers.md).
 """
 
 
-def supported_layers():
+def supported_layers() -> str:
     """The page as Markdown."""
     named, operations = {}, {}
     for key, rule in all_rules().items():

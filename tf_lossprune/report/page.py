@@ -1,5 +1,8 @@
 """What the HTML report shows, as texts and places for its templates."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from tf_lossprune.report.curves import axis_text, charts, in_percent
 from tf_lossprune.report.geometry import Series, line_chart, network_profile
 from tf_lossprune.tables.figures import (
@@ -30,7 +33,7 @@ _SETTINGS = (
 )
 
 
-def contents(report, title=None):
+def contents(report: Mapping[str, Any], title: str | None = None) -> dict[str, Any]:
     """All that `report.html.j2` asks for.
 
     Args:
@@ -72,7 +75,7 @@ def contents(report, title=None):
     }
 
 
-def verdict(report):
+def verdict(report: Mapping[str, Any]) -> str:
     """What became of the network, in one sentence.
 
     Args:
@@ -110,7 +113,7 @@ def verdict(report):
     return f"{text}."
 
 
-def _facts(report):
+def _facts(report: Mapping[str, Any]) -> list[str]:
     facts = (
         ("budget: ", budget_text(report.get("budget"))),
         ("method: ", report.get("method")),
@@ -119,7 +122,7 @@ def _facts(report):
     return [f"{name}{value}" for name, value in facts if value]
 
 
-def _tiles(dense, compact):
+def _tiles(dense: Mapping[str, Any], compact: Mapping[str, Any]) -> list:
     """The figures that people look for first."""
     found = []
     for name in common(dense, compact):
@@ -134,7 +137,7 @@ def _tiles(dense, compact):
     return found[:6]
 
 
-def _group(group):
+def _group(group: Mapping[str, Any]) -> dict[str, Any]:
     percent = 100 * group["kept"] / max(group["total"], 1)
     return {
         "name": group["name"],
@@ -144,7 +147,7 @@ def _group(group):
     }
 
 
-def _frontier(report):
+def _frontier(report: Mapping[str, Any]) -> dict[str, Any] | None:
     """Several compact networks of one dense network, or None."""
     dense, compact = report["dense"], report["compact"]
     points = [
@@ -187,7 +190,7 @@ def _frontier(report):
     }
 
 
-def _details(report):
+def _details(report: Mapping[str, Any]) -> list:
     """Settings, times and versions."""
     rows = [(t, report[key]) for t, key in _SETTINGS if report.get(key) is not None]
     seconds, versions = report.get("seconds") or {}, report.get("versions") or {}
@@ -199,7 +202,7 @@ def _details(report):
     return rows
 
 
-def _time(seconds):
+def _time(seconds: Any) -> str:
     if not is_number(seconds):
         return str(seconds)
     if seconds < 120:

@@ -1,14 +1,21 @@
 """A picture of the learned widths along the network."""
 
 import os
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from tf_lossprune.tables import read_groups
+from tf_lossprune.types import Path
 
 # Beyond this many groups the bars get thinner instead of the picture taller.
 _TALLEST_INCHES = 24.0
 
 
-def plot_ratios(groups, path, title="Channels kept in each coupling group"):
+def plot_ratios(
+    groups: Iterable[Mapping[str, Any]],
+    path: Path,
+    title: str = "Channels kept in each coupling group",
+) -> Path:
     """Draws the keep ratio of every group as horizontal bars, top to bottom.
 
     The dashed line is the share of all channels that was kept; had every group been
@@ -67,7 +74,7 @@ def plot_ratios(groups, path, title="Channels kept in each coupling group"):
     return path
 
 
-def agg_figure(size):
+def agg_figure(size: tuple[float, float]) -> Any:
     """A figure of its own: the caller's pyplot state and backend stay as they are.
 
     Args:

@@ -2,6 +2,8 @@
 
 import json
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 from tf_lossprune.keras_internals import own_steps
 from tf_lossprune.report.data import plain
@@ -37,7 +39,7 @@ class TrainingLog(StepCallback):
         self._path, self._every = pathlib.Path(path), every
         self._step, self._logged, self._logs = 0, 0, {}
 
-    def points(self):
+    def points(self) -> list[dict[str, Any]]:
         """List of the points in the file, as dicts."""
         if not self._path.exists():
             return []
@@ -49,7 +51,7 @@ class TrainingLog(StepCallback):
                 break
         return points
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         # Counts on over the cut, and from the search to the fine-tuning of a frontier.
         self._step = self._iterations()
         kept = [p for p in self.points() if p["step"] <= self._step]
@@ -58,26 +60,28 @@ class TrainingLog(StepCallback):
         self._path.write_text(lines, encoding="utf-8")
         self._logged = self._step
 
-    def _iterations(self):
+    def _iterations(self) -> int:
         optimizer = self.model.optimizer
         return int(own_steps(getattr(optimizer, "inner_optimizer", optimizer)))
 
-    def on_train_batch_end(self, batch, logs=None):
-        self._logs = logs or {}
+    def on_train_batch_end(
+        self, batch: int, logs: Mapping[str, Any] | None = None
+    ) -> None:
+        self._logs = dict(logs or {})
         super().on_train_batch_end(batch, logs)
 
-    def on_steps(self, done):
+    def on_steps(self, done: int) -> None:
         self._step += done
         if self._step - self._logged >= self._every:
             self._logged = self._step
             self._write(self._logs)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         validation = {k: v for k, v in (logs or {}).items() if k.startswith("val_")}
         if validation:
             self._write(validation)
 
-    def _write(self, logs):
+    def _write(self, logs: Mapping[str, Any]) -> None:
         values = {name: _number(value) for name, value in logs.items()}
         searching = not getattr(self.model, "is_compact", True)
         part = "search" if searching else "fine_tune"
@@ -86,7 +90,7 @@ class TrainingLog(StepCallback):
             file.write(f"{json.dumps(plain(point))}\n")
 
 
-def _number(value):
+def _number(value: Any) -> float | None:
     try:
         return float(value)
     except (TypeError, ValueError):

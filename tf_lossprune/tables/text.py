@@ -1,6 +1,6 @@
 """Plain-text tables of a compression."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tf_lossprune.tables.figures import common, comparison
@@ -71,7 +71,9 @@ def ratio_table(groups: Iterable[Mapping[str, Any]]) -> str:
     return aligned(rows, left=(0, 3))
 
 
-def read_groups(groups):
+def read_groups(
+    groups: Iterable[Mapping[str, Any]],
+) -> list[tuple[str, int, int, float]]:
     """Checks and unpacks groups as `ratio_table` and `plot_ratios` take them.
 
     Args:
@@ -105,7 +107,7 @@ def read_groups(groups):
     return rows
 
 
-def aligned(rows, left=(0,)):
+def aligned(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> str:
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:

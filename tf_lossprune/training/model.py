@@ -1,7 +1,8 @@
 """The gated model that users compile and fit."""
 
 import numbers
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -9,6 +10,7 @@ from keras import ops, tree
 
 from tf_lossprune.advice import check_search
 from tf_lossprune.budget import Budget
+from tf_lossprune.graph import Group
 from tf_lossprune.problem import PruningProblem
 from tf_lossprune.training.backends import current_backend
 from tf_lossprune.training.choice import WidthChoice
@@ -17,6 +19,7 @@ from tf_lossprune.training.evaluation import Evaluation
 from tf_lossprune.training.finite import check_weights
 from tf_lossprune.training.kept import Kept
 from tf_lossprune.training.network import arranged, gated_network
+from tf_lossprune.training.options import PruningOptions
 from tf_lossprune.training.phases import PhaseCallback, with_phases
 from tf_lossprune.training.program import as_program
 from tf_lossprune.training.reloading import check_reloading
@@ -24,6 +27,7 @@ from tf_lossprune.training.saving import SavedState
 from tf_lossprune.training.shrinking import Shrinking
 from tf_lossprune.training.step import StepContract
 from tf_lossprune.training.teaching import Teaching
+from tf_lossprune.types import BackendTensor, Data, Limits
 
 PHASES = ("warmup", "search", "fixed")
 
@@ -46,7 +50,13 @@ class PrunedModel(
         options: `PruningOptions`.
     """
 
-    def __init__(self, template, problem, options, **kwargs):
+    def __init__(
+        self,
+        template: keras.Model,
+        problem: PruningProblem,
+        options: PruningOptions,
+        **kwargs: Any,
+    ) -> None:
         kwargs.setdefault("name", f"pruned_{template.name}")
         kwargs["autocast"] = False  # the network's layers cast for themselves
         super().__init__(**kwargs)
@@ -82,7 +92,9 @@ class PrunedModel(
 
     # The forward pass.
 
-    def run_network(self, inputs, gates, training=None):
+    def run_network(
+        self, inputs: Any, gates: BackendTensor, training: bool | None = None
+    ) -> Any:
         """Runs the network with given gates `[num_units + 1]`.
 
         The compact network has none left: there they make no difference.
@@ -92,11 +104,11 @@ class PrunedModel(
         given = given[0] if self.is_compact else given
         return self.network(given, training=training)
 
-    def forward_kept(self, inputs):
+    def forward_kept(self, inputs: Any) -> Any:
         """Runs the gated network in training mode with the channels that are kept."""
         return self._forward_kept(inputs, self.search.kept.value)
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
         if self.is_compact:
             inputs = arranged(inputs, self.channel_graph.graph.inputs)
             return self.network(inputs, training=training)
@@ -111,10 +123,10 @@ class PrunedModel(
         gates = self.search.evaluation_gates()
         return self.run_network(inputs, gates, training=training)
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         self.built = True
 
-    def compute_output_spec(self, inputs, training=None):
+    def compute_output_spec(self, inputs: Any, training: bool | None = None) -> Any:
         inputs = arranged(inputs, self.channel_graph.graph.inputs)
         if self.is_compact:
             return self.network.compute_output_spec(inputs)
@@ -124,19 +136,19 @@ class PrunedModel(
     # Phases.
 
     @property
-    def groups(self):
+    def groups(self) -> list[Group]:
         """The coupling groups, in the order of all per-group arrays."""
         return self.channel_graph.groups
 
     @property
-    def phase(self):
+    def phase(self) -> str:
         """`"warmup"`, `"search"` or `"fixed"`."""
         self.sync_state()  # within an epoch, variables lag behind on JAX
         if self.search.read("fixed"):
             return "fixed"
         return "search" if bool(self.search.searching()) else "warmup"
 
-    def begin(self, total_steps):
+    def begin(self, total_steps: int) -> None:
         """Lays the schedule over `total_steps` training steps.
 
         `fit` does this itself. Steps already done count, so that a resumed run
@@ -159,11 +171,13 @@ class PrunedModel(
         self._search_range = warmup, search
 
     @property
-    def search_end(self):
+    def search_end(self) -> int:
         """The step at which the widths get fixed; 0 before `begin`."""
         return self.search.read("warmup_steps") + self.search.read("search_steps")
 
-    def decide(self, widths=None):
+    def decide(
+        self, widths: Mapping[str, int] | Sequence[float] | np.ndarray | None = None
+    ) -> None:
         """Fixes whole widths which keep the budget, and which channels stay.
 
         Args:
@@ -199,7 +213,7 @@ class PrunedModel(
         self.search.kept.assign(keep.astype("float32"))
         self.search.fixed.assign(1)
 
-    def plan(self, data, batch_size=None):
+    def plan(self, data: Data, batch_size: int | None = None) -> None:
         """Lets a method that tries networks out find the widths, and fixes them.
 
         `fit` does this itself.
@@ -214,11 +228,11 @@ class PrunedModel(
         evaluate = Evaluation(self, data, batch_size)
         self.decide(self.options.method.plan(self, evaluate))
 
-    def current_importance(self):
+    def current_importance(self) -> np.ndarray:
         """Float array `[num_units + 1]`: scores of the weights as they are now."""
         return ops.convert_to_numpy(self._score())
 
-    def _checked_ratios(self, ratios):
+    def _checked_ratios(self, ratios: Any) -> np.ndarray:
         found = np.asarray(ratios, "float64")
         wanted = (len(self.groups),)
         # No comparison holds for NaN.
@@ -230,7 +244,7 @@ class PrunedModel(
             )
         return found
 
-    def passes(self, budget, step):
+    def passes(self, budget: Budget | Limits | float, step: int) -> bool:
         """Whether a search at this step has come down to a budget.
 
         Args:
@@ -248,7 +262,7 @@ class PrunedModel(
         limits = ops.convert_to_numpy(limits)
         return bool((limits <= np.array([*wanted.values()]) + 1e-6).all())
 
-    def snapshot(self, budget):
+    def snapshot(self, budget: Budget | Limits | float) -> np.ndarray:
         """Which units a looser budget on the same resources keeps, as learned so far.
 
         Args:
@@ -268,7 +282,7 @@ class PrunedModel(
         ratios = self._method_ratios(importance, limits)
         return self.choice.units(importance, ratios, budget)
 
-    def _with_resources(self, budget):
+    def _with_resources(self, budget: Budget | Limits | float) -> Budget:
         budget = Budget(Budget(budget).limits, self.budget.resources)
         if budget.limits.keys() != self.budget.limits.keys():
             raise ValueError(
@@ -277,7 +291,7 @@ class PrunedModel(
             )
         return budget
 
-    def with_budget(self, budget):
+    def with_budget(self, budget: Budget | Limits | float) -> "PrunedModel":
         """A pruned model in this one's place, under another budget.
 
         Args:
@@ -290,11 +304,13 @@ class PrunedModel(
         return type(self)(self._template(), problem, self.options)
 
     @property
-    def recuts(self):
+    def recuts(self) -> int:
         """How often `decide` had to cut more after a measurement."""
         return self.choice.recuts
 
-    def fit_widths(self, ratios, shares=None):
+    def fit_widths(
+        self, ratios: np.ndarray, shares: Mapping[str, float] | None = None
+    ) -> np.ndarray:
         """Whole widths `[groups]` for ratios which keep all budgets and use them.
 
         Args:
@@ -303,22 +319,22 @@ class PrunedModel(
         """
         return self.choice.widths(ratios, self.shares if shares is None else shares)
 
-    def _method_ratios(self, importance, limits):
+    def _method_ratios(self, importance: np.ndarray, limits: np.ndarray) -> np.ndarray:
         return self.options.method.ratios(self.search, importance, limits)
 
     # What Keras calls.
 
     def fit(
         self,
-        x=None,
-        y=None,
-        batch_size=None,
-        epochs=1,
-        verbose="auto",
-        callbacks=None,
-        *args,
-        **kwargs,
-    ):
+        x: Data = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: str | int = "auto",
+        callbacks: Any = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
         """As `keras.Model.fit`, with the phases in it.
 
         Warm-up, search and fixed widths follow by themselves; the logs show the
@@ -339,7 +355,7 @@ class PrunedModel(
             x, y, batch_size, epochs, verbose, callbacks, *args, **kwargs
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         check_reloading(self._template())
         return {
             "name": self.name,
@@ -350,7 +366,9 @@ class PrunedModel(
         }
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None
+    ) -> "PrunedModel":
         config = dict(config)
         for key in ("template", "budget", "space", "options"):
             config[key] = keras.saving.deserialize_keras_object(
