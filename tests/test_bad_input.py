@@ -239,7 +239,9 @@ MODELS = {
 
 BUDGETS = {
     "none": (lambda m: tf_lossprune.prune_model(m, None), TypeError, "{'macs': 0.5}"),
-    "number": with_budget(0.5, "{'macs': 0.5}", TypeError),
+    "number": with_budget(-0.5, "0.5 for one half"),
+    "number_one": with_budget(1, "'100%'"),
+    "number_bool": with_budget(True, "{'macs': 0.5}", TypeError),
     "string": with_budget("macs=0.5", "{'macs': 0.5}", TypeError),
     "list": with_budget([0.5], "{'macs': 0.5}", TypeError),
     "empty": with_budget({}, "'macs'"),
@@ -474,7 +476,7 @@ RUNS = {
     "data_endless": with_compress("steps_per_epoch", train=Endless()),
     "lengths": with_compress("same number", train=(X, Y[:-1])),
     "callbacks": with_compress("Callback", TypeError, callbacks=["x"]),
-    "option": with_compress("channel_multiple", TypeError, widths=8),
+    "option": with_compress("channel_multiple", TypeError, width=8),
     "impossible": with_compress("Raise the budget", Infeasible, budget={"macs": 1e-5}),
     "uncompiled": (
         lambda model: compress(keras.Model(model.inputs, model.outputs), loss=None),

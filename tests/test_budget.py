@@ -40,6 +40,10 @@ class BudgetTest(parameterized.TestCase):
         found = budget.shares({name: Fixed()})
         self.assertAlmostEqual(found[name], min(share, 1.0))
 
+    def test_a_number_is_a_budget_of_macs(self):
+        self.assertEqual(Budget(0.5), Budget({"macs": 0.5}))
+        self.assertEqual(Budget(2_000_000), Budget({"macs": 2_000_000}))
+
     @parameterized.parameters(
         (1, "'100%' or '1 '"),
         (3, "smaller amounts as a text"),

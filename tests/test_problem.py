@@ -273,6 +273,66 @@ def test_widths_go_through_json_to_a_fresh_model():
     assert shapes(tf_lossprune.strip_pruning(pruned)) == shapes(compact)
 
 
+@pytest.mark.parametrize("method", ["loss", "magnitude", "netadapt"])
+def test_a_model_is_made_with_given_widths(method, tmp_path):
+    widths = {"wide": 7, "middle": np.int64(3), "narrow": 1}
+    pruned = tf_lossprune.prune_model(chain(), 1.0, method=method, widths=widths)
+    assert pruned.phase == "fixed" and pruned.widths == widths
+    pruned.decide()  # what the method finds is given, too
+    assert pruned.widths == widths
+    pruned.save(tmp_path / "pruned.keras")
+    again = keras.models.load_model(tmp_path / "pruned.keras")
+    again.decide()
+    compact = tf_lossprune.strip_pruning(again)
+    assert [la.units for la in compact.layers[1:]] == [7, 3, 1, 3]
+    assert tf_lossprune.prune_model(chain(), 1.0, method="uniform").widths != widths
+
+
+def test_of_given_widths_the_others_are_chosen_without_training_or_not_at_all():
+    given = {"middle": 3}
+    pruned = tf_lossprune.prune_model(
+        chain(), {"params": 0.6}, method="magnitude", widths=given
+    )
+    by_hand = tf_lossprune.prune_model(chain(), {"params": 0.6}, method="magnitude")
+    by_hand.decide(given)
+    assert pruned.widths == by_hand.widths
+    with pytest.raises(ValueError, match=r"'uniform'.*without \['wide', 'narrow'\]"):
+        tf_lossprune.prune_model(chain(), 0.6, widths=given)
+    with pytest.raises(TypeError, match="dict from names of groups.*Received: 'w"):
+        tf_lossprune.prune_model(chain(), 0.6, widths="widths.json")
+    with pytest.raises(ValueError, match="did you mean 'wide'"):
+        tf_lossprune.prune_model(chain(), 0.6, widths={"wid": 3})
+    with pytest.raises(tf_lossprune.InfeasibleBudgetError, match="Received: {'wide'"):
+        tf_lossprune.prune_model(
+            chain(),
+            {"params": 0.5},
+            method="uniform",
+            widths={"wide": 16, "middle": 12},
+        )
+
+
+def test_blocks_that_are_given_as_gone_stay_gone():
+    pruned = tf_lossprune.prune_model(
+        skipping(), 1.0, method="uniform", remove_blocks=True, widths={"up": 0}
+    )
+    looser = pruned.with_budget(0.9)
+    looser.decide()
+    for model in (pruned, looser):
+        assert (model.widths["up"], model.widths["more"]) == (0, 0)
+
+
+@pytest.mark.parametrize("method", ["loss", "netadapt"])
+def test_compress_trains_given_widths_from_the_first_step(method):
+    x = np.random.default_rng(0).normal(size=(16, 12)).astype("float32")
+    widths = {"wide": 5, "middle": 4, "narrow": 3}
+    compact, result = tf_lossprune.compress(
+        chain(), 0.9, (x, np.arange(16) % 3), method=method, widths=widths, **taught()
+    )
+    assert result.widths == widths and result.seconds["search"] == 0
+    assert not result.history["search"] and len(result.history["fine_tune"]["loss"])
+    assert compact.count_params() == 13 * 5 + 6 * 4 + 5 * 3 + 4 * 3
+
+
 def test_names_of_groups_are_the_same_in_another_process():
     code = (
         "import keras, json, tf_lossprune\n"

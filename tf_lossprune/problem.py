@@ -25,8 +25,11 @@ class SearchSpace:
     """The widths among which a search chooses, as `prune_model` takes them.
 
     Args:
-        exclude, channel_multiple, min_channels, remove_blocks, input_shape: as in
-            `prune_model`.
+        exclude, channel_multiple, min_channels, remove_blocks, input_shape, widths: as
+            in `prune_model`.
+
+    Raises:
+        TypeError: for widths that are no dict.
     """
 
     exclude: Exclude = None
@@ -34,6 +37,14 @@ class SearchSpace:
     min_channels: int = 1
     remove_blocks: bool = False
     input_shape: InputShape = None
+    widths: Mapping[str, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.widths is not None and not isinstance(self.widths, Mapping):
+            raise TypeError(
+                "Expected widths as a dict from names of groups to whole numbers. "
+                f"Received: {self.widths!r} (of type {type(self.widths).__name__})"
+            )
 
     def for_layers(self, names: list[str]) -> "SearchSpace":
         """The same of a copy of the model, whose excluded layers have these names."""
@@ -94,8 +105,12 @@ class PruningProblem:
         Args:
             budget: `Budget`.
 
+        Returns:
+            The problem, with the widths that the search space gives by hand.
+
         Raises:
-            ValueError: if the model has no channels that may go.
+            TypeError, ValueError: as `with_widths`; ValueError if the model has no
+                channels that may go.
             InfeasibleBudgetError: if the smallest widths break the budget.
         """
         channels = self.channel_graph
@@ -119,6 +134,8 @@ class PruningProblem:
         )
         found.budget.check_feasible(found.costs, self.smallest)
         found.shares = found.budget.shares(found.costs)
+        if self.space.widths and not self.fixed.any():
+            return found.with_widths(self.space.widths)
         return found
 
     @property

@@ -44,6 +44,7 @@ def prune_model(
     remove_blocks: bool = False,
     input_shape: InputShape = None,
     repair: str | None = "auto",
+    widths: Mapping[str, int] | None = None,
     seed: int = 0,
 ) -> PrunedModel:
     """Makes a copy of a model whose channels are gated under a budget.
@@ -91,6 +92,12 @@ def prune_model(
             training batches (`training.repair`); None: they lose them. `"auto"` is
             the former for methods that do not train the weights before the cut, and
             the latter for those that do, as `"loss"`.
+        widths: dict, name of a group -> channels to keep, or None. They are fixed at
+            once, so that all of `fit` trains the compact network: `widths` of a
+            `CompressionResult`, to train what was found anew, or your own. Methods
+            that need no training choose the groups that are left out; with others
+            there may be none. They have to keep the budget, which may be all
+            (`1.0`).
         seed: int, of the samples.
 
     Returns:
@@ -101,7 +108,8 @@ def prune_model(
             an option has the wrong type.
         ValueError: for wrong values; if the model is pruned already; if nothing
             can be pruned.
-        InfeasibleBudgetError: if the smallest widths break the budget.
+        InfeasibleBudgetError: if the smallest widths, or those given, break the
+            budget.
         DifferenceError: if the copy does not compute what the model does.
 
     Example:
@@ -123,7 +131,8 @@ def prune_model(
             f"`strip_pruning` first. Received: PrunedModel {model.name!r}"
         )
     graph = open_model(model, input_shape)
-    if not find_method(method).one_shot:
+    method = find_method(method)
+    if not method.one_shot:
         _check_training(model)
     bound = Budget(budget).with_measurer(LitertMeasurer())
     template, names = copy_graph(graph)
@@ -134,6 +143,7 @@ def prune_model(
         min_channels=min_channels,
         remove_blocks=remove_blocks,
         input_shape=input_shape,
+        widths=widths,
     ).for_layers(excluded)
     options = PruningOptions(
         method=method,
@@ -147,11 +157,13 @@ def prune_model(
         repair=repair,
     )
     problem = PruningProblem(template, space).with_budget(bound)
+    if widths is not None and not method.one_shot:
+        _check_all_given(problem, method.name)
     pruned = PrunedModel(template, problem, options)
     check_copy(model, graph, names, pruned)
     check_backbone(pruned.channel_graph)
     warn_of_opaque(pruned.channel_graph, pruned.costs, bound.limits)
-    if find_method(method).one_shot:
+    if method.one_shot or widths is not None:
         pruned.decide()
     return pruned
 
@@ -190,6 +202,19 @@ def _check_training(model: keras.Model) -> None:
                 "`keras.Model(model.inputs, model.outputs)` here. "
                 f"Received: {owner.__module__}.{owner.__name__}.{name}"
             )
+
+
+def _check_all_given(problem: PruningProblem, method: str | None) -> None:
+    """Raises `ValueError` if some widths are given, and a search has no part left."""
+    groups = problem.channel_graph.groups
+    missing = [g.name for g, fixed in zip(groups, problem.fixed) if not fixed]
+    if missing:
+        raise ValueError(
+            f"Expected with method={method!r} `widths` of all groups or of none, since "
+            "given widths are fixed before any search. Give those of the others, too, "
+            "or let method='uniform' or 'magnitude' choose them. Received: widths "
+            f"without {missing}"
+        )
 
 
 def strip_pruning(

@@ -110,17 +110,19 @@ class Run:
         if self.distillation is not None:
             weight = self.settings.teacher_weight
             pruned.learn_from(self.dense, self.distillation, weight)
-        start = 0
-        if self.method.plans:
+        start, fixed = 0, pruned.phase == "fixed"
+        if self.method.plans and not fixed:
             pruned.plan(self.train.data, self.settings.batch_size)
             start = min(self.method.plan_steps(), self.steps)
         phases = PhaseCallback(self.train.batches)
         part = self.fit("fit", pruned, start, self.steps, [phases])
-        searched = 0.0 if self.method.one_shot else part.searched or part.seconds
+        searched = 0.0 if fixed else part.searched or part.seconds
         seconds = {"search": searched, "fine_tune": part.seconds - searched}
         cut = [logs.get("phase", 2.0) == 2.0 for logs in part.epochs]
         history = {
-            name: histories(e for e, fixed in zip(part.epochs, cut) if fixed == after)
+            name: histories(
+                e for e, was_cut in zip(part.epochs, cut) if was_cut == after
+            )
             for name, after in (("search", False), ("fine_tune", True))
         }
         return history, seconds

@@ -55,6 +55,30 @@ def test_hooks(capsys, tmp_path):
     assert "reports of one dense model" in capsys.readouterr().err
 
 
+def test_given_widths_are_trained(capsys, tmp_path):
+    """From a file of widths, and from the report of the run that had them."""
+    hooks, widths = tmp_path / "hooks.py", tmp_path / "widths.json"
+    hooks.write_text(HOOKS)
+    widths.write_text('{"first": 3, "second": 5}')
+    command = ["prune", hooks, "--budget=macs=100%", "--epochs=1", "--nolitert"]
+    assert lossprune(*command, f"--widths={widths}", f"--out={tmp_path / 'a'}") == 0
+    report = tmp_path / "a" / "report.json"
+    found = {g["name"]: g["kept"] for g in json.loads(report.read_text())["groups"]}
+    assert found == {"first": 3, "second": 5}
+    assert lossprune(*command, f"--widths={report}", f"--out={tmp_path / 'b'}") == 0
+    compact = keras.models.load_model(tmp_path / "b" / "compact.keras")
+    assert [compact.get_layer(name).filters for name in found] == [3, 5]
+    capsys.readouterr()
+    for text in ("{", "[3, 5]", '{"first": 3.5}', '{"groups": [{"name": "first"}]}'):
+        widths.write_text(text)
+        assert lossprune(*command, f"--widths={widths}", f"--out={tmp_path / 'c'}") == 1
+        assert "--widths as a JSON file" in capsys.readouterr().err
+    flags = [f"--widths={report}", "--search_epochs=1", f"--out={tmp_path / 'c'}"]
+    assert lossprune(*command, *flags) == 1
+    assert "--search_epochs without --widths" in capsys.readouterr().err
+    assert not (tmp_path / "c").exists()
+
+
 @pytest.mark.parametrize("split", [False, True])
 def test_images(capsys, tmp_path, split):
     images = tmp_path / "images"

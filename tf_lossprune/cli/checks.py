@@ -1,6 +1,7 @@
 """What can be checked of arguments before Keras is imported."""
 
 import importlib.util
+import json
 import os
 import pathlib
 import sys
@@ -94,6 +95,31 @@ def check_budget(text):
         parse_budget(text)
     except ValueError as error:
         raise InputError(f"--budget: {error}") from None
+
+
+def read_widths(path):
+    """The widths in a file, dict, name of a group -> channels.
+
+    Args:
+        path: string, a JSON file of them, or a report.json, whose network they are.
+
+    Raises:
+        InputError: if there is no such file, or it holds neither.
+    """
+    check_file(path, "--widths as a JSON file")
+    try:
+        found = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        if isinstance(found["groups"] if "groups" in found else None, list):
+            found = {group["name"]: group["kept"] for group in found["groups"]}
+    except (ValueError, KeyError, TypeError):
+        found = None
+    if not isinstance(found, dict) or not all(type(n) is int for n in found.values()):
+        raise InputError(
+            "Expected --widths as a JSON file of an object such as "
+            '{"conv1": 12, "conv2": 24}, or a report.json. '
+            f"Received: {path!r}"
+        )
+    return found
 
 
 def check_out(out, source, suffix, overwrite):

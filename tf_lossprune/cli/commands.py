@@ -71,6 +71,13 @@ def _define_prune(values):
         "What chooses the widths.",
         flag_values=values,
     )
+    flags.DEFINE_string(
+        "widths",
+        None,
+        "JSON file of the widths, group -> channels, or the report.json of another "
+        "run: they are trained, none are searched.",
+        flag_values=values,
+    )
     flags.DEFINE_float(
         "learning_rate",
         None,
@@ -126,6 +133,13 @@ def _check_prune(values, arguments):
             "Expected --latency_table=FILE, a device's calibration, for a budget in "
             f"milliseconds. Received: --budget={values.budget} without one"
         )
+    if values.widths:
+        checks.read_widths(values.widths)
+        if values.search_epochs is not None:
+            raise InputError(
+                "Expected --search_epochs without --widths, with which nothing is "
+                f"searched. Received: --search_epochs={values.search_epochs}"
+            )
     checks.check_out_folder(values.out, values.overwrite, values.restart)
     channel_options(values)
     pixel_range(values.pixels)

@@ -11,7 +11,7 @@ import keras
 from tf_lossprune.backup import Backup
 from tf_lossprune.budget import Budget
 from tf_lossprune.budget_text import parse_budget
-from tf_lossprune.cli.checks import RESULTS, STATE
+from tf_lossprune.cli.checks import RESULTS, STATE, read_widths
 from tf_lossprune.cli.command import InputError, Result
 from tf_lossprune.cli.commands import LEARNING_RATE
 from tf_lossprune.cli.flags import channel_options
@@ -70,6 +70,8 @@ def _run(values, arguments, budget, out, state):
     if not (values.model or resumed):
         source.model.save(state / "dense.keras")  # the hook may have trained it
     options = {**_given(channel_options(values)), "seed": values.seed, **source.options}
+    if values.widths:
+        options["widths"] = read_widths(values.widths)
     train = Feed(
         source.train, values.batch_size, source.settings.get("steps_per_epoch")
     )
