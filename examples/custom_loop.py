@@ -33,7 +33,7 @@ def train_step(pruned, loss_fn, optimizer):
 
     @tf.function
     def train(x, y):
-        step = pruned.begin_step(tf.shape(x)[0])
+        step = pruned.begin_step(tf.shape(x)[0], optimizer)
         with tf.GradientTape() as tape:
             tape.watch(step.gates)
             y_pred = pruned.run_network(x, step.gates, training=True)

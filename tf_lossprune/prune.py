@@ -90,8 +90,9 @@ def prune_model(
         repair: `"least_squares"`: when the channels are cut, the layers that read them
             learn to predict them from those that stay, from the inputs of a few
             training batches (`training.repair`); None: they lose them. `"auto"` is
-            the former for methods that do not train the weights before the cut, and
-            the latter for those that do, as `"loss"`.
+            the former where the weights are not trained with gates before the cut
+            (one-shot methods, a search on frozen weights), and the latter where they
+            are, as by `"loss"`.
         widths: dict, name of a group -> channels to keep, or None. They are fixed at
             once, so that all of `fit` trains the compact network: `widths` of a
             `CompressionResult`, to train what was found anew, or your own. Methods

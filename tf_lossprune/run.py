@@ -89,7 +89,8 @@ class Run:
         config = {
             **schedule.get_config(),
             "warmup": warmup / self.steps,
-            "search": search / self.steps,
+            "search": None,
+            "search_steps": search,
             "total_steps": self.steps,
             "statistics_batches": self.settings.statistics_batches,
         }

@@ -32,15 +32,41 @@ class DefaultScheduleTest(parameterized.TestCase):
     def test_a_share_is_a_share(self, share, steps):
         self.assertEqual(tf_lossprune.Schedule(search=share).steps(100), (0, steps))
 
+    @parameterized.parameters((100, 30), (200, 60), (20000, 60), (1, 1))
+    def test_a_search_on_frozen_weights_is_short(self, total, steps):
+        schedule = tf_lossprune.Schedule(frozen_search=True)
+        self.assertEqual(schedule.steps(total), (0, steps))
+        schedule = tf_lossprune.Schedule(frozen_search=True, search=0.5)
+        self.assertEqual(schedule.steps(100), (0, 50))
+
+    @parameterized.parameters((1000, 90), (50, 50))
+    def test_the_search_in_steps(self, total, steps):
+        schedule = tf_lossprune.Schedule(search_steps=90)
+        self.assertEqual(schedule.steps(total), (0, steps))
+
+    @parameterized.named_parameters(
+        ("both", {"search": 0.1, "search_steps": 9}, ValueError, "not both"),
+        ("none", {"search_steps": 0}, ValueError, "search_steps"),
+        ("half", {"search_steps": 1.5}, TypeError, "search_steps"),
+        ("word", {"frozen_search": "yes"}, TypeError, "frozen_search.*'yes'"),
+    )
+    def test_wrong_settings(self, options, error, message):
+        with self.assertRaisesRegex(error, message):
+            tf_lossprune.Schedule(**options)
+
     @parameterized.parameters((0.9, 10, (9, 1)), (0.99, 10, (9, 1)), (0.5, 1, (0, 1)))
     def test_a_search_has_a_step(self, warmup, total, steps):
         self.assertEqual(tf_lossprune.Schedule(warmup=warmup).steps(total), steps)
 
     def test_saved_and_loaded(self):
-        for given in (tf_lossprune.Schedule(), tf_lossprune.Schedule(search=0.4)):
+        for given in (
+            tf_lossprune.Schedule(),
+            tf_lossprune.Schedule(search=0.4),
+            tf_lossprune.Schedule(search_steps=70, frozen_search=True),
+        ):
             config = keras.saving.serialize_keras_object(given)
             again = keras.saving.deserialize_keras_object(config)
-            self.assertEqual(again.search, given.search)
+            self.assertEqual(again.get_config(), given.get_config())
             self.assertEqual(again.steps(5000), given.steps(5000))
 
     def test_fit_and_compress_search_equally_long(self):

@@ -151,12 +151,13 @@ class SpeedSwitchesTest(parameterized.TestCase):
         self.assertEqual(found["replicas"], 2)
         self.assertTrue(found["restored"])
         self.assertLessEqual(found["share"], small.SHARE)
-        alone, mirrored = found["alone"], found["mirrored"]
-        self.assertEqual(mirrored["phase"], "fixed")
-        self.assertEqual(mirrored["step"], small.EPOCHS * small.STEPS)
-        self.assertEqual(mirrored["kept"], alone["kept"])
-        np.testing.assert_allclose(mirrored["ratios"], alone["ratios"], atol=1e-3)
-        np.testing.assert_allclose(mirrored["loss"], alone["loss"], rtol=1e-3)
-        for a, b in zip(mirrored["weights"], alone["weights"], strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-3)
-        self.assertGreater(np.abs(alone["ratios"]).max(), 1e-3)
+        for one, two in (("alone", "mirrored"), ("frozen alone", "frozen")):
+            alone, mirrored = found[one], found[two]
+            self.assertEqual(mirrored["phase"], "fixed")
+            self.assertEqual(mirrored["step"], small.EPOCHS * small.STEPS)
+            self.assertEqual(mirrored["kept"], alone["kept"])
+            np.testing.assert_allclose(mirrored["ratios"], alone["ratios"], atol=1e-3)
+            np.testing.assert_allclose(mirrored["loss"], alone["loss"], rtol=1e-3)
+            for a, b in zip(mirrored["weights"], alone["weights"], strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-3)
+            self.assertGreater(np.abs(alone["ratios"]).max(), 1e-3)

@@ -30,7 +30,7 @@ def jax_step(pruned, optimizer):
     import jax
 
     def train(x, y):
-        step = pruned.begin_step(len(x))
+        step = pruned.begin_step(len(x), optimizer)
         weights = pruned.trainable_variables
         state = pruned.non_trainable_variables
 

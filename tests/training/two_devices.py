@@ -15,12 +15,12 @@ import tf_lossprune
 from tests.training import small
 
 
-def make():
+def make(**options):
     """A pruned model without anything that depends on a device's share of a batch."""
     keras.utils.set_random_seed(0)
     model = small.network(norm=False)
     return small.compile_model(
-        small.prune(model, sampler="deterministic"),
+        small.prune(model, sampler="deterministic", **options),
         keras.optimizers.SGD(0.05, momentum=0.9),
     )
 
@@ -48,6 +48,12 @@ def main(folder):
         pruned = make()
     history = small.fit(pruned).history
     found["mirrored"] = result(pruned, history)
+    options = {"schedule": small.schedule(frozen_search=True)}
+    alone = make(**options)
+    found["frozen alone"] = result(alone, small.fit(alone).history)
+    with strategy.scope():
+        frozen = make(**options)
+    found["frozen"] = result(frozen, small.fit(frozen).history)
     path = os.path.join(folder, "w.weights.h5")
     pruned.save_weights(path)
     with strategy.scope():

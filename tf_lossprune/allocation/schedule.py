@@ -13,6 +13,9 @@ from tf_lossprune.types import BackendTensor
 #: to the second, until it has enough steps; of a long one no more than are of use.
 SEARCH_SHARE, LARGEST_SEARCH_SHARE = 0.1, 0.3
 ENOUGH_STEPS, MOST_STEPS = 200, 1000
+#: That of a search on frozen weights, which trains nothing: so many steps, of a short
+#: training no more than `LARGEST_SEARCH_SHARE`.
+FROZEN_STEPS = 60
 
 
 def default_search_steps(total: int) -> int:
@@ -38,7 +41,15 @@ class Schedule(Configurable):
         warmup: float in [0, 1), the share of `fit`'s steps for the warm-up.
         search: float in (0, 1], the share for the search; `warmup + search <= 1`.
             None: 0.1 of the steps, at most 1,000; of less than 2,000 steps up to
-            0.3, until it has 200 steps.
+            0.3, until it has 200 steps. With `frozen_search` 60 steps, at most 0.3.
+        search_steps: int >= 1 or None, the length of the search in steps, in place of
+            the share.
+        frozen_search: bool, whether the weights wait while the widths are searched:
+            only the ratios move, and weights, moving statistics and the optimizer
+            (moments, counter and thus its learning rate schedule) stay as they are
+            until the cut. There, layers learn to predict what they lose (`repair` in
+            `prune_model`), and all further steps train the compact network. For
+            methods that search by the gates' gradient.
         descent: float in (0, 1], the share of the search after which the budget
             has reached its target; the rest of the search holds it.
         power: float > 0. With `t` the progress of the descent, the budget goes
@@ -72,6 +83,8 @@ class Schedule(Configurable):
         end_variance: float = 0.003,
         total_steps: int | None = None,
         statistics_batches: int = 32,
+        search_steps: int | None = None,
+        frozen_search: bool = False,
     ) -> None:
         for name, value in (
             ("warmup", warmup),
@@ -88,6 +101,18 @@ class Schedule(Configurable):
             _check("search", search, 0 < search <= 1, "in (0, 1]")
             both = warmup + search
             _check("warmup + search", both, both <= 1, "at most 1")
+        if search_steps is not None:
+            check_count("search_steps", search_steps, 1)
+            if search is not None:
+                raise ValueError(
+                    "Expected the length of the search as a share or in steps, not "
+                    f"both. Received: search={search}, search_steps={search_steps}"
+                )
+        if not isinstance(frozen_search, bool):
+            raise TypeError(
+                "Expected frozen_search as a bool. "
+                f"Received: {frozen_search!r} (of type {type(frozen_search).__name__})"
+            )
         _check("descent", descent, 0 < descent <= 1, "in (0, 1]")
         _check("power", power, power > 0, "above 0")
         for name, v in (("start", start_variance), ("end", end_variance)):
@@ -107,11 +132,17 @@ class Schedule(Configurable):
         self.end_variance = end_variance
         self.total_steps = total_steps
         self.statistics_batches = statistics_batches
+        self.search_steps = search_steps
+        self.frozen_search = frozen_search
 
     def steps(self, total: int) -> tuple[int, int]:
         """Steps of warm-up and search out of `total`: two ints."""
         warmup = min(int(round(self.warmup * total)), total - 1)
-        if self.search is None:
+        if self.search_steps is not None:
+            search = self.search_steps
+        elif self.search is None and self.frozen_search:
+            search = max(1, min(FROZEN_STEPS, round(LARGEST_SEARCH_SHARE * total)))
+        elif self.search is None:
             search = default_search_steps(total)
         else:
             search = max(1, int(round(self.search * total)))
@@ -138,6 +169,8 @@ class Schedule(Configurable):
             "end_variance": self.end_variance,
             "total_steps": self.total_steps,
             "statistics_batches": self.statistics_batches,
+            "search_steps": self.search_steps,
+            "frozen_search": self.frozen_search,
         }
 
 

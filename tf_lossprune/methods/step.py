@@ -22,6 +22,9 @@ class Step:
         replicas: int, how many devices share the step.
         penalty: function without arguments that returns a scalar tensor, of the weights
             as they are when it is called; or None.
+        held: list of pairs of a variable and its value before the step, which it gets
+            back after a step of the search: with `Schedule(frozen_search=True)`, all
+            that training changes.
     """
 
     gates: Any
@@ -32,6 +35,7 @@ class Step:
     images: Any
     replicas: int
     penalty: Callable[[], Any]
+    held: list = dataclasses.field(default_factory=list)
 
     def loss(self, task_loss: Any) -> Any:
         """The loss to differentiate: the task's, and what the method adds to it.

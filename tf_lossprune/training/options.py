@@ -13,9 +13,13 @@ from tf_lossprune.gates import (
     SoftThreshold,
 )
 from tf_lossprune.methods import METHODS, Method
+from tf_lossprune.methods.search import Search
 
 #: What is given as a name, a config or an object.
 _REGISTRIES = (METHODS, SCHEDULES, IMPORTANCES, THRESHOLDS, SAMPLERS, CONSTRAINTS)
+
+#: A search on frozen weights is short: so many times faster the ratios move.
+FROZEN_RATE = 5.0
 
 #: What `prune_model(repair=...)` takes.
 REPAIRS = ("auto", "least_squares", None)
@@ -68,6 +72,19 @@ class PruningOptions:
         if repair not in REPAIRS:
             raise ValueError(f"Expected repair among {REPAIRS}. Received: {repair!r}")
         self.repair = repair
+        search = self.method.search_class
+        if self.freezes and search.penalty is not Search.penalty:
+            raise ValueError(
+                "Expected a method that searches by the gates' gradient, such as "
+                "'loss' or 'taylor', for a search on frozen weights: this one trains "
+                "the weights to tell the channels apart. Received: "
+                f"method={self.method.name!r} with Schedule(frozen_search=True)"
+            )
+
+    @property
+    def freezes(self):
+        """Whether the weights wait while the widths are searched."""
+        return self.method.trains and self.schedule.frozen_search
 
     @property
     def repairs(self):
@@ -76,12 +93,15 @@ class PruningOptions:
         `"auto"` says so where the weights were not trained with gates: what they
         learned to compute with channels that come and go is no target to go back to.
         """
-        return not self.method.trains if self.repair == "auto" else bool(self.repair)
+        if self.repair == "auto":
+            return self.freezes or not self.method.trains
+        return bool(self.repair)
 
     def make_ratio_optimizer(self):
         """Returns a fresh optimizer for the ratios."""
         if self._ratio_optimizer is None:
-            return keras.optimizers.Adam(self.method.learning_rate)
+            rate = self.method.learning_rate
+            return keras.optimizers.Adam(rate * FROZEN_RATE if self.freezes else rate)
         return keras.optimizers.deserialize(self._ratio_optimizer)
 
     def get_config(self):

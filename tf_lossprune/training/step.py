@@ -1,5 +1,6 @@
 """The contract of a training step, with `fit` or without."""
 
+import dataclasses
 from typing import Any
 
 from keras import ops
@@ -15,11 +16,14 @@ class StepContract:
     know of the search.
     """
 
-    def begin_step(self, batch_size: Any) -> Step:
+    def begin_step(self, batch_size: Any, optimizer: Any = None) -> Step:
         """Draws the gates of one training step.
 
         Args:
             batch_size: int or scalar tensor, how many samples this device's batch has.
+            optimizer: the Keras optimizer of a loop of one's own, which waits with the
+                weights where the schedule has a `frozen_search`; None: the one that
+                the model is compiled with.
 
         Returns:
             A `Step`: run the network with its `gates`, and differentiate its
@@ -44,7 +48,25 @@ class StepContract:
         images = ops.cast(batch_size, "float32") * self.replicas()
         if self.is_compact:
             return self.search.finished_step(images, self.replicas())
-        return self.search.begin_step(images, self.replicas())
+        step = self.search.begin_step(images, self.replicas())
+        return dataclasses.replace(step, held=self._held(optimizer))
+
+    def _held(self, optimizer):
+        """Pairs of variable and value: what a step of the search leaves alone."""
+        if not self.options.freezes:
+            return []
+        optimizer = getattr(self, "optimizer", None) if optimizer is None else optimizer
+        if optimizer is None:
+            raise ValueError(
+                "Expected the optimizer of the loop, `begin_step(batch_size, "
+                "optimizer)`, for a search on frozen weights. Received: None"
+            )
+        if not optimizer.built:
+            optimizer.build(self.trainable_variables)
+        # The scale of a loss has to follow the gradients, whatever trains.
+        optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+        held = [*self.trainable_variables, *self.network.weights, *optimizer.variables]
+        return [(v, ops.copy(v.value)) for v in {id(v): v for v in held}.values()]
 
     def end_step(self, step: Step, gate_gradient: Any) -> None:
         """Moves what the method learns, and counts the step.
@@ -73,6 +95,10 @@ class StepContract:
             )
         optimizer = self.ratio_optimizer
         self.search.end_step(step, gate_gradient, optimizer, self.assign_all)
+        if step.held:
+            variables = [variable for variable, _ in step.held]
+            values = [ops.where(step.searching, old, v.value) for v, old in step.held]
+            self.assign_all(variables, values)
 
     def search_logs(self, step: Step) -> dict:
         """What the progress bar shows: expected costs and the phase, as tensors."""

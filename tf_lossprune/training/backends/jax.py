@@ -63,7 +63,7 @@ class Step(Backend):
             return {**logs, **self.delivered_logs()}, state
         trainable, non_trainable, optimizer, metrics = state
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        with self._scope(trainable, non_trainable) as scope:
+        with self._scope(trainable, non_trainable, optimizer) as scope:
             step = self.begin_step(tree.flatten(x)[0].shape[0])
         non_trainable = _current(scope, self.non_trainable_variables, non_trainable)
 
@@ -90,9 +90,11 @@ class Step(Backend):
         trainable, optimizer = self.optimizer.stateless_apply(
             optimizer, by_weights, trainable
         )
-        with self._scope(trainable, non_trainable) as scope:
+        with self._scope(trainable, non_trainable, optimizer) as scope:
             self.end_step(step, by_gates / factor)
             shown = self.search_logs(step)
+        trainable = _current(scope, self.trainable_variables, trainable)
+        optimizer = _current(scope, self.optimizer.variables, optimizer)
         non_trainable = _current(scope, self.non_trainable_variables, non_trainable)
         logs, metrics = internals.updated_jax_metrics(
             self, metrics, loss, x, y, y_pred, sample_weight

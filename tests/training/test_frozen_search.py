@@ -1,0 +1,154 @@
+"""A search on frozen weights: until the cut nothing but the ratios moves."""
+
+import tempfile
+
+import keras
+import numpy as np
+from absl.testing import parameterized
+from keras import ops
+
+import tf_lossprune
+from tests.training import small
+from tests.training.test_resume import SAFE, killed
+from tests.training.test_step import STEPS
+from tf_lossprune.surgery import cut
+from tf_lossprune.training import reestimate_statistics, repair
+
+SEARCH = 8  # steps, after 4 of warm-up; 4 more fine-tune
+
+
+def optimizer():
+    rate = keras.optimizers.schedules.CosineDecay(0.05, 8)
+    return keras.optimizers.Adam(rate, weight_decay=0.01, use_ema=True)
+
+
+def made(seed=0, warmup=0.25, optimizer=optimizer, **options):
+    keras.utils.set_random_seed(seed)
+    model = small.network(dropout=0.2)
+    for weight in model.weights:
+        values = np.random.default_rng(0).uniform(0.5, 1.5, weight.shape)
+        weight.assign(weight.value * values.astype("float32"))
+    given = {"schedule": schedule(warmup=warmup), **options}
+    return small.compile_model(small.prune(model, **given), optimizer())
+
+
+def schedule(warmup=0.25, **options):
+    return tf_lossprune.Schedule(
+        **{"warmup": warmup, "search_steps": SEARCH, "frozen_search": True, **options}
+    )
+
+
+def weights(pruned):
+    return [ops.convert_to_numpy(w.value).copy() for w in pruned.network.weights]
+
+
+class Watch(keras.callbacks.Callback):
+    """What the weights, the optimizer and the ratios are after each step."""
+
+    def __init__(self):
+        super().__init__()
+        self.weights, self.optimizer, self.ratios, self.rates = [], [], [], []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.model.sync_state()
+        self.weights.append(weights(self.model))
+        variables = self.model.optimizer.variables
+        self.optimizer.append([ops.convert_to_numpy(v.value) for v in variables])
+        learned = self.model.search.learned() or [self.model.search.importance]
+        self.ratios.append(ops.convert_to_numpy(learned[0].value))
+        rate = self.model.optimizer.learning_rate
+        self.rates.append(float(ops.convert_to_numpy(rate)))
+
+
+class FrozenSearchTest(parameterized.TestCase):
+    def test_weights_statistics_and_optimizer_wait_for_the_cut(self):
+        pruned, watch = made(), Watch()
+        history = small.fit(pruned, callbacks=[watch]).history
+        self.assertEqual(history["phase"], [0.0, 1.0, 1.0, 2.0])
+        # The cut comes at the end of the last step of the search.
+        for step in range(4, 4 + SEARCH - 1):
+            small.assert_same(watch.weights[3], watch.weights[step])
+            small.assert_same(watch.optimizer[3], watch.optimizer[step])
+            self.assertEqual(watch.rates[step], watch.rates[3])
+        self.assertTrue((watch.weights[2][0] != watch.weights[3][0]).any())
+        ratios = np.array(watch.ratios[3 : 3 + SEARCH])
+        self.assertTrue((np.abs(np.diff(ratios, axis=0)).max(axis=1) > 0).all())
+        # Four steps of warm-up and four of fine-tuning, over the whole schedule.
+        self.assertEqual(int(ops.convert_to_numpy(pruned.optimizer.iterations)), 8)
+        self.assertAlmostEqual(watch.rates[-1], 0.0, places=6)
+        self.assertTrue((watch.weights[-1][0] != watch.weights[-2][0]).any())
+
+    def test_the_cut_is_repaired_with_the_dense_network_as_the_target(self):
+        """At a learning rate of 0, `fit` gives the dense network, cut and repaired."""
+        pruned = made(warmup=0.0, optimizer=lambda: keras.optimizers.SGD(0.0))
+        small.fit(pruned, epochs=3)
+        dense = made(schedule=schedule(statistics_batches=0)).channel_graph
+        x, _ = small.data()
+        images = [x[i : i + small.BATCH] for i in range(0, len(x), small.BATCH)]
+        keep = pruned.kept_units()
+        wanted = cut(dense, keep)
+        repair(dense, keep, wanted, images)
+        reestimate_statistics(wanted, images)
+        for a, b in zip(pruned.network.get_weights(), wanted.get_weights()):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+        self.assertTrue(pruned.options.repairs)
+        self.assertFalse(made(repair=None).options.repairs)
+
+    def test_a_killed_run_goes_on_bit_by_bit(self):
+        whole = made()
+        small.fit(whole)
+        for steps in (7, 14):
+            with tempfile.TemporaryDirectory() as folder:
+                killed(steps, SAFE(folder), pruned=made())
+                resumed = made(seed=9)
+                small.fit(resumed, callbacks=[SAFE(folder)])
+            small.assert_same(small.state(whole), small.state(resumed))
+
+    def test_a_loop_of_ones_own_does_what_fit_does(self):
+        plain = lambda: keras.optimizers.SGD(0.05, momentum=0.9)  # noqa: E731
+        options = {"schedule": schedule(statistics_batches=0), "repair": None}
+        fitted = made(optimizer=plain, **options)
+        small.fit(fitted)
+        own, own_optimizer = made(optimizer=plain, **options), plain()
+        x, y = small.data()
+        own.begin(16)
+        train = STEPS[keras.backend.backend()](own, own_optimizer)
+        for step in range(16):
+            if step == own.search_end:
+                own.decide()
+                own_optimizer = own.shrink(own_optimizer)
+                train = STEPS[keras.backend.backend()](own, own_optimizer)
+            part = slice(step % 4 * small.BATCH, (step % 4 + 1) * small.BATCH)
+            train(ops.convert_to_tensor(x[part]), ops.convert_to_tensor(y[part]))
+        self.assertEqual(own.kept_channels(), fitted.kept_channels())
+        for a, b in zip(weights(own), weights(fitted), strict=True):
+            np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5)
+        keras.utils.set_random_seed(0)
+        alone = small.prune(small.network(), schedule=schedule())
+        with self.assertRaisesRegex(ValueError, "optimizer.*frozen.*Received"):
+            alone.begin_step(16)
+
+    def test_the_scale_of_the_loss_follows_the_gradients_while_weights_wait(self):
+        inner = keras.optimizers.SGD(0.05, momentum=0.9)
+        pruned = made(
+            warmup=0.0,
+            optimizer=lambda: keras.optimizers.LossScaleOptimizer(
+                inner, initial_scale=1e38
+            ),
+        )
+        watch = Watch()
+        small.fit(pruned, epochs=2, callbacks=[watch])
+        scale = ops.convert_to_numpy(pruned.optimizer.dynamic_scale)
+        self.assertLess(float(scale), 1e38)
+        self.assertTrue((watch.ratios[-2] != 0).any())
+
+    @parameterized.parameters("bn_scale", "group_lasso", "morphnet", "admm", "ecc")
+    def test_methods_that_train_the_weights_to_search_are_refused(self, name):
+        with self.assertRaisesRegex(ValueError, f"frozen weights.*{name!r}"):
+            made(method=name)
+
+    def test_taylor_searches_on_frozen_weights_too(self):
+        pruned, watch = made(method="taylor", warmup=0.0), Watch()
+        small.fit(pruned, epochs=3, callbacks=[watch])
+        small.assert_same(watch.weights[0], watch.weights[SEARCH - 2])
+        self.assertTrue(pruned.is_compact)
