@@ -22,8 +22,9 @@ class LayerRecord:
             positional arguments and which labels are kept to new arguments).
         positions: dict, weight name -> how often a sample is multiplied with
             each entry of the weight, over all calls.
-        products: list of `(number, labels)`: multiplications per sample and
-            kept label which no weight takes part in.
+        products: list of `(number, factors)`: multiplications per sample which no
+            weight takes part in, for each combination of a kept label of every
+            factor, which are label arrays.
         inside: dict, `id(call)` -> (number, labels): elements for each kept label of
             the tensors that only live inside the layer, at their fullest moment.
         opaque: dict, `id(call)` -> `OpaqueCall`, for calls whose cost was read off
@@ -47,14 +48,30 @@ class LayerRecord:
 
     def relabel(self, unit_of):
         """Replaces all labels by `unit_of[label]`."""
-        for axes in self.weights.values():
-            for axis in axes:
-                axes[axis] = unit_of[axes[axis]]
+        for name, axes in self.weights.items():
+            for axis in [*axes]:
+                units = unit_of[axes.pop(axis)]
+                if isinstance(axis, tuple):
+                    place, units = _settled(units)
+                    if self.gates.get(name) == axis:
+                        self.gates[name] = axis[place]
+                    axis = axis[place]
+                axes[axis] = units
         for table in (self.config, self.arguments):
             for key, (labels, function) in table.items():
                 table[key] = (unit_of[labels], function)
         self.inside = {k: (n, unit_of[lb]) for k, (n, lb) in self.inside.items()}
-        self.products = [(n, unit_of[labels]) for n, labels in self.products]
+        self.products = [
+            (n, tuple(unit_of[labels] for labels in factors))
+            for n, factors in self.products
+        ]
+
+
+def _settled(units):
+    """Along which axis the units of several axes of a weight vary, and `[size]`."""
+    varying = lb.varying(lb.compact(units)) or [0]
+    first = tuple(slice(None) if k in varying else 0 for k in range(units.ndim))
+    return varying[0], units[first]
 
 
 def find_weight(layer, name):
@@ -117,10 +134,76 @@ class Context:
         """Whether the labels of an input vary along an axis of its sample."""
         return self.input_labels[index].shape[axis] > 1
 
+    def batch_axis(self, index=0):
+        """Where the batch dimension of an input is; None: it has none."""
+        return self.inputs[index].batch_axis
+
     def sample_axis(self, axis, index=0):
         """An axis of a whole batch as one of a sample; None for the batch's own."""
         axis = axis % len(self.inputs[index].shape)
-        return axis - 1 if axis else None
+        batch = self.batch_axis(index)
+        if axis == batch:
+            return None
+        return axis if batch is None or axis < batch else axis - 1
+
+    def labels_with_batch(self, index=0):
+        """The labels of an input with an axis of size 1 for the batch dimension."""
+        batch, labels = self.batch_axis(index), self.input_labels[index]
+        return labels if batch is None else np.expand_dims(labels, batch)
+
+    def output_with_batch(self, labels, batch_axis, **kwargs):
+        """The inverse: sets the labels of the only output.
+
+        Args:
+            labels: array that has an axis of size 1 for the batch dimension.
+            batch_axis: int or None, which one.
+            **kwargs: as in `output`.
+        """
+        if batch_axis is not None:
+            labels = np.squeeze(labels, batch_axis)
+        self.output(labels, batch_axis=batch_axis, **kwargs)
+
+    def carry(self, uniform=False):
+        """Says that the outputs have the labels and the layout of the first input.
+
+        Args:
+            uniform: as in `output`.
+        """
+        self.output(
+            *[self.input_labels[0] for _ in self.call.outputs],
+            batch_axis=self.batch_axis(),
+            uniform=uniform,
+        )
+
+    def tie(self, labels, axes, reason="these channels are cut together"):
+        """Ties labels along some axes, along which they then no longer vary.
+
+        Args:
+            labels: array.
+            axes: iterable of its axes.
+            reason: string, why channels stay that are tied to such as stay.
+
+        Returns:
+            The array, of size 1 along these axes.
+        """
+        for axis in axes:
+            first = labels.take([0], axis=axis)
+            if labels.shape[axis] > 1:
+                stays = (labels == lb.FROZEN).any(axis=axis, keepdims=True)
+                if stays.any():
+                    self.freeze(np.where(stays, labels, lb.FROZEN), reason)
+                self.unite(first, labels)
+                first = np.where(stays, lb.FROZEN, first)
+            labels = first
+        return labels
+
+    def straighten(self, index):
+        """Ties the channels of an input until they lie along one axis."""
+        labels = self.input_labels[index]
+        if len(lb.varying(labels)) > 1:
+            main = lb.main_axis(labels)
+            others = [axis for axis in range(labels.ndim) if axis != main]
+            self.input_labels[index] = self.tie(labels, others)
 
     def channels(self, index=0, axis=-1):
         """The labels `[size]` of an input along one axis of its sample.
@@ -169,8 +252,9 @@ class Context:
         Args:
             name: string, attribute of the layer; `"cell.kernel"` for a weight of a
                 layer inside it.
-            axes: dict, axis -> labels `[size]`. Surgery keeps the entries
-                whose unit is kept.
+            axes: dict, axis -> labels `[size]`. Surgery keeps the entries whose unit
+                is kept. Or a tuple of axes -> array of labels with an axis for each of
+                them, along one of which they will vary in the end.
             positions: int, multiplications per sample with each entry (the
                 output positions of a convolution); 0 for biases and the like.
         """
@@ -213,10 +297,15 @@ class Context:
         """
         self._record.arguments[id(self.call)] = (np.asarray(labels), function)
 
-    def products(self, number, labels):
-        """Declares multiplications without a weight: `number` for each label."""
+    def products(self, number, *factors):
+        """Declares multiplications without a weight.
+
+        Args:
+            number: how many for each combination of one label of every factor.
+            *factors: label arrays, of any shape.
+        """
         self.counted = True
-        self._record.products.append((number, np.asarray(labels)))
+        self._record.products.append((number, tuple(map(np.asarray, factors))))
 
     def tensors_inside(self, elements, labels):
         """Declares tensors that only live inside the layer: memory, no operations.
@@ -227,18 +316,21 @@ class Context:
         """
         self._record.inside[id(self.call)] = (elements, np.asarray(labels))
 
-    def output(self, *labels, uniform=False):
+    def output(self, *labels, uniform=False, batch_axis: int | None = 0):
         """Sets the labels of the outputs; each broadcastable to its shape.
 
         Args:
             *labels: array for each output.
             uniform: bool, whether they hold the same values in all channels that
                 can be cut.
+            batch_axis: int, where the batch dimension of the outputs is; None: they
+                have none, as weights, and their labels are for all axes.
         """
         if uniform:
             self._uniform.update(id(tensor) for tensor in self.call.outputs)
         outputs = []
         for tensor, value in zip(self.call.outputs, labels, strict=True):
+            tensor.batch_axis = batch_axis
             value = np.asarray(value)
             ndim = len(tensor.sample_shape)
             value = value.reshape((1,) * (ndim - value.ndim) + value.shape)
@@ -265,7 +357,9 @@ class Context:
             batch: bool, whether to count what is folded into the batch (windows of
                 an image). Of two factors one should.
         """
-        left_out = {axis % (len(tensor.sizes) - 1) + 1 for axis in without}
-        left_out |= set() if batch else {0}
-        sizes = [d for i, d in enumerate(tensor.sizes) if i not in left_out]
+        kept = [d for i, d in enumerate(tensor.sizes) if i != tensor.batch_axis]
+        left_out = {axis % len(kept) for axis in without}
+        sizes = [d for i, d in enumerate(kept) if i not in left_out]
+        if batch and tensor.batch_axis is not None:
+            sizes.append(tensor.sizes[tensor.batch_axis])
         return math.nan if None in sizes else math.prod(sizes)

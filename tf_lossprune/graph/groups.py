@@ -110,6 +110,7 @@ def analyze(model, exclude=None, input_shape=None):
     records, labels, uniform = {}, {}, set()
     work = Work(graph, input_shape)
     for tensor in tree.flatten(graph.inputs):
+        tensor.batch_axis = 0
         labels[id(tensor)] = np.zeros((1,) * len(tensor.sample_shape), int)
     for call in graph.calls:
         inputs = [labels[id(t)] for t in call.data]
@@ -135,6 +136,8 @@ def analyze(model, exclude=None, input_shape=None):
         units = np.unique(labels[id(tensor)])
         ties.freeze(units)
         log.append((units[units != 0], _producer_of(graph, tensor), "model output"))
+    weights = [a for r in records.values() for a in r.weights.values()]
+    ties.straighten([*labels.values(), *(x for a in weights for x in a.values())])
     return _collect(graph, records, labels, ties, log)
 
 
@@ -149,14 +152,19 @@ def _apply_rule(ctx, closed):
         ctx.freeze_all("it is quantized")
     elif getattr(ctx.layer, "lora_enabled", False):
         ctx.freeze_all("it has LoRA weights")
+    elif not rule.any_layout and any(t.batch_axis != 0 for t in ctx.inputs):
+        ctx.freeze_all("the batch is not the first axis of its input")
     else:
+        if not rule.any_layout:
+            for index in range(len(ctx.inputs)):
+                ctx.straighten(index)
         rule.apply(ctx, ctx.layer)
     return rule
 
 
 def _rule_by_trial(ctx):
     """The rule of a layer of somebody's own that does nothing in inference, or None."""
-    if len(ctx.call.inputs) != 1 or len(ctx.call.args) != 1:
+    if len(ctx.call.inputs) != 1 or len(ctx.call.args) != 1 or ctx.batch_axis() != 0:
         return None
     x, labels = ctx.inputs[0], ctx.input_labels[0]
     axes = [axis + 1 for axis, size in enumerate(labels.shape) if size > 1]
@@ -232,7 +240,7 @@ def _signatures(records, ties, roots, frozen):
         for record in records.values()
         for labels in [
             *(la for axes in record.weights.values() for la in axes.values()),
-            *(la for _, la in record.products),
+            *(la for _, factors in record.products for la in factors),
         ]
     ]
     for number, labels in enumerate([*used, *ties.parts]):

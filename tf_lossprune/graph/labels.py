@@ -43,6 +43,28 @@ def on_axis(values, axis, ndim):
     return np.asarray(values).reshape(shape)
 
 
+def varying(labels):
+    """The axes along which labels vary."""
+    return [axis for axis, size in enumerate(labels.shape) if size > 1]
+
+
+def main_axis(labels):
+    """Of the axes along which labels vary, the one with the most different labels."""
+    axes = range(labels.ndim)
+
+    def different(axis):
+        first = labels[tuple(slice(None) if i == axis else 0 for i in axes)]
+        return len(np.unique(first)), axis
+
+    return max(varying(labels), key=different)
+
+
+def count_along(kept, axis):
+    """How many entries along an axis are kept of an array that is a block: an int."""
+    others = tuple(k for k in range(kept.ndim) if k != axis)
+    return int(kept.any(axis=others).sum())
+
+
 class Ties:
     """Hands out labels and remembers which of them belong together."""
 
@@ -76,6 +98,29 @@ class Ties:
     def freeze(self, labels):
         """Says that these labels, and all that is tied to them, must stay."""
         self._frozen.append(np.unique(labels))
+
+    def straighten(self, arrays):
+        """Ties labels until they vary along one axis of each array.
+
+        Only then what is kept of a tensor is a tensor again.
+        """
+        several = [array for array in arrays if len(varying(array)) > 1]
+        tied = bool(several)
+        while tied:
+            tied = False
+            roots, frozen = self.resolve()
+            roots = np.where(frozen, FROZEN, roots)
+            for array in several:
+                found = compact(roots[array])
+                if len(varying(found)) > 1:
+                    main = main_axis(found)
+                    axes = range(found.ndim)
+                    first = tuple(
+                        slice(None) if k == main else slice(0, 1) for k in axes
+                    )
+                    self.unite(found[first], found)
+                    tied = True
+                    break
 
     def resolve(self):
         """Finds what is tied together.

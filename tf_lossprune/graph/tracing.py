@@ -25,18 +25,21 @@ class Tensor:
         name: string, the name of the Keras tensor it stands for.
         sizes: tuple, the shape for a batch of one sample, `None` where unknown; set
             when the graph is analyzed. Windows that are folded into the batch are
-            counted in its first entry.
+            counted in the batch's entry.
+        batch_axis: int, where the batch dimension is; None: there is none. Set when
+            the graph is analyzed.
     """
 
     shape: tuple
     dtype: str
     name: str
     sizes: tuple = ()
+    batch_axis: int | None = 0
 
     @property
     def sample_shape(self):
         """The shape without the batch dimension."""
-        return tuple(self.shape[1:])
+        return tuple(d for i, d in enumerate(self.shape) if i != self.batch_axis)
 
 
 @dataclasses.dataclass(eq=False)

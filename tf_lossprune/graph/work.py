@@ -49,10 +49,16 @@ class Work:
 
     def begin(self, call):
         """Sets the sizes of a call's outputs as far as its rule may ask for them."""
-        if all(t.sizes == (1, *t.sample_shape) for t in call.inputs) and all(
-            self._is_sample(t) for t in call.outputs
+        alone = type(call.operation).__name__ != "Reshape" or call.is_layer
+        if (
+            alone
+            and all(
+                t.batch_axis == 0 and t.sizes == (1, *t.sample_shape)
+                for t in call.inputs
+            )
+            and all(self._is_sample(t) for t in call.outputs)
         ):
-            shapes = [(1, *t.sample_shape) for t in call.outputs]
+            shapes = [(1, *t.shape[1:]) for t in call.outputs]
         elif type(call.operation).__module__.startswith(("keras.", "tf_lossprune.")):
             shapes = self._computed(call)
         else:
@@ -134,7 +140,7 @@ class Work:
     def _computed(self, call):
         """What Keras says about a batch of one sample."""
         if any(None in t.sizes for t in call.inputs):
-            return [(None, *t.sample_shape) for t in call.outputs]
+            return [(None, *t.shape[1:]) for t in call.outputs]
         args, kwargs = _replaced(
             [call.args, call.kwargs], lambda t: keras.KerasTensor(t.sizes, t.dtype)
         )
@@ -143,7 +149,7 @@ class Work:
         except Exception:  # whatever a layer says to a batch of one
             if self._batches == {None}:
                 return [(None,) * len(t.shape) for t in call.outputs]
-            return [(1, *t.sample_shape) for t in call.outputs]
+            return [(1, *t.shape[1:]) for t in call.outputs]
         return [t.shape for t in tree.flatten(spec)]
 
 

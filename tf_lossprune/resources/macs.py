@@ -25,8 +25,8 @@ class Macs(BilinearResource):
         check_counted(channels, self.name)
         terms = weight_terms(channels, lambda record, name: record.positions[name])
         for record in channels.records.values():
-            for number, units in record.products:
-                terms.append(Term(record.layer.name, number, (units,)))
+            for number, factors in record.products:
+                terms.append(Term(record.layer.name, number, factors))
         for call, opaque in opaque_calls(channels):
             if opaque.work.macs:
                 terms.append(Term(call.operation.name, opaque.work.macs, ()))

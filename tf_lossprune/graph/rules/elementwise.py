@@ -43,9 +43,9 @@ _PASSING = (
 )
 
 
-@register_rule(*_PASSING)
+@register_rule(*_PASSING, any_layout=True)
 def passing(ctx, layer):
-    ctx.output(*ctx.input_labels)
+    ctx.carry()
 
 
 def across(ctx, axes):
@@ -59,7 +59,7 @@ def across(ctx, axes):
     if None in along or any(ctx.varies(axis) for axis in along):
         ctx.freeze_all("it mixes channels")
     else:
-        ctx.output(*[ctx.input_labels[0] for _ in ctx.call.outputs])
+        ctx.carry()
 
 
 def axes_of(value, rank):
@@ -71,17 +71,17 @@ def axes_of(value, rank):
     return (value,)
 
 
-@register_rule(layers.Activation)
+@register_rule(layers.Activation, any_layout=True)
 def activation(ctx, layer):
     if layer.activation is keras.activations.softmax:
         across(ctx, (-1,))
     elif mixes_channels(layer.activation):
         ctx.freeze_all("this activation may mix channels")
     else:
-        ctx.output(ctx.input_labels[0])
+        ctx.carry()
 
 
-@register_rule(layers.Softmax, remark="frozen along the channel axis")
+@register_rule(layers.Softmax, remark="frozen along the channel axis", any_layout=True)
 def softmax(ctx, layer):
     rank = len(ctx.inputs[0].sample_shape)
     for mask in ctx.masks:
@@ -139,11 +139,12 @@ def _chosen(values):
     "Sign", "Signbit", "Silu", "Sin", "Sinc", "Sinh", "SoftShrink", "Softplus",
     "Softsign", "SparsePlus", "SparseSigmoid", "Sqrt", "Square", "Squareplus",
     "StopGradient", "Tan", "Tanh", "TanhShrink", "Threshold", "Trunc", "ZerosLike",
+    any_layout=True,
 )  # fmt: skip
 def unary_operation(ctx, operation):
     if len(ctx.input_labels) == 1:
         constant = type(operation).__name__ in ("OnesLike", "ZerosLike")
-        ctx.output(ctx.input_labels[0], uniform=constant or ctx.uniform())
+        ctx.carry(uniform=constant or ctx.uniform())
     else:
         ctx.freeze_all("an operation with tensors for parameters")
 
@@ -152,6 +153,7 @@ def unary_operation(ctx, operation):
     "Softmax", "LogSoftmax", "Sparsemax", "Normalize", "RMSNorm", "LayerNorm",
     "Cumsum", "Cumprod", "Sort", "Argsort", "Roll",
     remark="frozen along the channel axis",
+    any_layout=True,
 )  # fmt: skip
 def along_an_axis(ctx, operation):
     if len(ctx.inputs) > 1:

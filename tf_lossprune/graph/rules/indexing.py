@@ -2,42 +2,53 @@
 
 import numpy as np
 
+from tf_lossprune.graph import labels as lb
 from tf_lossprune.graph.rules.registry import register_rule
-from tf_lossprune.graph.tracing import Tensor
 
 
-@register_rule("GetItem", remark="with steps along the channel axis: frozen")
+@register_rule(
+    "GetItem", remark="with steps along the channel axis: frozen", any_layout=True
+)
 def get_item(ctx, operation):
     """A range of channels starts and ends where the kept ones do."""
     if len(ctx.call.args) != 2 or len(ctx.inputs) != 1:
         ctx.freeze_all("it is indexed with tensors")
         return
-    shape = ctx.inputs[0].shape
-    key = _full_key(ctx.call.args[1], len(shape))
-    if key is None or key[0] != slice(None):
+    key = _full_key(ctx.call.args[1], len(ctx.inputs[0].shape))
+    batch = ctx.batch_axis()
+    axis_of = [place for place, entry in enumerate(key or ()) if entry is not None]
+    if key is None or (batch is not None and key[axis_of[batch]] != slice(None)):
         ctx.freeze_all("an index that is not made of numbers and ranges")
         return
-    labels = ctx.input_labels[0]
-    index: list = []
-    cut, axis = None, 0
-    for place, entry in enumerate(key[1:], 1):
-        if entry is None:
-            index.append(None)
-            continue
-        if not ctx.varies(axis):
-            index.append(0 if isinstance(entry, int) else slice(None))
-        elif entry == slice(None):
-            index.append(entry)
-        else:
-            channels = _cut_channels(ctx, axis, entry)
+    if len(lb.varying(ctx.input_labels[0])) > 1:
+        _tie_indexed(ctx, [key[place] for place in axis_of])
+    labels, index, cut = ctx.labels_with_batch(), list(key), None
+    for axis, place in enumerate(axis_of):
+        entry = key[place]
+        if labels.shape[axis] == 1:
+            index[place] = 0 if isinstance(entry, int) else slice(None)
+        elif entry != slice(None):
+            channels = _cut_channels(ctx, ctx.sample_axis(axis), entry)
             if channels is None:
                 return
-            index.append(entry)
             cut = (place, entry, channels)
-        axis += 1
-    ctx.output(labels[tuple(index)])
+    if batch is not None:
+        before = key[: axis_of[batch]]
+        batch = len(before) - sum(isinstance(entry, int) for entry in before)
+    ctx.output_with_batch(labels[tuple(index)], batch)
     if cut is not None:
         _move_cut(ctx, key, *cut)
+
+
+def _tie_indexed(ctx, entries):
+    """Where channels lie along several axes, what is taken out is whole blocks."""
+    labels, batch = ctx.input_labels[0], ctx.batch_axis()
+    if batch is not None:
+        entries = entries[:batch] + entries[batch + 1 :]
+    axes = [axis for axis in lb.varying(labels) if entries[axis] != slice(None)]
+    if len(axes) == len(lb.varying(labels)):
+        axes.remove(lb.main_axis(labels))
+    ctx.input_labels[0] = ctx.tie(labels, axes)
 
 
 def _full_key(key, rank):
@@ -85,15 +96,27 @@ def _move_cut(ctx, key, place, entry, channels):
     ctx.arguments(channels, moved)
 
 
-@register_rule("Take", remark="with constant indices, not along the channel axis")
+@register_rule(
+    "Take",
+    remark="with constant indices, not along the channel axis",
+    any_layout=True,
+)
 def take(ctx, operation):
-    others = [x for x in ctx.call.args[1:] if isinstance(x, Tensor)]
-    axis = None if operation.axis is None else ctx.sample_axis(operation.axis)
-    if others or axis is None or ctx.varies(axis):
+    """What is taken along one axis keeps the channels along the others."""
+    axis, batch = operation.axis, ctx.batch_axis()
+    place = None if axis is None else axis % len(ctx.inputs[0].shape)
+    if len(ctx.inputs) > 1 or place is None or place == batch:
         ctx.freeze_all("it takes channels by their numbers")
         return
-    labels = ctx.input_labels[0]
+    labels = ctx.labels_with_batch()
+    if labels.shape[place] > 1:
+        if len(lb.varying(labels)) == 1:
+            ctx.freeze_all("it takes channels by their numbers")
+            return
+        labels = ctx.tie(labels, [place])
     dims = len(ctx.call.outputs[0].shape) - len(ctx.inputs[0].shape)
     shape = list(labels.shape)
-    shape[axis : axis + 1] = [1] * (1 + dims)
-    ctx.output(labels.reshape(shape))
+    shape[place : place + 1] = [1] * (1 + dims)
+    if batch is not None and place < batch:
+        batch += dims
+    ctx.output_with_batch(labels.reshape(shape), batch)

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from tf_lossprune.graph import labels as lb
-from tf_lossprune.graph.rules.merging import join, same_across
+from tf_lossprune.graph.rules.merging import join
 from tf_lossprune.graph.rules.registry import register_rule
 
 layers = keras.layers
@@ -62,7 +62,7 @@ def _concatenate(ctx, batch_axis):
     size = ctx.call.outputs[0].sample_shape[axis]
     if size is None or any(d != 1 for d in widest):
         # Channels lie across the seam: they must be the same ones on both sides.
-        joined = same_across(ctx, joined, [axis])
+        joined = ctx.tie(joined, [axis])
     ctx.output(joined, uniform=all(map(ctx.uniform, range(len(ctx.inputs)))))
 
 
@@ -72,37 +72,57 @@ def _without(shape, axis):
     return tuple(shape)
 
 
-@register_rule("Stack")
+@register_rule("Stack", any_layout=True)
 def stack(ctx, operation):
-    rank = len(ctx.call.outputs[0].shape)
-    axis = operation.axis % rank - 1
-    if axis < 0:
-        ctx.freeze_all("it stacks along the batch dimension")
+    batch = ctx.batch_axis()
+    if any(t.batch_axis != batch for t in ctx.inputs):
+        ctx.freeze_all("the batch is not the same axis of all its operands")
         return
-    labels = ctx.input_labels[0]
-    for other in ctx.input_labels[1:]:
-        labels = join(ctx, labels, other)
-    ctx.output(np.expand_dims(labels, axis))
+    axis = operation.axis % len(ctx.call.outputs[0].shape)
+    labels = ctx.labels_with_batch()
+    for index in range(1, len(ctx.inputs)):
+        labels = join(ctx, labels, ctx.labels_with_batch(index))
+    moves = batch is not None and axis <= batch
+    ctx.output_with_batch(np.expand_dims(labels, axis), batch + 1 if moves else batch)
 
 
-@register_rule("Unstack", remark="frozen along the channel axis")
+@register_rule("Unstack", remark="frozen along the channel axis", any_layout=True)
 def unstack(ctx, operation):
-    axis = ctx.sample_axis(operation.axis)
-    if axis is None or ctx.varies(axis):
+    place = operation.axis % len(ctx.inputs[0].shape)
+    axis, batch = ctx.sample_axis(place), ctx.batch_axis()
+    labels = None if axis is None else _same_along(ctx, axis)
+    if labels is None:
         ctx.freeze_all("it takes channels apart one by one")
         return
-    labels = np.squeeze(ctx.input_labels[0], axis)
-    ctx.output(*[labels for _ in ctx.call.outputs])
+    labels = np.squeeze(labels, axis)
+    moves = batch is not None and place < batch
+    outputs = [labels for _ in ctx.call.outputs]
+    ctx.output(*outputs, batch_axis=batch - 1 if moves else batch)
 
 
-@register_rule("Split", "ArraySplit", "Hsplit", "Dsplit")
+def _same_along(ctx, axis):
+    """Labels of the input that do not vary along an axis; None if only along this one.
+
+    Where they vary along others too, they are tied along it: what is taken apart is
+    made of blocks of one shape.
+    """
+    labels = ctx.input_labels[0]
+    if ctx.varies(axis):
+        if len(lb.varying(labels)) == 1:
+            return None
+        labels = ctx.tie(labels, [axis])
+    return labels
+
+
+@register_rule("Split", "ArraySplit", "Hsplit", "Dsplit", any_layout=True)
 def split(ctx, operation):
     """Each part keeps at least one channel; where it is cut moves with them."""
     named = {"Hsplit": 1, "Dsplit": 2}
     axis = named.get(type(operation).__name__, getattr(operation, "axis", 0))
     axis = ctx.sample_axis(axis)
-    if axis is not None and not ctx.varies(axis):
-        ctx.output(*[ctx.input_labels[0] for _ in ctx.call.outputs])
+    labels = None if axis is None else _same_along(ctx, axis)
+    if labels is not None:
+        ctx.output(*[labels for _ in ctx.call.outputs], batch_axis=ctx.batch_axis())
         return
     channels = None if axis is None else ctx.channels(axis=axis)
     if channels is None or type(operation).__name__ in named:
@@ -119,4 +139,5 @@ def split(ctx, operation):
 
     ctx.config("indices_or_sections", channels, cuts)
     ndim = len(ctx.inputs[0].sample_shape)
-    ctx.output(*[lb.on_axis(part, axis, ndim) for part in parts])
+    parts = [lb.on_axis(part, axis, ndim) for part in parts]
+    ctx.output(*parts, batch_axis=ctx.batch_axis())

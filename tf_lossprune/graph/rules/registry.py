@@ -15,12 +15,13 @@ EFFECTS = {
 }
 
 #: A rule: `apply(context, layer)`, what it does (a key of `EFFECTS`), a remark.
-Rule = collections.namedtuple("Rule", ["apply", "effect", "remark"])
+#: And whether it takes tensors of any layout.
+Rule = collections.namedtuple("Rule", ["apply", "effect", "remark", "any_layout"])
 
 _RULES = {}
 
 
-def register_rule(*classes, effect="carries", remark=""):
+def register_rule(*classes, effect="carries", remark="", any_layout=False):
     """Registers a rule for layer or operation classes.
 
     A rule is a function `rule(context, layer)` that tells, through the
@@ -33,6 +34,10 @@ def register_rule(*classes, effect="carries", remark=""):
         effect: string, what it does, for the table of supported layers:
             `"prunes"`, `"cuts"`, `"carries"` or `"freezes"`.
         remark: string, for that table.
+        any_layout: bool, whether the rule can tell what happens to inputs whose
+            channels vary along several axes (heads and their dimensions), or whose
+            batch dimension is not the first. Others get their channels tied until
+            they lie along one axis, and are not asked where the batch is elsewhere.
 
     Returns:
         A decorator that returns the function unchanged.
@@ -65,7 +70,7 @@ def register_rule(*classes, effect="carries", remark=""):
 
     def register(function):
         for klass in classes:
-            _RULES[klass] = Rule(function, effect, remark)
+            _RULES[klass] = Rule(function, effect, remark, any_layout)
         return function
 
     return register

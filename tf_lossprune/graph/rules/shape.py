@@ -5,7 +5,6 @@ import numpy as np
 
 from tf_lossprune.graph import labels as lb
 from tf_lossprune.graph.rules.elementwise import axes_of
-from tf_lossprune.graph.rules.merging import same_across
 from tf_lossprune.graph.rules.registry import register_rule
 
 layers = keras.layers
@@ -27,67 +26,101 @@ def flatten(ctx, layer):
     ctx.output(full.reshape(-1))
 
 
-@register_rule(layers.Reshape, "Reshape")
+@register_rule(layers.Reshape, "Reshape", any_layout=True)
 def reshape(ctx, layer):
-    """Moves the labels; afterwards they vary along one axis at most.
+    """Moves the labels, which may vary along several axes afterwards.
 
-    Where channels are spread over several axes (pixel shuffle, channel shuffle),
-    those at the same place of the longest axis go together, so that what is kept
-    is a block again.
+    What reads them may tie them along some of these (a head is cut as a whole); where
+    nothing does (pixel shuffle, channel shuffle), those at the same place of one axis
+    go together, so that what is kept is a block again.
     """
-    full = lb.expand(ctx.input_labels[0], ctx.inputs[0].sample_shape)
-    target = ctx.call.outputs[0].sample_shape
-    if _moves_between_samples(ctx):
-        ctx.freeze_all("it folds something into the batch, or out of it")
+    batch, made = ctx.batch_axis(), ctx.call.outputs[0].shape
+    given = ctx.inputs[0].shape
+    moved = _reshaped(ctx.labels_with_batch(), given, made, batch)
+    if moved is None:
+        ctx.freeze_all("it moves channels into the batch or a size that is not known")
         return
-    if (ctx.input_labels[0] == lb.FROZEN).all():
-        ctx.output(np.zeros((), int))
-        return
-    if full is None or None in target or ctx.call.outputs[0].shape[0] is not None:
-        ctx.freeze_all("Reshape of an unknown shape")
-        return
-    moved = lb.compact(full.reshape(target))
-    axes = [i for i, d in enumerate(moved.shape) if d > 1]
-    if len(axes) > 1:
-        main = max(axes, key=lambda i: (moved.shape[i], i))
-        moved = same_across(ctx, moved, [i for i in axes if i != main])
-        axes = [i for i, d in enumerate(moved.shape) if d > 1]
-    if axes:
-        is_layer = isinstance(layer, keras.layers.Layer)
-        key, skipped = ("target_shape", 0) if is_layer else ("newshape", 1)
-        asked = tuple(getattr(layer, key))
-        place = axes[0] + skipped
-        if asked[place] != -1:
-            if -1 in asked[skipped:]:
-                # The free entry is known here, and the channels' own is not.
-                asked = (*asked[:skipped], *target)
+    is_layer = isinstance(layer, keras.layers.Layer)
+    key, skipped = ("target_shape", 1) if is_layer else ("newshape", 0)
+    asked = tuple(getattr(layer, key))
+    moving = [k for k in lb.varying(moved) if asked[k - skipped] != -1]
 
-            def shape(kept):
-                return (*asked[:place], int(kept.sum()), *asked[place + 1 :])
+    def shape(kept):
+        new = list(asked)
+        for axis in moving:
+            new[axis - skipped] = lb.count_along(kept, axis)
+        return tuple(new)
 
-            ctx.config(key, moved.reshape(-1), shape)
-    ctx.output(moved)
+    if moving:
+        ctx.config(key, moved, shape)
+    ctx.output_with_batch(moved, batch)
 
 
-def _moves_between_samples(ctx):
-    given, made = ctx.inputs[0].sample_shape, ctx.call.outputs[0].sample_shape
-    known = None not in given and None not in made
-    return known and np.prod(given, dtype=int) != np.prod(made, dtype=int)
+def _reshaped(labels, given, made, batch):
+    """Labels of a tensor in another shape; None if they cannot be told.
+
+    Args:
+        labels: array with an axis for the batch.
+        given, made: the shapes before and after.
+        batch: int, where the batch dimension is, into which axes may be folded; None:
+            there is none.
+    """
+    first = 0 if batch is None else batch + 1
+    if batch is not None and (given[:batch] != made[:batch] or len(made) < first):
+        return None if labels.any() else np.zeros((1,) * len(made), int)
+    runs, i, j = _equal_runs(given[first:], made[first:])
+    left = labels.shape[first : first + i]
+    if any(size > 1 for size in left) or (batch is None and labels.any() and i + j):
+        return None
+    shape, target = list(labels.shape), list(labels.shape[:first]) + [1] * j
+    for (i, k), (j, m) in reversed(runs):
+        varies = any(size > 1 for size in shape[first + i : first + k])
+        if varies:
+            shape[first + i : first + k] = given[first + i : first + k]
+        target += made[first + j : first + m] if varies else [1] * (m - j)
+    return np.broadcast_to(labels, shape).reshape(target)
 
 
-@register_rule(layers.Permute)
+def _equal_runs(given, made):
+    """Pairs of runs of axes that hold the same elements, from the end.
+
+    Returns:
+        List of `((start, stop), (start, stop))`, and how many axes at the front of each
+        shape are in none.
+    """
+    runs = []
+    i, j = len(given), len(made)
+    while True:
+        k, m = i, j
+        a = b = 1
+        while (k == i or m == j or a != b) and None not in (a, b):
+            if (k == i or a < b) and k > 0:
+                k -= 1
+                a = given[k] and a * given[k]
+            elif (m == j or b < a) and m > 0:
+                m -= 1
+                b = made[m] and b * made[m]
+            else:
+                return runs, i, j
+        if None in (a, b):
+            return runs, i, j
+        runs.append(((k, i), (m, j)))
+        i, j = k, m
+
+
+@register_rule(layers.Permute, any_layout=True)
 def permute(ctx, layer):
-    ctx.output(np.transpose(ctx.input_labels[0], [d - 1 for d in layer.dims]))
+    _reorder(ctx, [0, *layer.dims])
 
 
-@register_rule("Transpose")
+@register_rule("Transpose", any_layout=True)
 def transpose(ctx, operation):
     rank = len(ctx.inputs[0].shape)
     axes = operation.axes or tuple(range(rank))[::-1]
     _reorder(ctx, [axis % rank for axis in axes])
 
 
-@register_rule("Swapaxes")
+@register_rule("Swapaxes", any_layout=True)
 def swapaxes(ctx, operation):
     order = list(range(len(ctx.inputs[0].shape)))
     a, b = operation.axis1, operation.axis2
@@ -95,7 +128,7 @@ def swapaxes(ctx, operation):
     _reorder(ctx, order)
 
 
-@register_rule("Moveaxis")
+@register_rule("Moveaxis", any_layout=True)
 def moveaxis(ctx, operation):
     rank = len(ctx.inputs[0].shape)
     moved = np.moveaxis(np.empty(range(rank)), operation.source, operation.destination)
@@ -103,33 +136,31 @@ def moveaxis(ctx, operation):
 
 
 def _reorder(ctx, order):
-    if order[0] != 0:
-        ctx.freeze_all("it moves the batch dimension")
-    else:
-        ctx.output(np.transpose(ctx.input_labels[0], [a - 1 for a in order[1:]]))
+    batch = ctx.batch_axis()
+    labels = np.transpose(ctx.labels_with_batch(), order)
+    ctx.output_with_batch(labels, None if batch is None else order.index(batch))
 
 
-@register_rule("ExpandDims")
+@register_rule("ExpandDims", any_layout=True)
 def expand_dims(ctx, operation):
     rank = len(ctx.call.outputs[0].shape)
-    axes = tuple(a % rank - 1 for a in axes_of(operation.axis, rank))
-    if -1 in axes:
-        ctx.freeze_all("it moves the batch dimension")
-    else:
-        ctx.output(np.expand_dims(ctx.input_labels[0], axes))
+    new = {axis % rank for axis in axes_of(operation.axis, rank)}
+    old = [axis for axis in range(rank) if axis not in new]
+    batch = ctx.batch_axis()
+    labels = np.expand_dims(ctx.labels_with_batch(), tuple(new))
+    ctx.output_with_batch(labels, None if batch is None else old[batch])
 
 
-@register_rule("Squeeze")
+@register_rule("Squeeze", any_layout=True)
 def squeeze(ctx, operation):
-    rank = len(ctx.inputs[0].shape)
-    if (
-        operation.axis is None
-        or ctx.call.outputs[0].shape[:1] != ctx.inputs[0].shape[:1]
-    ):
+    rank, batch = len(ctx.inputs[0].shape), ctx.batch_axis()
+    gone = {axis % rank for axis in axes_of(operation.axis, rank)}
+    if operation.axis is None or batch in gone:
         ctx.freeze_all("it may move the batch dimension")
         return
-    axes = tuple(ctx.sample_axis(a) for a in axes_of(operation.axis, rank))
-    ctx.output(np.squeeze(ctx.input_labels[0], axes))
+    labels = np.squeeze(ctx.labels_with_batch(), tuple(gone))
+    before = sum(axis < (batch or 0) for axis in gone)
+    ctx.output_with_batch(labels, None if batch is None else batch - before)
 
 
 @register_rule(layers.RepeatVector)
@@ -179,7 +210,7 @@ def depth_to_space(ctx, operation):
     channels = _last_channels(ctx, operation)
     if channels is not None:
         blocks = channels.reshape(operation.block_size**2, -1)
-        ctx.output(same_across(ctx, blocks, [0]).reshape(-1))
+        ctx.output(ctx.tie(blocks, [0]).reshape(-1))
 
 
 @register_rule("SpaceToDepth")
