@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from tf_lossprune.allocation import SCHEDULES, Schedule
 from tf_lossprune.backup import Backup
 from tf_lossprune.budget import Budget
 from tf_lossprune.compiling import compile_settings
@@ -223,6 +224,9 @@ def _untrained(
             "Expected with epochs=0 a method whose widths the weights alone tell, such "
             f"as 'uniform' or 'magnitude'. Received: {find_method(method).name!r}"
         )
+    schedule = SCHEDULES.find(options.get("schedule")).get_config()
+    schedule["statistics_batches"] = settings.statistics_batches
+    options = {**options, "schedule": Schedule.from_config(schedule)}
     pruned = prune_model(model, budget, method=method, **options)
     began = time.perf_counter()
     compact = strip_pruning(

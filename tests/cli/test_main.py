@@ -56,7 +56,7 @@ def test_the_documentation_names_commands_and_flags_that_exist():
         (["inspect", "hooks.py"], "existing Python file. Received: 'hooks.py'"),
         (["inspect", "no_such_module"], "Received: 'no_such_module'"),
         (["inspect", "--import=none.py", "a.keras"], "Received: 'none.py'"),
-        (["prune", "hooks.py", "--epochs=0"], "--epochs=0"),
+        (["prune", "hooks.py", "--epochs=-1"], "--epochs=-1"),
         (["prune", "hooks.py", "--epochs=many"], "--epochs=many"),
         (["prune", "there.py", "--budget=half"], "Expected a budget such as"),
         (["prune", "there.py", "--budget=watts=0.5"], "Expected a resource among"),

@@ -9,6 +9,7 @@ import sys
 import time
 
 import keras
+import numpy as np
 import pytest
 
 import tf_lossprune
@@ -77,6 +78,70 @@ def test_given_widths_are_trained(capsys, tmp_path):
     assert lossprune(*command, *flags) == 1
     assert "--search_epochs without --widths" in capsys.readouterr().err
     assert not (tmp_path / "c").exists()
+
+
+def test_without_labels_and_without_training(capsys, tmp_path):
+    """From a model file and images in any folders; from arrays; from hooks."""
+    pytest.importorskip("ai_edge_litert")
+    model = network(channels=3)
+    path, images = (
+        tmp_path / "dense.keras",
+        write_images(tmp_path / "i", size=(9, 8, 3)),
+    )
+    model.save(path)
+    (images / "loose.png").write_bytes((images / "cat" / "0.png").read_bytes())
+    (images / "notes.txt").write_text("no image")
+    command = ["prune", path, "--epochs=0", "--budget=macs=0.5", "--pixels=0,1"]
+    flags = [f"--calibration={images}", "--precision=int8", "--channel_multiple=1"]
+    assert lossprune(*command, *flags, f"--out={tmp_path / 'a'}") == 0
+    assert "Left out 1 files that are no images" in capsys.readouterr().err
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == FILES
+    report = json.loads((tmp_path / "a" / "report.json").read_text())
+    assert report["method"] == "uniform" and report["epochs"] == 0
+    assert report["compact"]["macs"] <= 0.5 * report["dense"]["macs"]
+    compact = keras.models.load_model(tmp_path / "a" / "compact.keras")
+    cut = tf_lossprune.strip_pruning(
+        tf_lossprune.prune_model(
+            model, {"macs": 0.5}, method="uniform", channel_multiple=1
+        )
+    )
+    kept = cut.get_layer("second").get_weights()[0]
+    assert compact.get_layer("second").get_weights()[0].shape == kept.shape
+    assert (compact.get_layer("second").get_weights()[0] != kept).any()  # repaired
+
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).random((32, 8, 8, 3)))
+    flags = [f"--calibration={tmp_path / 'x.npy'}", "--nolitert", "--method=magnitude"]
+    assert lossprune(*command, *flags, f"--out={tmp_path / 'b'}") == 0
+
+    hooks = tmp_path / "hooks.py"
+    hooks.write_text(HOOKS)
+    flags = ["--epochs=0", "--nolitert", f"--out={tmp_path / 'c'}"]
+    assert lossprune("prune", hooks, *flags) == 0
+    report = json.loads((tmp_path / "c" / "report.json").read_text())
+    assert {"accuracy", "loss"} < set(report["compact"]) & set(report["dense"])
+    assert not (tmp_path / "c" / "state").exists()
+
+    hooks.write_text(HOOKS.replace("def data", "def nothing"))
+    capsys.readouterr()
+    flags[-1] = out = f"--out={tmp_path / 'd'}"
+    for arguments, message in (
+        ((hooks, "--epochs=0"), "--calibration=FOLDER|FILE.npy"),
+        ((path, "--epochs=0"), "--calibration=FOLDER|FILE.npy"),
+        ((hooks, f"--calibration={images}"), "--calibration with --epochs=0"),
+        ((path, "--epochs=0", "--calibration=x.txt"), "--calibration as a folder"),
+        ((path, "--epochs=0", "--calibration=x.npy"), "--calibration as a .npy file"),
+        (
+            (path, "--epochs=0", f"--calibration={images}", "--method=loss"),
+            "--method=uniform or magnitude",
+        ),
+        (
+            (path, "--epochs=0", f"--calibration={images}", "--distill=0.5"),
+            "--distill only with training",
+        ),
+    ):
+        assert lossprune("prune", *arguments, out) == 1
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "d").exists()
 
 
 @pytest.mark.parametrize("split", [False, True])

@@ -15,9 +15,7 @@ from tf_lossprune.cli.flags import (
     define_precision,
     pixel_range,
 )
-
-#: Learning rate where neither the flag, the hooks nor the model say one.
-LEARNING_RATE = 0.01
+from tf_lossprune.cli.prune_flags import check_prune, define_prune
 
 
 def _define_inspect(values):
@@ -47,102 +45,6 @@ def _check_inspect(values, arguments):
     if values.budget:
         checks.check_budget(values.budget)
     channel_options(values)
-
-
-def _define_prune(values):
-    flags.DEFINE_string(
-        "budget",
-        "macs=0.5",
-        "What the network may cost, such as macs=0.5,size_bytes=300kB.",
-        flag_values=values,
-    )
-    flags.DEFINE_string("out", "out", "Folder of the results.", flag_values=values)
-    flags.DEFINE_string(
-        "model", None, "Model file, instead of the hook `model`.", flag_values=values
-    )
-    flags.DEFINE_integer("epochs", 5, "All epochs.", 1, flag_values=values)
-    flags.DEFINE_float(
-        "search_epochs", None, "Those of the search.", flag_values=values
-    )
-    flags.DEFINE_enum(
-        "method",
-        "loss",
-        ["loss", "magnitude", "uniform"],
-        "What chooses the widths.",
-        flag_values=values,
-    )
-    flags.DEFINE_string(
-        "widths",
-        None,
-        "JSON file of the widths, group -> channels, or the report.json of another "
-        "run: they are trained, none are searched.",
-        flag_values=values,
-    )
-    flags.DEFINE_float(
-        "learning_rate",
-        None,
-        "Of SGD with momentum and a cosine schedule, instead of the optimizer of the "
-        f"hooks or of the model; {LEARNING_RATE} if neither has one.",
-        0.0,
-        flag_values=values,
-    )
-    flags.DEFINE_float(
-        "distill",
-        0.0,
-        "Weight of the dense model's outputs (logits) in the fine-tuning.",
-        0.0,
-        1.0,
-        flag_values=values,
-    )
-    flags.DEFINE_string(
-        "latency_table",
-        None,
-        "Table of a device, for budgets on latency_ms.",
-        flag_values=values,
-    )
-    flags.DEFINE_bool(
-        "litert", True, "Whether to convert and time.", flag_values=values
-    )
-    flags.DEFINE_enum(
-        "verbose",
-        "auto",
-        ["auto", "0", "1", "2"],
-        "Progress: none, bars, or a line for each epoch.",
-        flag_values=values,
-    )
-    flags.DEFINE_bool(
-        "restart", False, "Drop the state of an unfinished run.", flag_values=values
-    )
-    flags.DEFINE_float(
-        "backup_seconds", 60.0, "Between two saves.", 0.0, flag_values=values
-    )
-    define_overwrite(values)
-    define_precision(values)
-    define_channels(values)
-    define_data(values)
-    define_common(values)
-
-
-def _check_prune(values, arguments):
-    checks.check_source(arguments[0], values.model)
-    checks.check_budget(values.budget)
-    if values.latency_table:
-        checks.check_file(values.latency_table, "--latency_table as a calibrated table")
-    elif "latency_ms" in values.budget and not values["import"].value:
-        raise InputError(
-            "Expected --latency_table=FILE, a device's calibration, for a budget in "
-            f"milliseconds. Received: --budget={values.budget} without one"
-        )
-    if values.widths:
-        checks.read_widths(values.widths)
-        if values.search_epochs is not None:
-            raise InputError(
-                "Expected --search_epochs without --widths, with which nothing is "
-                f"searched. Received: --search_epochs={values.search_epochs}"
-            )
-    checks.check_out_folder(values.out, values.overwrite, values.restart)
-    channel_options(values)
-    pixel_range(values.pixels)
 
 
 def _define_strip(values):
@@ -303,11 +205,11 @@ COMMANDS = {
         ),
         Command(
             "prune",
-            "FILE.py|MODULE|FOLDER",
+            "FILE.py|MODULE|FOLDER|MODEL.keras",
             "Learn the widths, fine-tune, convert and report.",
             (1, 1),
-            _define_prune,
-            _check_prune,
+            define_prune,
+            check_prune,
             "prune:run",
         ),
         Command(

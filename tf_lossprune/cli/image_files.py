@@ -51,9 +51,26 @@ def find_images(folder, classes=None):
             f"Expected the classes of the training images, {classes}. "
             f"Received: {unknown} in {str(folder)!r}"
         )
+    return classes, _images([folder / name for name in classes])
+
+
+def find_unlabelled(folder):
+    """Lists the images of a folder and of the folders inside it, as `find_images`.
+
+    Args:
+        folder: path.
+
+    Returns:
+        A list of `(path, 0)`.
+    """
+    return _images([pathlib.Path(folder)])
+
+
+def _images(folders):
+    """A list of `(path, index of folder)`."""
     files, others = [], collections.Counter()
-    for index, name in enumerate(classes):
-        for path in _walk(folder / name):
+    for index, folder in enumerate(folders):
+        for path in _walk(folder):
             if _is_image(path.name):
                 files.append((path, index))
             else:
@@ -61,7 +78,7 @@ def find_images(folder, classes=None):
     if others:
         text = ", ".join(f"{n} {ending}" for ending, n in others.most_common(NAMED))
         print(f"Left out {sum(others.values())} files that are no images: {text}.")
-    return classes, files
+    return files
 
 
 def check_images(files, decode, skip):

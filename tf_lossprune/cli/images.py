@@ -10,12 +10,19 @@ import numpy as np
 
 from tf_lossprune.cli.command import InputError
 from tf_lossprune.cli.flags import pixel_range
-from tf_lossprune.cli.image_files import check_classes, check_images, find_images
+from tf_lossprune.cli.image_files import (
+    check_classes,
+    check_images,
+    find_images,
+    find_unlabelled,
+)
 
 #: Numbers of channels that images have: grey, colours, and with transparency.
 _CHANNELS = (1, 3, 4)
 _TRAINING = ("train", "training")
 _VALIDATION = ("validation", "val", "valid", "test")
+#: Images without labels that are read, of a folder that holds more.
+UNLABELLED = 1024
 
 
 def read_images(folder, model, values):
@@ -55,6 +62,37 @@ def read_images(folder, model, values):
         )
 
     return batches(train, True), batches(validation, False), _settings(model, outputs)
+
+
+def read_unlabelled(folder, model, values):
+    """Reads some images for a model, without labels.
+
+    Args:
+        folder: path of a folder of images, which may lie in folders inside it.
+        model: `keras.Model` with one image as its input.
+        values: parsed flags of `define_data`.
+
+    Returns:
+        A `tf.data.Dataset` of batches of images, in the same order each time.
+
+    Raises:
+        InputError: if the folder, the flags and the model do not fit together.
+    """
+    height, width, channels = _image_shape(model)
+    from tf_lossprune.cli import image_batches
+
+    form = image_batches.Form(
+        (height, width), channels, "int", *pixel_range(values.pixels)
+    )
+    decode = functools.partial(image_batches.try_image, channels=channels)
+    files = find_unlabelled(folder)
+    some = np.random.default_rng(values.seed).permutation(len(files))[:UNLABELLED]
+    files = [files[index] for index in some]
+    images = _checked(pathlib.Path(folder), None, files, decode, values.skip_bad_images)
+    batches = image_batches.read(
+        images.paths, images.flags, images.labels, form, values.batch_size, None
+    )
+    return batches.map(lambda image, _: image)
 
 
 @dataclasses.dataclass

@@ -79,7 +79,8 @@ class Source:
 
     Attributes:
         model: the dense `keras.Model`.
-        train, validation: data in a form that `fit` takes; validation or None.
+        train, validation: data in a form that `fit` takes; validation or None, and
+            without training both may be.
         settings: dict with some of `SETTINGS`.
         options: dict, further options of `prune_model`.
     """
@@ -102,13 +103,15 @@ class Source:
         return found
 
 
-def read_source(source, values, model=None):
+def read_source(source, values, model=None, trains=True):
     """Reads model and data.
 
     Args:
-        source: string, a Python file or module with hooks, or a folder of images.
+        source: string, a Python file or module with hooks, or a folder of images;
+            without training also a model file.
         values: parsed flags of `define_data`.
         model: `keras.Model` or None; None: that of the hooks.
+        trains: bool, whether training data are needed.
 
     Returns:
         A `Source`.
@@ -119,9 +122,14 @@ def read_source(source, values, model=None):
     if pathlib.Path(source).is_dir():
         train, validation, settings = read_images(source, model, values)
         return Source(model, train, validation, settings, {})
+    if not trains and source.endswith(MODEL_SUFFIXES):
+        model = load_model(source) if model is None else model
+        return Source(model, None, None, {}, {})
     module = hooks.load(source)
     model = _hooked_model(module) if model is None else model
-    train, validation = hooks.train_and_validation(module)
+    train = validation = None
+    if trains or hasattr(module, "data"):
+        train, validation = hooks.train_and_validation(module)
     settings = {n: getattr(module, n) for n in SETTINGS if hasattr(module, n)}
     options = getattr(module, "options", {})
     if not isinstance(options, dict):

@@ -1,6 +1,5 @@
 """`lossprune prune`: search, strip, fine-tune, convert, report."""
 
-import datetime
 import json
 import pathlib
 import shutil
@@ -11,26 +10,18 @@ import keras
 from tf_lossprune.backup import Backup
 from tf_lossprune.budget import Budget
 from tf_lossprune.budget_text import parse_budget
-from tf_lossprune.cli.checks import RESULTS, STATE, read_widths
-from tf_lossprune.cli.command import InputError, Result
-from tf_lossprune.cli.commands import LEARNING_RATE
+from tf_lossprune.cli.checks import STATE, read_widths
+from tf_lossprune.cli.command import InputError
+from tf_lossprune.cli.delivery import deliver
 from tf_lossprune.cli.flags import channel_options
 from tf_lossprune.cli.inputs import load_model, read_source
-from tf_lossprune.cli.measure import costs_of, measure_files
 from tf_lossprune.cli.outputs import made_folder
+from tf_lossprune.cli.prune_flags import LEARNING_RATE
 from tf_lossprune.cli.sanity import StopUnlessFinite, check_dense
+from tf_lossprune.cli.untrained import compress_untrained
 from tf_lossprune.compression import compress_measured
-from tf_lossprune.graph import trace
-from tf_lossprune.report import (
-    TrainingLog,
-    comparison_table,
-    ratio_table,
-    report_data,
-    write_html,
-    write_json,
-)
+from tf_lossprune.report import TrainingLog
 from tf_lossprune.resources import Latency, PeakMemory, Resource, SizeBytes
-from tf_lossprune.surgery import copy_graph
 from tf_lossprune.training.feed import Feed
 
 #: About how many points the charts over training get.
@@ -66,18 +57,50 @@ def run(values, arguments):
 def _run(values, arguments, budget, out, state):
     resumed = _open_state(state, values, arguments)
     keras.utils.set_random_seed(values.seed)
-    source = read_source(arguments[0], values, _given_model(values, state, resumed))
+    model = _given_model(values, state, resumed)
+    source = read_source(arguments[0], values, model, trains=values.epochs > 0)
     if not (values.model or resumed):
         source.model.save(state / "dense.keras")  # the hook may have trained it
     options = {**_given(channel_options(values)), "seed": values.seed, **source.options}
     if values.widths:
         options["widths"] = read_widths(values.widths)
+    if values.epochs:
+        compact, result, samples, more = _trained(
+            values, arguments[0], source, budget, options, state, resumed
+        )
+    else:
+        compact, result, samples = compress_untrained(values, source, budget, options)
+        more = {"method": values.method or "uniform"}
+    delivered, failure = deliver(
+        values,
+        out,
+        source.model,
+        compact,
+        result,
+        samples,
+        exclude=options.get("exclude"),
+        data=arguments[0],
+        **more,
+    )
+    shutil.rmtree(state)
+    if failure is not None:
+        raise failure
+    return delivered
+
+
+def _trained(values, name, source, budget, options, state, resumed):
+    """Trains.
+
+    Returns:
+        The compact model, the `CompressionResult`, the training data, and a dict of
+        further entries of the report.
+    """
     train = Feed(
         source.train, values.batch_size, source.settings.get("steps_per_epoch")
     )
     measured = None
     if not resumed:
-        measured = check_dense(source, train, values.batch_size, arguments[0])
+        measured = check_dense(source, train, values.batch_size, name)
     steps = values.epochs * train.steps
     log = TrainingLog(state / "training.jsonl", every=max(1, steps // POINTS))
     backup = Backup(state / "run", keep=True, interval=values.backup_seconds)
@@ -91,7 +114,7 @@ def _run(values, arguments, budget, out, state):
         batch_size=values.batch_size,
         optimizer=_optimizer(values, source, steps),
         **{n: v for n, v in source.settings.items() if n not in _OWN},
-        method=values.method,
+        method=values.method or "loss",
         search_epochs=values.search_epochs,
         distill=values.distill,
         callbacks=[log, StopUnlessFinite()],
@@ -99,40 +122,12 @@ def _run(values, arguments, budget, out, state):
         backup=backup,
         **options,
     )
-    # A copy is not compiled: it loads without losses and metrics of one's own.
-    compact, _ = copy_graph(trace(compact))
-    for name in RESULTS:  # of a run before, which are to be overwritten
-        (out / name).unlink(missing_ok=True)
-    compact.save(out / "compact.keras")
-    result.dense.update(costs_of(source.model))
-    result.compact.update(costs_of(compact))
-    failure = None
-    if values.litert:
-        failure = _deploy(values, out, source.model, train, compact, result)
-    data = report_data(
-        source.model,
-        result,
-        exclude=options.get("exclude"),
-        training=log.points(),
-        method=values.method,
-        seed=values.seed,
-        epochs=values.epochs,
-        precision=values.precision if values.litert else None,
-        data=arguments[0],
-        steps_per_epoch=train.steps,
-        created=datetime.date.today().isoformat(),
-    )
-    write_json(out / "report.json", data)
-    write_html(out / "report.html", data)
-    shutil.rmtree(state)
-    if failure is not None:
-        raise failure
-    files = [path.name for path in sorted(out.iterdir()) if path.is_file()]
-    text = (
-        f"{comparison_table(result.dense, result.compact)}\n\n"
-        f"{ratio_table(result.groups)}\n\nWritten to {out}: {', '.join(files)}"
-    )
-    return Result({"out": str(out), "files": files, **data}, text)
+    more = {
+        "method": values.method or "loss",
+        "training": log.points(),
+        "steps_per_epoch": train.steps,
+    }
+    return compact, result, train.data, more
 
 
 def _given_model(values, state, resumed):
@@ -156,27 +151,6 @@ def _compress(*arguments, backup, **options):
         if backup.folder.exists():
             print(f"The state is in {backup.folder}; the same command goes on there.")
         raise
-
-
-def _deploy(values, out, dense, train, compact, result):
-    """Converts and times; returns the error, as the compact model is good anyway."""
-    figures = result.dense, result.compact
-    models = dense, compact
-    try:
-        samples = train.data if values.precision.startswith("int8") else None
-        measure_files(
-            figures,
-            models,
-            values.precision,
-            samples,
-            out=out / "compact.tflite",
-        )
-    except (ValueError, ImportError) as error:
-        return InputError(
-            "The compact model and the report were written, but no .tflite file "
-            f"(--nolitert leaves it out): {error}"
-        )
-    return None
 
 
 def _budget(values):

@@ -19,7 +19,7 @@ from tf_lossprune.methods.search import Search
 _REGISTRIES = (METHODS, SCHEDULES, IMPORTANCES, THRESHOLDS, SAMPLERS, CONSTRAINTS)
 
 #: A search on frozen weights is short: so many times faster the ratios move.
-FROZEN_RATE = 5.0
+FROZEN_RATE = 3.0
 
 #: What `prune_model(repair=...)` takes.
 REPAIRS = ("auto", "least_squares", None)

@@ -1,0 +1,171 @@
+"""The flags of `lossprune prune`, and what is checked of them."""
+
+import pathlib
+
+from absl import flags
+
+from tf_lossprune.cli import checks
+from tf_lossprune.cli.command import InputError
+from tf_lossprune.cli.flags import (
+    channel_options,
+    define_channels,
+    define_common,
+    define_data,
+    define_overwrite,
+    define_precision,
+    pixel_range,
+)
+
+#: Learning rate where neither the flag, the hooks nor the model say one.
+LEARNING_RATE = 0.01
+
+
+def define_prune(values):
+    """Defines the flags of `prune`."""
+    flags.DEFINE_string(
+        "budget",
+        "macs=0.5",
+        "What the network may cost, such as macs=0.5,size_bytes=300kB.",
+        flag_values=values,
+    )
+    flags.DEFINE_string("out", "out", "Folder of the results.", flag_values=values)
+    flags.DEFINE_string(
+        "model", None, "Model file, instead of the hook `model`.", flag_values=values
+    )
+    flags.DEFINE_integer(
+        "epochs",
+        5,
+        "All epochs; 0: nothing is trained, and no labels are needed.",
+        0,
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "calibration",
+        None,
+        "With --epochs=0: typical inputs, a folder of images without labels or a .npy "
+        "file, instead of the training data of the hooks.",
+        flag_values=values,
+    )
+    flags.DEFINE_float(
+        "search_epochs", None, "Those of the search.", flag_values=values
+    )
+    flags.DEFINE_enum(
+        "method",
+        None,
+        ["loss", "magnitude", "uniform"],
+        "What chooses the widths. Default: loss; with --epochs=0 uniform.",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "widths",
+        None,
+        "JSON file of the widths, group -> channels, or the report.json of another "
+        "run: they are trained, none are searched.",
+        flag_values=values,
+    )
+    flags.DEFINE_float(
+        "learning_rate",
+        None,
+        "Of SGD with momentum and a cosine schedule, instead of the optimizer of the "
+        f"hooks or of the model; {LEARNING_RATE} if neither has one.",
+        0.0,
+        flag_values=values,
+    )
+    flags.DEFINE_float(
+        "distill",
+        0.0,
+        "Weight of the dense model's outputs (logits) in the fine-tuning.",
+        0.0,
+        1.0,
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "latency_table",
+        None,
+        "Table of a device, for budgets on latency_ms.",
+        flag_values=values,
+    )
+    flags.DEFINE_bool(
+        "litert", True, "Whether to convert and time.", flag_values=values
+    )
+    flags.DEFINE_enum(
+        "verbose",
+        "auto",
+        ["auto", "0", "1", "2"],
+        "Progress: none, bars, or a line for each epoch.",
+        flag_values=values,
+    )
+    flags.DEFINE_bool(
+        "restart", False, "Drop the state of an unfinished run.", flag_values=values
+    )
+    flags.DEFINE_float(
+        "backup_seconds", 60.0, "Between two saves.", 0.0, flag_values=values
+    )
+    define_overwrite(values)
+    define_precision(values)
+    define_channels(values)
+    define_data(values)
+    define_common(values)
+
+
+def _check_untrained(values, source):
+    """What is asked of `prune --epochs=0`."""
+    if source.endswith(checks.MODEL_SUFFIXES):
+        checks.check_model_path(source)
+        if not values.calibration:
+            raise InputError(
+                "Expected --calibration=FOLDER|FILE.npy, typical inputs, for a model "
+                f"file with --epochs=0. Received: {source!r} alone"
+            )
+    else:
+        checks.check_source(source, values.model)
+    given = values.calibration
+    if given and not pathlib.Path(given).is_dir():
+        if not given.endswith(".npy"):
+            raise InputError(
+                "Expected --calibration as a folder of images or a .npy file. "
+                f"Received: {given!r}"
+            )
+        checks.check_file(given, "--calibration as a .npy file of inputs")
+    if values.method == "loss":
+        raise InputError(
+            "Expected --method=uniform or magnitude with --epochs=0: the loss has to "
+            "be trained. Received: --method=loss"
+        )
+    for name in ("search_epochs", "learning_rate", "distill"):
+        if values[name].value:
+            raise InputError(
+                f"Expected --{name} only with training. Received: "
+                f"--{name}={values[name].value} with --epochs=0"
+            )
+
+
+def check_prune(values, arguments):
+    """Checks them, as `Command.check`."""
+    if values.epochs == 0:
+        _check_untrained(values, arguments[0])
+    else:
+        checks.check_source(arguments[0], values.model)
+        if values.calibration:
+            raise InputError(
+                "Expected --calibration with --epochs=0: where there is training, the "
+                f"training data serve. Received: --epochs={values.epochs}"
+            )
+    checks.check_budget(values.budget)
+    if values.latency_table:
+        checks.check_file(values.latency_table, "--latency_table as a calibrated table")
+    elif "latency_ms" in values.budget and not values["import"].value:
+        raise InputError(
+            "Expected --latency_table=FILE, a device's calibration, for a budget in "
+            f"milliseconds. Received: --budget={values.budget} without one"
+        )
+    if values.widths:
+        checks.read_widths(values.widths)
+        if values.search_epochs is not None:
+            raise InputError(
+                "Expected --search_epochs without --widths, with which nothing is "
+                f"searched. Received: --search_epochs={values.search_epochs}"
+            )
+    checks.check_out_folder(values.out, values.overwrite, values.restart)
+    channel_options(values)
+    pixel_range(values.pixels)
