@@ -218,6 +218,72 @@ class Deep(layers.Layer):
         return x
 
 
+def swish(x):
+    """An activation of the user's own."""
+    return x * ops.sigmoid(1.5 * x)
+
+
+def halves(x):
+    return x * ops.flip(x, axis=-1)
+
+
+class Conv3(layers.Conv2D):
+    """A subclass that sets defaults, whose config does not make it again."""
+
+    def __init__(self, filters, **kwargs):
+        super().__init__(filters, 3, padding="same", use_bias=False, **kwargs)
+
+
+class ReturnsMore(layers.Layer):
+    """Returns None and numbers beside its result, which the layer around it drops."""
+
+    def __init__(self, inner=True, **kwargs):
+        super().__init__(**kwargs)
+        self.conv = ReturnsMore(False) if inner else layers.Conv2D(8, 3)
+
+    def call(self, x):
+        if isinstance(self.conv, ReturnsMore):
+            return self.conv(x)[0]
+        return self.conv(x), None, ops.zeros((2, 3))
+
+
+class Defaults(layers.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.convs = [Conv3(16, activation=swish), Conv3(8)]
+
+    def call(self, x):
+        return self.convs[1](layers.Activation(swish)(self.convs[0](x)))
+
+
+def anonymous():
+    x = keras.Input((12, 12, 3))
+    y = layers.Lambda(lambda v: ops.relu(v) * 2.0)(layers.Conv2D(8, 3)(x))
+    y = layers.Lambda(lambda v: ops.mean(v, axis=(1, 2)))(y)
+    return keras.Model(x, layers.Dense(3)(y))
+
+
+def each_step(*inner):
+    x = keras.Input((4, 12, 12, 3))
+    y = x
+    for layer in [layers.Conv2D(8, 3), *inner, layers.GlobalAveragePooling2D()]:
+        y = layers.TimeDistributed(layer)(y)
+    y = layers.TimeDistributed(layers.Dense(64, activation="relu"))(y)
+    return keras.Model(x, layers.LSTM(3)(y))
+
+
+def each_step_of_a_model():
+    inner = keras.Sequential(
+        [
+            keras.Input((10, 10, 8)),
+            layers.Conv2D(8, 3),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+        ]
+    )
+    return each_step(inner)
+
+
 def tokens(kind):
     x = keras.Input((12, 12, 3))
     y = Tokens(kind)(layers.Conv2D(8, 3, name="before")(x))
@@ -293,6 +359,11 @@ CASES = {
     "a_token_broadcast": lambda: tokens("broadcast"),
     "a_token_tiled": lambda: tokens("tile"),
     "a_token_repeated": lambda: tokens("repeat"),
+    "defaults_of_stock_layers": lambda: image(Defaults()),
+    "returns_more": lambda: image(ReturnsMore()),
+    "lambdas": anonymous,
+    "time_distributed": lambda: each_step(layers.MaxPooling2D(2)),
+    "time_distributed_model": each_step_of_a_model,
     "stochastic_depth": lambda: image(Deep()),
     "dropout_by_hand": lambda: image(Deep(EachElement)),
 }
@@ -414,6 +485,23 @@ class OpenedTest(parameterized.TestCase):
             self.assertNotEmpty(kept)
             self.assertLess(kept[0].output.shape[-1], 8)
             self.assertAllDifferent(compact, sample(model))
+
+    def test_activations_of_ones_own_pass_if_they_act_on_elements(self):
+        for function, groups in ((swish, 1), (halves, 0)):
+            x = keras.Input((12, 12, 3))
+            y = layers.Conv2D(8, 3, activation=function)(x)
+            model = keras.Model(x, layers.Dense(3)(layers.Flatten()(y)))
+            found = tf_lossprune.inspect_model(model)
+            self.assertLen(found.groups, groups)
+
+    def test_the_compact_layer_of_a_subclass_is_stock(self):
+        model = image(Defaults())
+        pruned = tf_lossprune.prune_model(
+            model, {"macs": 0.4}, method="uniform", channel_multiple=1
+        )
+        compact = tf_lossprune.strip_pruning(pruned)
+        kinds = {type(la) for la in compact.layers}
+        self.assertNotIn(Conv3, kinds)
 
     def test_names_are_paths(self):
         found = tf_lossprune.inspect_model(subclassed())

@@ -143,8 +143,8 @@ def analyze(model, exclude=None, input_shape=None):
 
 def _apply_rule(ctx, closed):
     rule = find_rule(ctx.layer) or _rule_by_trial(ctx)
+    why = closed.get(id(ctx.layer))
     if rule is None:
-        why = closed.get(id(ctx.layer))
         ctx.freeze_all(
             f"no rule for {type(ctx.layer).__name__}" + (f", and {why}" if why else "")
         )
@@ -159,6 +159,8 @@ def _apply_rule(ctx, closed):
             for index in range(len(ctx.inputs)):
                 ctx.straighten(index)
         rule.apply(ctx, ctx.layer)
+        if why and ctx.frozen:
+            ctx.frozen += f": {why}"
     return rule
 
 

@@ -6,10 +6,12 @@ after construction.
 """
 
 import types
+from typing import Any
 
 import keras
 
 from tf_lossprune import keras_internals as internals
+from tf_lossprune.graph.rules.registry import ruled_class
 
 #: Where a wrapper keeps the layer that its config calls `layer`.
 _PLACES = {"layer": ("layer", "forward_layer")}
@@ -30,19 +32,21 @@ def from_live_config(operation, overrides):
         overrides: dict, entries of its config to replace.
 
     Returns:
-        A `keras.Operation` without weights.
+        A `keras.Operation` without weights; for one of a subclass that only sets
+        defaults, one of the class that it sets them for.
     """
     config = {**live_config(operation), **overrides}
     with keras.saving.CustomObjectScope(_classes(operation)):
-        new = type(operation).from_config(config)
+        new = ruled_class(type(operation)).from_config(config)
     hand_on(operation, new, overrides)
     return new
 
 
 def live_config(operation):
     """An operation's config with the objects themselves in place of their configs."""
+    klass: Any = ruled_class(type(operation))
     try:
-        config = operation.get_config()
+        config = klass.get_config(operation)
     except Exception:  # of a function that cannot be written down, for one
         config = _shadow(operation).get_config()
     config = unbuilt(config)

@@ -13,6 +13,7 @@ from keras import tree
 from tf_lossprune import keras_internals as internals
 from tf_lossprune.graph.both_modes import ONLY_IN_TRAINING, steps_of
 from tf_lossprune.graph.call_inputs import placeholders
+from tf_lossprune.graph.fixed_mode import check_mode, fixed_mode
 from tf_lossprune.graph.masks import is_mask
 from tf_lossprune.graph.own_weight import (
     ConstantTensor,
@@ -23,6 +24,7 @@ from tf_lossprune.graph.own_weight import (
 from tf_lossprune.graph.paths import attribute_paths, without_number
 from tf_lossprune.graph.rules import find_rule
 from tf_lossprune.graph.sample_count import NUMBERS, ForEachSample
+from tf_lossprune.graph.stock_composites import stock_call
 from tf_lossprune.graph.symbolic_call import CannotOpen, note_call
 from tf_lossprune.graph.tracing import (
     Call,
@@ -74,15 +76,19 @@ class Opened:
     kind: str
 
 
-def is_composite(layer):
-    """Whether to look into a layer: it is of somebody's own, and no rule knows it."""
-    if not isinstance(layer, keras.layers.Layer) or find_rule(layer) is not None:
-        return False
+def composite_call(layer):
+    """What to call so that a layer is looked into; None: it is not.
+
+    It is of somebody's own, and no rule knows it.
+    """
+    if not isinstance(layer, keras.layers.Layer):
+        return None
     if type(layer).__module__.split(".")[0] in _CLOSED:
-        return False
+        return stock_call(layer)
     if isinstance(layer, keras.Model) and functional_of(layer) is not None:
-        return False
-    return getattr(layer, "quantization_mode", None) is None
+        return None
+    quantized = getattr(layer, "quantization_mode", None) is not None
+    return None if quantized or find_rule(layer) is not None else layer.call
 
 
 #: Operations of two tensors, of which the one with fewer axes is broadcast.
@@ -127,6 +133,9 @@ class _Opening(Walk):
             (result, found) = self._note(model, given, {}, Place()), self._closed
         except CannotOpen as error:
             result, found = None, {id(model): str(error)}
+        else:
+            if not all(isinstance(t, Tensor) for t in tree.flatten(result)):
+                found = {id(model): "it returns something that is no tensor"}
         if id(model) in found:
             raise TypeError(
                 "Expected a model that can be opened: its `call` is run on symbolic "
@@ -140,7 +149,7 @@ class _Opening(Walk):
 
     def leaf(self, operation, args, kwargs, outputs, place):
         self._path(operation, place, None)
-        if is_composite(operation):
+        if composite_call(operation) is not None:
             try:
                 if place.masked and not any(map(is_mask, kwargs)):
                     raise CannotOpen("a mask comes with its input")
@@ -151,11 +160,11 @@ class _Opening(Walk):
 
     def _closed_leaf(self, operation, args, kwargs, outputs, place):
         """The same without looking into it."""
-        mode = _mode(kwargs, place)
+        mode = fixed_mode(kwargs, place)
         if place.opened and mode is not None and internals.takes_training(operation):
             if not mode and type(operation) in ONLY_IN_TRAINING:
                 return [args[0]]
-            _check_mode(operation, mode)
+            check_mode(operation, mode)
             kwargs = {k: v for k, v in kwargs.items() if k != "training"}
             place = dataclasses.replace(place, training=None)
         return super().leaf(operation, args, kwargs, outputs, place)
@@ -174,13 +183,13 @@ class _Opening(Walk):
 
         args, kwargs = tree.map_structure(placeholder, (args, kwargs))
         # Where a functional model calls it, the model's own mode counts.
-        fixed = _mode(kwargs, place) if place.opened else None
+        fixed = fixed_mode(kwargs, place) if place.opened else None
         modes = (True, False) if fixed is None else (bool(fixed), bool(fixed))
         weights = None
         while weights != len(layer.variables):  # else its first call has built it
             weights = len(layer.variables)
             one, twin = (
-                note_call(layer, args, kwargs, mode, is_composite, number)
+                note_call(layer, args, kwargs, mode, composite_call, number)
                 for mode, number in zip(modes, NUMBERS)
             )
         self._kept += [one, twin]
@@ -199,9 +208,14 @@ class _Opening(Walk):
         )
 
     def _tensor(self, symbolic, tensors, place, ndim=None):
-        """The `Tensor` that a symbolic tensor stands for."""
+        """The `Tensor` that a symbolic tensor stands for, or numbers; None for None."""
+        if symbolic is None:
+            return None
+        if not isinstance(symbolic, keras.KerasTensor):
+            return self._constant(ConstantTensor(symbolic), place, ())
         if isinstance(symbolic, ConstantTensor):
-            return self._constant(symbolic, place)
+            front = (1,) if len(symbolic.shape) == 1 else ()
+            return self._constant(symbolic, place, front)
         if not isinstance(symbolic, WeightTensor):
             return self._with_axes(tensors[id(symbolic)], ndim)
         variable = symbolic.variable
@@ -222,9 +236,9 @@ class _Opening(Walk):
         self.calls.append(Call(layer, (self._root,), kwargs, [made]))
         return made
 
-    def _constant(self, symbolic, place):
-        """The `Tensor` of numbers; with an axis in front of those that are in a row."""
-        value = symbolic.value if symbolic.value.ndim > 1 else symbolic.value[None]
+    def _constant(self, symbolic, place, front):
+        """The `Tensor` of numbers, with more axes in front."""
+        value = symbolic.value.reshape((*front, *symbolic.shape))
         layer = OwnConstant(value, symbolic.dtype)
         self._names[id(layer)] = f"{place.path}constant"
         made = tensor_like(layer.compute_output_spec(None))
@@ -305,44 +319,3 @@ class _Opening(Walk):
             self._names[id(operation)] = local
             self._kept.append(operation)
         return self._names.get(id(operation), operation.name)
-
-
-def _mode(kwargs, place):
-    """The mode that a call is fixed to; None: the caller's."""
-    # A functional model around it passes its own on, whatever its layers were told.
-    return kwargs.get("training") if place.training is None else place.training
-
-
-def _check_mode(layer, mode):
-    """Raises `CannotOpen` if a layer needs the mode that its caller fixed.
-
-    Keras' functional models, such as the opened one, call all layers in their own.
-    """
-    frozen = isinstance(layer, keras.layers.BatchNormalization) and not layer.trainable
-    if _minds_mode(layer) and not (frozen and not mode):
-        raise CannotOpen(
-            f"it calls {layer.name!r} with training={mode}, which functional models "
-            "override" + ("" if mode else "; freeze that layer as well")
-        )
-
-
-def _minds_mode(layer):
-    """Whether a layer may do something else in training."""
-    if not type(layer).__module__.startswith("keras."):
-        return True
-    if ".preprocessing." in type(layer).__module__:
-        return True
-    inside = internals.all_layers(layer)
-    rates = [
-        getattr(la, n, 0) for la in inside for n in ("dropout", "recurrent_dropout")
-    ]
-    return any(isinstance(la, _MIND_MODE) for la in inside) or any(
-        isinstance(rate, float) and rate > 0 for rate in rates
-    )
-
-
-_MIND_MODE = (
-    *ONLY_IN_TRAINING,
-    keras.layers.BatchNormalization,
-    keras.layers.SpectralNormalization,
-)

@@ -87,7 +87,7 @@ class SampleCount:
             if isinstance(x, keras.KerasTensor) and x.shape and x.shape[0] is None
         ]
         for t in outputs:
-            if not t.shape:
+            if not isinstance(t, keras.KerasTensor) or not t.shape:
                 continue
             if self._counts(t.shape[0]):
                 self._rows[id(t)] = t.shape[0]

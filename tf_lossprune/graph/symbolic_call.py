@@ -70,14 +70,15 @@ def keras_tensors(struct):
     return [x for x in tree.flatten(struct) if isinstance(x, keras.KerasTensor)]
 
 
-def note_call(layer, args, kwargs, training, is_composite, samples=NUMBERS[0]):
+def note_call(layer, args, kwargs, training, call_of, samples=NUMBERS[0]):
     """Calls a layer on symbolic tensors.
 
     Args:
         layer: `keras.layers.Layer`.
         args, kwargs: its arguments, with Keras tensors.
         training: bool, the mode that its caller is in.
-        is_composite: function `layer -> bool`, which ones to look into.
+        call_of: function from a layer to the function to call instead of it, so that
+            what that calls is noted; to None: the layer itself is noted.
         samples: int, what it reads for the number of samples.
 
     Returns:
@@ -86,7 +87,7 @@ def note_call(layer, args, kwargs, training, is_composite, samples=NUMBERS[0]):
     Raises:
         CannotOpen: if the layer cannot be called so.
     """
-    noting = _Noting(is_composite, samples)
+    noting = _Noting(call_of, samples)
     given = keras_tensors((args, kwargs))
     caller = _Caller(lambda: layer(*args, **kwargs))
     try:
@@ -98,11 +99,11 @@ def note_call(layer, args, kwargs, training, is_composite, samples=NUMBERS[0]):
 
 
 class _Noting:
-    def __init__(self, is_composite, samples):
+    def __init__(self, call_of, samples):
         self.steps = []
         self.scope = _Scope()
         self._count = SampleCount(samples, self.scope.refuse)
-        self._is_composite = is_composite
+        self._call_of = call_of
         self._muted = False
         self._answers = []
         self._weights = {}
@@ -133,13 +134,14 @@ class _Noting:
         if isinstance(layer, _Caller):
             return layer.call(*args, **kwargs)
         body = reason = None
-        if self._is_composite(layer):
+        call = self._call_of(layer)
+        if call is not None:
             depth = len(self._answers)
             body = Body(keras_tensors((args, kwargs)), [])
             before, self.steps = self.steps, body.steps
             try:
                 with self._weights_as_tensors(layer):
-                    body.result = layer.call(*args, **kwargs)
+                    body.result = call(*args, **kwargs)
                 self._check(layer, body)
             except Exception as error:
                 body, reason = None, self._reason(error)
@@ -150,9 +152,12 @@ class _Noting:
         if body is None:
             return self._spec(layer, args, kwargs)
         # Tensors of its own, as a call may return what it was called with.
-        return tree.map_structure(
-            lambda x: self._count.same(internals.alias(x), x), body.result
-        )
+        return tree.map_structure(self._alias, body.result)
+
+    def _alias(self, x):
+        if not isinstance(x, keras.KerasTensor):
+            return x
+        return self._count.same(internals.alias(x), x)
 
     @contextlib.contextmanager
     def _weights_as_tensors(self, layer):
@@ -226,8 +231,9 @@ class _Noting:
         if self.scope.reason:
             reason, self.scope.reason = self.scope.reason, None
             raise CannotOpen(reason)
-        if not all(keras_tensors([x]) for x in tree.flatten(body.result)):
-            raise CannotOpen("it returns something that is no tensor of its inputs")
+        others = [x for x in tree.flatten(body.result) if not keras_tensors([x])]
+        if not all(x is None or hasattr(x, "dtype") for x in others):
+            raise CannotOpen("it returns something that is no tensor")
 
 
 def _constant(x):

@@ -4,7 +4,9 @@ import keras
 import numpy as np
 
 from tf_lossprune.graph import labels as lb
-from tf_lossprune.graph.rules.registry import register_rule
+from tf_lossprune.graph.rules.merging import merge
+from tf_lossprune.graph.rules.registry import find_rule, register_rule
+from tf_lossprune.graph.symbolic_call import note_call
 
 layers = keras.layers
 
@@ -23,8 +25,34 @@ def mixes_channels(activation):
     if isinstance(activation, keras.layers.Layer):
         return type(activation) not in _PASSING
     name = getattr(activation, "__name__", "")
-    known = getattr(activation, "__module__", "").startswith("keras.")
-    return not (known and name in ELEMENTWISE)
+    if getattr(activation, "__module__", "").startswith("keras."):
+        return name not in ELEMENTWISE
+    return not _acts_on_elements(activation)
+
+
+def _acts_on_elements(function):
+    """Whether a function of the user's consists of operations on single elements."""
+    x = keras.KerasTensor((None, 3, 5))
+    layer = layers.Lambda(function, name="function")
+    try:
+        (call,) = note_call(layer, (x,), {}, False, lambda la: la.call).steps
+        if call.body is None:
+            return False
+        (y,) = keras.tree.flatten(call.body.result)
+    except Exception:  # whatever a function says to symbolic tensors
+        return False
+    return y.shape == x.shape and all(map(_is_elementwise, call.body.steps))
+
+
+def _is_elementwise(step):
+    rule = find_rule(step.operation)
+    values = [x for x in keras.tree.flatten((step.args, step.kwargs)) if np.ndim(x)]
+    return (
+        rule is not None
+        and rule.apply in (unary_operation, merge, activation)
+        and not getattr(step.operation, "variables", ())
+        and all(x.shape == y.shape for x in values for y in step.outputs)
+    )
 
 
 _PASSING = (

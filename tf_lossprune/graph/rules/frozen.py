@@ -33,11 +33,16 @@ REASONS = {
 }  # fmt: skip
 
 
-def _register(reason, names):
-    @register_rule(*stock_layers(*names), effect="freezes", remark=reason)
+#: Layers that are opened before a rule is asked.
+OPENED = ("Lambda", "TimeDistributed")
+
+
+def _register(reason, names, remark):
+    @register_rule(*stock_layers(*names), effect="freezes", remark=remark)
     def freeze(ctx, layer):
         ctx.freeze_all(reason)
 
 
 for _reason, _names in REASONS.items():
-    _register(_reason, _names)
+    _register(_reason, [n for n in _names if n not in OPENED], _reason)
+    _register(_reason, [n for n in _names if n in OPENED], "unless it can be opened")

@@ -25,8 +25,9 @@ def register_rule(*classes, effect="carries", remark="", any_layout=False):
     """Registers a rule for layer or operation classes.
 
     A rule is a function `rule(context, layer)` that tells, through the
-    `Context`, what one call does with channels. It holds for exactly these
-    classes: a subclass may compute something else, so it needs its own line.
+    `Context`, what one call does with channels. It holds for these classes and
+    for subclasses that only set defaults: another one may compute something else,
+    so it needs its own line.
 
     Args:
         *classes: layer classes; or strings, the class names of `keras.ops`
@@ -83,12 +84,38 @@ def stock_layers(*names):
 
 def find_rule(operation):
     """Returns the `Rule` of a layer or operation, or None."""
-    klass = type(operation)
+    klass = ruled_class(type(operation))
     if klass in _RULES:
         return _RULES[klass]
     if internals.is_stock_operation(klass):
         return _RULES.get(klass.__name__)
     return None
+
+
+def ruled_class(klass):
+    """The class whose rule holds for a layer's class.
+
+    A subclass that only sets defaults (`class Conv3(Conv2D)` with an `__init__`)
+    computes what its parent does: it defines nothing that its parent has besides.
+    """
+    found = klass
+    while found not in _RULES and _sets_defaults(found):
+        found = found.__bases__[0]
+    return found if found in _RULES else klass
+
+
+def _sets_defaults(klass):
+    stock = klass.__module__.split(".")[0] in ("keras", "builtins", "tf_lossprune")
+    if stock or len(klass.__bases__) > 1 or not issubclass(klass, keras.layers.Layer):
+        return False
+    parent = klass.__bases__[0]
+    return all(_is_harmless(name) for name in vars(klass) if hasattr(parent, name))
+
+
+def _is_harmless(name):
+    if name.startswith("__"):
+        return name not in ("__call__", "__new__", "__getattribute__", "__setattr__")
+    return name in ("get_config", "from_config")
 
 
 def all_rules():
