@@ -1,6 +1,6 @@
 """How much of keras-hub's networks is opened: `python -m benchmarks.opening`.
 
-Small configurations with random weights, backbones and tasks (or those named behind it),
+Small configurations with random weights, backbones and tasks (or those named behind),
 one line each: groups, share of the multiply-accumulates outside of opaque layers,
 smallest reachable share, largest difference between the network and its opened copy in
 inference, seconds to build and to open, and what stayed closed.
@@ -79,8 +79,7 @@ def _difference(model, graph):
     x = tree.map_structure(
         lambda t: rng.normal(size=(2, *t.shape[1:])).astype(t.dtype), model.input
     )
-    wanted, found = (tree.flatten(m(x, training=False)) for m in (model, copy))
-    return max(map(relative_error, wanted, found))
+    return relative_error(*(m(x, training=False) for m in (model, copy)))
 
 
 def main(names):
