@@ -5,7 +5,7 @@ import numpy as np
 
 from tf_lossprune.equivalence import Difference, Network, find_difference
 from tf_lossprune.errors import DifferenceError
-from tf_lossprune.gates import GatedLayer
+from tf_lossprune.gates import ungated
 from tf_lossprune.graph import Graph
 from tf_lossprune.graph.call_inputs import call_arguments
 from tf_lossprune.graph.constants import dead_values, kept_part
@@ -128,12 +128,7 @@ def _kept_parts(channels, keep, gated):
 
 def _gated(network, gates):
     """The gated network as one side of a comparison."""
-
-    def name(operation):
-        inner = operation.layer if isinstance(operation, GatedLayer) else operation
-        return inner.name
-
-    return Network(network, lambda x: [x, gates], name)
+    return Network(network, lambda x: [x, gates], lambda o: ungated(o).name)
 
 
 def _cause(found: Difference):

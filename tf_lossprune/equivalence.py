@@ -17,7 +17,7 @@ from keras import ops, tree
 
 from tf_lossprune import keras_internals as internals
 from tf_lossprune.differences import as_array, relative_error
-from tf_lossprune.gates import GatedLayer
+from tf_lossprune.gates import ungated
 from tf_lossprune.graph import Graph, replay, trace
 from tf_lossprune.samples import SIZES, has_unknown_sizes, sample
 from tf_lossprune.surgery import copy_graph
@@ -207,7 +207,7 @@ def _first(expected, actual, x, tolerance, error):
 
 def _first_of(wanted, found, expected, tolerance):
     kinds = {
-        expected.name(call.operation): type(_unwrapped(call.operation)).__name__
+        expected.name(call.operation): type(ungated(call.operation)).__name__
         for call in expected.traced().calls
     }
     for (name, number), values in wanted.items():
@@ -218,10 +218,6 @@ def _first_of(wanted, found, expected, tolerance):
         if error > tolerance:
             return Difference(error, name, kinds[name])
     return None
-
-
-def _unwrapped(operation):
-    return operation.layer if isinstance(operation, GatedLayer) else operation
 
 
 # Running a network.

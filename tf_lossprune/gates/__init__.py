@@ -1,5 +1,6 @@
 """From ratios to masks: soft thresholds, samplers, importance, saliency, wrappers."""
 
+from tf_lossprune.gates.calls import GatedCall, ungated
 from tf_lossprune.gates.importance import IMPORTANCES, Importance
 from tf_lossprune.gates.layers import GatedLayer
 from tf_lossprune.gates.saliency import (
@@ -23,6 +24,7 @@ __all__ = [
     "FirstOrder",
     "FisherInformation",
     "GateSampler",
+    "GatedCall",
     "GatedLayer",
     "GroupLayout",
     "Importance",
@@ -31,4 +33,5 @@ __all__ = [
     "ratio_derivative",
     "solve_steepness",
     "solve_threshold",
+    "ungated",
 ]

@@ -56,7 +56,7 @@ class GatedLayer(keras.layers.Wrapper):
             tensors: dict of its other keyword arguments that are tensors.
             **kwargs: its keyword arguments that are none.
         """
-        kwargs = _unpacked(kwargs, mask, tensors)
+        kwargs = unpacked(kwargs, mask, tensors)
         # All of them: a scope inside another one does not see the latter's values.
         values = [(variable, variable.value) for variable in self.layer.variables]
         for name, (axis, units) in self.gates.items():
@@ -83,7 +83,7 @@ class GatedLayer(keras.layers.Wrapper):
     def compute_output_spec(
         self, inputs, gates, *others, mask=None, tensors=None, **kwargs
     ):
-        kwargs = _unpacked(kwargs, mask, tensors)
+        kwargs = unpacked(kwargs, mask, tensors)
         return self.layer.compute_output_spec(inputs, *others, **kwargs)
 
     def get_config(self):
@@ -92,6 +92,6 @@ class GatedLayer(keras.layers.Wrapper):
         return {**config, "gates": {k: list(v) for k, v in self.gates.items()}}
 
 
-def _unpacked(kwargs, mask, tensors):
+def unpacked(kwargs, mask, tensors):
     masks = {} if mask is None else {"mask": mask}
     return {**kwargs, **(tensors or {}), **masks}

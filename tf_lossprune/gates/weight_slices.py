@@ -70,7 +70,7 @@ def weight_slices(channels: ChannelGraph) -> list[WeightSlices]:
     for record in channels.records.values():
         for name, axes in record.weights.items():
             for axis, units in axes.items():
-                if name == "gamma":
+                if name in ("gamma", "scale"):
                     role = "scale"
                 elif record.gates.get(name) == axis:
                     role = "consumer"

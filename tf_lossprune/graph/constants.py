@@ -55,7 +55,13 @@ def _evaluate(channels, call, values, keep):
         return value * keep[channels.labels[id(x)]] if gated else value
 
     args, kwargs = tree.map_structure(fill, (call.args, call.kwargs))
-    outputs = call.operation(*args, **kwargs)
+    found = channels.gated_call(call)
+    if found is None:
+        outputs = call.operation(*args, **kwargs)
+    else:
+        units, computation = found
+        gates = keep[units].astype("float32")
+        outputs = computation(call.operation, gates, *args, **kwargs)
     return [ops.convert_to_numpy(y) for y in tree.flatten(outputs)]
 
 

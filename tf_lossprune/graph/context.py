@@ -16,6 +16,8 @@ class LayerRecord:
         layer: the layer.
         weights: dict, weight name -> {axis: labels `[size]`}.
         gates: dict, weight name -> axis whose labels gate this weight.
+        gated_calls: dict, `id(call)` -> (labels, computation), see
+            `Context.gated_call`.
         config: dict, config entry -> (labels, function from which of them are
             kept to the entry's value).
         arguments: dict, `id(call)` -> (labels, function from the call's
@@ -35,6 +37,7 @@ class LayerRecord:
         self.layer = layer
         self.weights = {}
         self.gates = {}
+        self.gated_calls = {}
         self.config = {}
         self.arguments = {}
         self.positions = {}
@@ -57,7 +60,7 @@ class LayerRecord:
                         self.gates[name] = axis[place]
                     axis = axis[place]
                 axes[axis] = units
-        for table in (self.config, self.arguments):
+        for table in (self.config, self.arguments, self.gated_calls):
             for key, (labels, function) in table.items():
                 table[key] = (unit_of[labels], function)
         self.inside = {k: (n, unit_of[lb]) for k, (n, lb) in self.inside.items()}
@@ -271,6 +274,29 @@ class Context:
     def gate(self, name, axis):
         """Declares that zeroing slices of a weight removes its input channels."""
         self._record.gates[name] = axis
+
+    def gated_call(self, computation, labels=None):
+        """Declares that this call mixes channels, and how to leave some of them out.
+
+        For calls without a kernel to gate: statistics over channels, sums over them,
+        products of two activations. While the model is gated, the computation takes
+        the call's place; the compact model makes the call itself.
+
+        Args:
+            computation: function `(operation, gates, *args, **kwargs)` of the layer or
+                operation, a float32 tensor with a gate for each of the labels, and
+                the call's arguments. With gates of 1 it computes what the call does;
+                with gates of 0 and 1, in the channels that stay, what the call does on
+                these alone. What it puts out for others is not read, and must be
+                finite. It is differentiable with respect to the gates.
+                `graph/gated_calls.py` has those of stock layers; where gated models
+                are saved, `keras.saving.register_keras_serializable` makes it known.
+            labels: array of labels, broadcastable to the whole of one of the call's
+                arguments, with an axis of size 1 for the batch; None: those of the
+                first input.
+        """
+        labels = self.labels_with_batch() if labels is None else np.asarray(labels)
+        self._record.gated_calls[id(self.call)] = (labels, computation)
 
     def config(self, key, labels, value=None):
         """Declares a config entry that depends on which channels are kept.

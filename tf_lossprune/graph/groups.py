@@ -85,6 +85,11 @@ class ChannelGraph:
                 found[name] = (axis, units)
         return found
 
+    def gated_call(self, call):
+        """How a call that mixes channels is gated: (units, computation), or None."""
+        found = self.record(call.operation).gated_calls.get(id(call))
+        return found if found is not None and found[0].any() else None
+
 
 def analyze(model, exclude=None, input_shape=None):
     """Finds the coupling groups of a model.

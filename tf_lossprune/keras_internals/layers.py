@@ -41,6 +41,15 @@ def kept_axes(layer: Any) -> tuple[int, ...]:
     return layer._keep_axis
 
 
+def layers_of_applications(*names: str) -> list:
+    """The layer classes of these names that `keras.applications` has for itself."""
+    try:
+        from keras.src.applications import convnext
+    except ImportError:
+        return []
+    return [getattr(convnext, name) for name in names if hasattr(convnext, name)]
+
+
 def clear_losses(layer: keras.Layer) -> None:
     """Drops what a layer has added to the loss."""
     layer._clear_losses()

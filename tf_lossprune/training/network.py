@@ -3,7 +3,7 @@
 import keras
 from keras import tree
 
-from tf_lossprune.gates import GatedLayer
+from tf_lossprune.gates import GatedCall, GatedLayer
 from tf_lossprune.graph import replay
 
 
@@ -30,15 +30,28 @@ def gated_network(name, channels):
     )
     wrappers = {}
 
-    def call_fn(call, args, kwargs):
-        layer = call.operation
+    def wrapper(call):
+        """What runs a call with gates; None: nothing has to."""
+        layer, mixed = call.operation, channels.gated_call(call)
         found = channels.gated(layer) if call.is_layer else {}
-        if not found:
-            return layer(*args, **kwargs)
-        if id(layer) not in wrappers:
-            free = _free_name(f"gated_{layer.name}", taken)
-            wrappers[id(layer)] = GatedLayer(layer, found, name=free)
-        return wrappers[id(layer)](args[0], gates, *args[1:], **_packed(kwargs))
+        if mixed is None and not found:
+            return None
+        # Calls of one layer have its kernel in common, but not what they mix.
+        key = id(layer) if mixed is None else id(call)
+        if key not in wrappers:
+            name = _free_name(f"gated_{layer.name}", taken)
+            wrappers[key] = (
+                GatedLayer(layer, found, name=name)
+                if mixed is None
+                else GatedCall(layer, mixed[1], mixed[0], name=name)
+            )
+        return wrappers[key]
+
+    def call_fn(call, args, kwargs):
+        gated = wrapper(call)
+        if gated is None:
+            return call.operation(*args, **kwargs)
+        return gated(args[0], gates, *args[1:], **_packed(kwargs))
 
     outputs = replay(channels.graph, inputs, call_fn)
     network = keras.Model([inputs, gates], outputs, name=name)
@@ -47,7 +60,7 @@ def gated_network(name, channels):
 
 
 def _packed(kwargs):
-    """Keyword arguments as `GatedLayer` takes them: tensors in a dict of their own."""
+    """Keyword arguments as gated layers take them: tensors in a dict of their own."""
     tensors = {
         name: value
         for name, value in kwargs.items()

@@ -57,6 +57,8 @@ def grouped_query_attention(ctx, layer):
         return
     for name, index in inputs.items():
         _project(ctx, name, index, {})
+    for index in (0, 1):
+        ctx.freeze_input(index, "it puts out as many channels as it reads")
     heads = np.zeros(layer.num_query_heads, int)
     _attend(ctx, heads, layer.head_dim, layer.head_dim)
     ctx.weight(f"{OUTPUT}.kernel", {}, ctx.input_positions())

@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from tf_lossprune import keras_internals as internals
+from tf_lossprune.graph import gated_calls
 from tf_lossprune.graph import labels as lb
 from tf_lossprune.graph.rules.merging import merge
 from tf_lossprune.graph.rules.registry import find_rule, register_rule
@@ -68,6 +70,7 @@ _PASSING = (
     layers.AlphaDropout,
     layers.ActivityRegularization,
     layers.Identity,
+    *internals.layers_of_applications("StochasticDepth"),
 )
 
 
@@ -76,18 +79,41 @@ def passing(ctx, layer):
     ctx.carry()
 
 
-def across(ctx, axes):
-    """Passes labels on where a function only mixes elements along other axes.
+def across(ctx, axes, computation=None):
+    """Passes labels on through a function that mixes elements along some axes.
 
     Args:
         ctx: `Context`.
         axes: iterable of axes of the whole batch along which it mixes elements.
+        computation: what is computed of the kept channels where it mixes channels, as
+            in `Context.gated_call`; None: these are frozen.
+
+    Returns:
+        Bool, whether they pass.
+    """
+    if not mixes(ctx, axes, computation):
+        return False
+    ctx.carry()
+    return True
+
+
+def mixes(ctx, axes, computation=None):
+    """Gates a call that mixes channels along some axes, or freezes what it reads.
+
+    Args: as `across`.
+
+    Returns:
+        Bool, whether channels pass or do not meet.
     """
     along = [ctx.sample_axis(axis) for axis in axes]
-    if None in along or any(ctx.varies(axis) for axis in along):
+    if None not in along and not any(ctx.varies(axis) for axis in along):
+        return True
+    floating = keras.backend.is_float_dtype(ctx.inputs[0].dtype)
+    if None in along or computation is None or not floating:
         ctx.freeze_all("it mixes channels")
-    else:
-        ctx.carry()
+        return False
+    ctx.gated_call(computation)
+    return True
 
 
 def axes_of(value, rank):
@@ -102,14 +128,14 @@ def axes_of(value, rank):
 @register_rule(layers.Activation, any_layout=True)
 def activation(ctx, layer):
     if layer.activation is keras.activations.softmax:
-        across(ctx, (-1,))
+        across(ctx, (-1,), gated_calls.softmax)
     elif mixes_channels(layer.activation):
         ctx.freeze_all("this activation may mix channels")
     else:
         ctx.carry()
 
 
-@register_rule(layers.Softmax, remark="frozen along the channel axis", any_layout=True)
+@register_rule(layers.Softmax, remark="over the kept channels", any_layout=True)
 def softmax(ctx, layer):
     rank = len(ctx.inputs[0].sample_shape)
     for mask in ctx.masks:
@@ -117,7 +143,7 @@ def softmax(ctx, layer):
         if any(ctx.varies(axis) and sizes[axis - rank] != 1 for axis in range(rank)):
             ctx.freeze_all("its mask has an entry for each channel")
             return
-    across(ctx, axes_of(layer.axis, rank + 1))
+    across(ctx, axes_of(layer.axis, rank + 1), gated_calls.softmax)
 
 
 @register_rule(layers.PReLU)
@@ -178,8 +204,16 @@ def unary_operation(ctx, operation):
 
 
 @register_rule(
-    "Softmax", "LogSoftmax", "Sparsemax", "Normalize", "RMSNorm", "LayerNorm",
-    "Cumsum", "Cumprod", "Sort", "Argsort", "Roll",
+    "Softmax", "LogSoftmax", remark="over the kept channels", any_layout=True
+)
+def softmax_operation(ctx, operation):
+    logarithm = type(operation).__name__ == "LogSoftmax"
+    computation = gated_calls.log_softmax if logarithm else gated_calls.softmax
+    across(ctx, axes_of(operation.axis, len(ctx.inputs[0].shape)), computation)
+
+
+@register_rule(
+    "Sparsemax", "Cumsum", "Cumprod", "Sort", "Argsort", "Roll",
     remark="frozen along the channel axis",
     any_layout=True,
 )  # fmt: skip

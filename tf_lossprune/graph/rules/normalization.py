@@ -1,12 +1,15 @@
-"""Normalisation with one statistic per channel."""
+"""Normalisation: with a statistic for each channel, or over the kept ones."""
 
 import keras
 import numpy as np
 
 from tf_lossprune import keras_internals as internals
+from tf_lossprune.graph import gated_calls
 from tf_lossprune.graph import labels as lb
 from tf_lossprune.graph.rules.elementwise import across, axes_of
 from tf_lossprune.graph.rules.registry import register_rule
+
+OF_KEPT = "over the kept channels, if it spans their axis"
 
 
 @register_rule(keras.layers.BatchNormalization)
@@ -26,32 +29,100 @@ def batch_normalization(ctx, layer):
         ctx.output(ctx.input_labels[0])
 
 
+#: With so many groups, whole ones go; with fewer, each keeps as many channels.
+WHOLE_GROUPS = 8
+
+
 @register_rule(
     keras.layers.GroupNormalization,
-    remark="instance normalisation; frozen where a statistic spans channels",
+    remark="whole groups, or of fewer than 8 the same number of channels each",
 )
 def group_normalization(ctx, layer):
+    """Few groups of many channels lose channels, many of few channels go themselves.
+
+    One network mostly has one number of groups, so that one or the other holds for all
+    of it: where both met, few units would be left.
+    """
     axis = ctx.sample_axis(layer.axis)
     size = ctx.inputs[0].sample_shape[axis]
     channels = lb.along(ctx.input_labels[0], axis, size)
-    if channels is None or layer.groups != size:
-        ctx.freeze_all("one statistic spans several channels")
+    if channels is None:
+        ctx.freeze_all("its channels are not laid out along its axis")
         return
     for name in ("gamma", "beta"):
-        if getattr(layer, name, None) is not None:
+        if getattr(layer, name) is not None:
             ctx.weight(name, {0: channels})
-    ctx.config("groups", channels)
+    groups = channels.reshape(layer.groups, -1)
+    if layer.groups >= WHOLE_GROUPS or layer.groups == size:
+        ctx.unite(groups[:, :1], groups)
+        ctx.config("groups", groups[:, 0])
+    else:
+        ctx.unite(groups[:1], groups)
+        if channels.any():
+            ctx.gated_call(gated_calls.group_normalization)
     ctx.output(ctx.input_labels[0])
 
 
-@register_rule(
-    keras.layers.LayerNormalization,
-    keras.layers.RMSNormalization,
-    keras.layers.UnitNormalization,
-    remark="frozen along the channel axis",
-)
-def across_channels(ctx, layer):
-    across(ctx, axes_of(layer.axis, len(ctx.inputs[0].shape)))
+@register_rule(keras.layers.LayerNormalization, remark=OF_KEPT, any_layout=True)
+def layer_normalization(ctx, layer):
+    _with_weights(ctx, layer, gated_calls.layer_normalization, ("gamma", "beta"))
+
+
+@register_rule(keras.layers.RMSNormalization, remark=OF_KEPT, any_layout=True)
+def rms_normalization(ctx, layer):
+    _with_weights(ctx, layer, gated_calls.rms_normalization, ("scale",))
+
+
+def _with_weights(ctx, layer, computation, names):
+    """A layer with weights for each element along the axes that it mixes."""
+    axes = axes_of(layer.axis, len(ctx.inputs[0].shape))
+    along = [ctx.sample_axis(axis) for axis in axes]
+    if not {*lb.varying(ctx.input_labels[0])} <= {*along} and None not in along:
+        # Heads, and dimensions that it mixes in each of them: whole heads go.
+        ctx.input_labels[0] = ctx.tie(ctx.input_labels[0], along)
+    elif len(lb.varying(ctx.input_labels[0])) > 1:
+        ctx.straighten(0)
+    if not across(ctx, axes, computation):
+        return
+    for place, axis in enumerate(along):
+        if ctx.varies(axis):
+            for name in names:
+                if getattr(layer, name) is not None:
+                    ctx.weight(name, {place: ctx.channels(axis=axis)})
+
+
+@register_rule(keras.layers.UnitNormalization, remark=OF_KEPT, any_layout=True)
+def unit_normalization(ctx, layer):
+    axes = axes_of(layer.axis, len(ctx.inputs[0].shape))
+    across(ctx, axes, gated_calls.unit_normalization)
+
+
+@register_rule("Normalize", remark=OF_KEPT, any_layout=True)
+def normalize(ctx, operation):
+    axes = axes_of(operation.axis, len(ctx.inputs[0].shape))
+    known = len(axes) == 1 or operation.order == 2
+    across(ctx, axes, gated_calls.normalize if known else None)
+
+
+@register_rule("LayerNorm", "RMSNorm", remark=OF_KEPT, any_layout=True)
+def normalizing_operation(ctx, operation):
+    if len(ctx.inputs) > 1:
+        ctx.freeze_all("an operation with tensors for parameters")
+        return
+    whole = type(operation).__name__ == "LayerNorm"
+    computation = gated_calls.layer_norm if whole else gated_calls.rms_norm
+    across(ctx, axes_of(operation.axis, len(ctx.inputs[0].shape)), computation)
+
+
+@register_rule(*internals.layers_of_applications("LayerScale"))
+def layer_scale(ctx, layer):
+    channels = ctx.channels()
+    if channels is None:
+        ctx.output(np.zeros((), int))
+        return
+    ctx.weight("gamma", {0: channels})
+    ctx.config("projection_dim", channels)
+    ctx.output(ctx.input_labels[0])
 
 
 @register_rule(

@@ -2,51 +2,79 @@
 
 import numpy as np
 
-from tf_lossprune.graph.rules.elementwise import axes_of
+from tf_lossprune.graph import gated_calls
+from tf_lossprune.graph.rules.elementwise import axes_of, mixes
 from tf_lossprune.graph.rules.registry import register_rule
+
+#: What is computed of the kept channels.
+_OF_KEPT = {
+    "Amax": gated_calls.largest,
+    "Amin": gated_calls.smallest,
+    "Logsumexp": gated_calls.log_sum_exp,
+    "Max": gated_calls.largest,
+    "Mean": gated_calls.reduced_mean,
+    "Min": gated_calls.smallest,
+    "Std": gated_calls.reduced_deviation,
+    "Sum": gated_calls.reduced_sum,
+    "Var": gated_calls.reduced_variance,
+}
+
+
+@register_rule(*_OF_KEPT, remark="of the kept channels, if it reduces their axis")
+def reduction(ctx, operation):
+    name = type(operation).__name__
+    free = name in ("Amax", "Amin", "Max", "Min") and ctx.uniform()
+    computation = _OF_KEPT[name]
+    if getattr(operation, "initial", None) is not None:
+        computation = None
+    _reduce(ctx, operation.axis, operation.keepdims, computation, free)
 
 
 @register_rule(
-    "All", "Amax", "Amin", "Any", "Argmax", "Argmin", "CountNonzero", "Logsumexp",
-    "Max", "Mean", "Median", "Min", "Nanmax", "Nanmean", "Nanmin", "Nanstd", "Nansum",
-    "Nanvar", "Prod", "Ptp", "Std", "Sum", "Var",
+    "All", "Any", "Argmax", "Argmin", "CountNonzero", "Median", "Nanmax", "Nanmean",
+    "Nanmin", "Nanstd", "Nansum", "Nanvar", "Prod", "Ptp",
     remark="frozen where it reduces the channel axis",
 )  # fmt: skip
-def reduction(ctx, operation):
-    whole = type(operation).__name__ in ("All", "Amax", "Amin", "Any", "Max", "Min")
+def whole_reduction(ctx, operation):
+    free = type(operation).__name__ in ("All", "Any") and ctx.uniform()
     keepdims = getattr(operation, "keepdims", False)
-    _reduce(ctx, operation.axis, keepdims, whole and ctx.uniform())
+    _reduce(ctx, operation.axis, keepdims, free=free)
 
 
-@register_rule("Moments", remark="frozen where it reduces the channel axis")
+@register_rule("Moments", remark="of the kept channels, if it reduces their axis")
 def moments(ctx, operation):
-    _reduce(ctx, operation.axes, operation.keepdims)
+    _reduce(ctx, operation.axes, operation.keepdims, gated_calls.moments)
 
 
-def _reduce(ctx, axis, keepdims, free=False):
+@register_rule("Norm", remark="of vectors, of order 1 or 2: of the kept channels")
+def norm(ctx, operation):
+    axes = axes_of(operation.axis, len(ctx.inputs[0].shape))
+    orders = (None, 1, 2) if len(axes) == 1 else (None, "fro")
+    known = operation.ord in orders and (operation.axis is not None or len(axes) == 1)
+    computation = gated_calls.norm if known else None
+    _reduce(ctx, operation.axis, operation.keepdims, computation)
+
+
+def _reduce(ctx, axis, keepdims, computation=None, free=False):
     """Passes labels on.
 
     Args:
         ctx: `Context`.
         axis, keepdims: as in Keras.
+        computation: what is computed of the kept channels, as in `across`.
         free: bool, whether the result is the same however many channels there are.
     """
     if len(ctx.inputs) > 1:
         ctx.freeze_all("an operation with tensors for parameters")
         return
-    axes = [ctx.sample_axis(a) for a in axes_of(axis, len(ctx.inputs[0].shape))]
+    whole = axes_of(axis, len(ctx.inputs[0].shape))
+    axes = [ctx.sample_axis(a) for a in whole]
     labels = ctx.input_labels[0]
-    if None not in axes and free and _only_along(labels, axes):
-        labels = np.zeros((1,) * labels.ndim, int)
-    elif None in axes or any(ctx.varies(a) for a in axes):
-        ctx.freeze_all("it reduces the channel axis")
+    mixed = any(ctx.varies(axis) for axis in axes if axis is not None)
+    if not (mixed and free and None not in axes) and not mixes(ctx, whole, computation):
         return
+    if mixed:
+        labels = np.zeros((1,) * labels.ndim, int)
     if not keepdims:
         labels = np.squeeze(labels, axis=tuple(axes))
     ctx.output(*[labels for _ in ctx.call.outputs])
-
-
-def _only_along(labels, axes):
-    """Whether labels vary along some of these axes and along no others."""
-    varying = {axis for axis, size in enumerate(labels.shape) if size > 1}
-    return bool(varying) and varying <= set(axes)
