@@ -29,6 +29,7 @@ if not start.STATE.postponed:  # the command line reads its arguments first
     from tf_lossprune.gates import Importance
     from tf_lossprune.inspection import inspect_model
     from tf_lossprune.prune import prune_model, strip_pruning
+    from tf_lossprune.replacement import with_network
     from tf_lossprune.resources import cost
     from tf_lossprune.training import PrunedModel
 elif not typing.TYPE_CHECKING:
@@ -70,6 +71,7 @@ __all__ = [
     "thresholds",
     "to_litert",
     "training",
+    "with_network",
 ]
 
 
