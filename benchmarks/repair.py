@@ -1,12 +1,14 @@
 r"""Cuts without any training: what repair and fresh statistics bring back.
 
 Of each group that one layer alone produces (within the blocks of a residual network),
-the same share of channels is kept. Accuracy, on images held out of the training images:
+the same share of channels is kept; and budgets of MACs are met by the methods that need
+no training. Accuracy, on images held out of the training images:
 
     python -m benchmarks.repair --model=resnet8.h5 --pixels \
         --data=cifar10 --data_file=cifar10.npz
 """
 
+import itertools
 import json
 import pathlib
 import time
@@ -15,10 +17,12 @@ import keras
 import numpy as np
 from absl import app, flags
 
+import tf_lossprune
 from examples import data as datasets
 from tf_lossprune import importances
 from tf_lossprune.gates import IMPORTANCES
 from tf_lossprune.graph import analyze
+from tf_lossprune.importances import Prediction
 from tf_lossprune.surgery import cut
 from tf_lossprune.training import reestimate_statistics, repair
 
@@ -29,8 +33,15 @@ flags.DEFINE_string("data", "cifar10", "Data set, as in `examples.data.load`.")
 flags.DEFINE_string("data_file", None, "Its file.")
 flags.DEFINE_bool("pixels", False, "Whether the model takes pixels from 0 to 255.")
 flags.DEFINE_multi_float("keep", [0.75, 0.5, 0.25], "Kept shares of the channels.")
+flags.DEFINE_multi_float("macs", [0.5], "Budgets.")
 flags.DEFINE_multi_enum(
-    "importance", ["group_l2"], ["group_l2", "l1", "l2"], "Orders of the channels."
+    "method", ["magnitude", "uniform"], ["magnitude", "uniform"], "Of the budgets."
+)
+flags.DEFINE_multi_enum(
+    "importance",
+    ["group_l2", "prediction"],
+    ["group_l2", "l1", "l2", "prediction"],
+    "Orders of the channels.",
 )
 flags.DEFINE_integer("samples", 512, "Images to repair with.")
 flags.DEFINE_integer("images", 5000, "Images to validate with.")
@@ -55,7 +66,7 @@ class ProducerL2(importances.Importance):
 
 def kept_units(channel_graph, share, importance):
     """Bool `[num_units + 1]`: all but the last of each group of one producer."""
-    scores = IMPORTANCES.find(importance)(channel_graph)
+    scores = importance(channel_graph)
     scores = keras.ops.convert_to_numpy(scores)
     keep = np.ones(channel_graph.num_units + 1, bool)
     for group in channel_graph.groups:
@@ -96,14 +107,30 @@ def main(argv):
     channel_graph = analyze(model)
     rows = []
     print(f"dense {accuracy(model):.1f} %")
-    for importance in FLAGS.importance:
+
+    def add(keep, **what):
+        found = measure(channel_graph, keep, batches, accuracy)
+        rows.append({**what, **found})
+        names = ("cut", "statistics", "repair", "repair_statistics")
+        figures = ", ".join(f"{n} {found[n]:.1f}" for n in names)
+        print(f"{[*what.values()]}: {figures} ({found['seconds']:.1f} s)", flush=True)
+
+    for name in FLAGS.importance:
+        began = time.perf_counter()
+        importance = Prediction(iter(batches), FLAGS.samples)
+        if name != Prediction.name:
+            importance = IMPORTANCES.find(name)
+        importance(channel_graph)
+        print(f"{name}: {time.perf_counter() - began:.1f} s")
         for share in FLAGS.keep:
             keep = kept_units(channel_graph, share, importance)
-            found = measure(channel_graph, keep, batches, accuracy)
-            rows.append({"importance": importance, "kept": share, **found})
-            names = ("cut", "statistics", "repair", "repair_statistics")
-            figures = ", ".join(f"{n} {found[n]:.1f}" for n in names)
-            print(f"{importance}, kept {share}: {figures} ({found['seconds']:.1f} s)")
+            add(keep, importance=name, kept=share)
+        for method, share in itertools.product(FLAGS.method, FLAGS.macs):
+            pruned = tf_lossprune.prune_model(
+                model, share, method=method, importance=importance, channel_multiple=1
+            )
+            # Those of a copy, numbered as the model's are.
+            add(pruned.kept_units(), importance=name, method=method, macs=share)
     if FLAGS.out:
         pathlib.Path(FLAGS.out).write_text(json.dumps(rows, indent=1))
 

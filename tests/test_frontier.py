@@ -100,6 +100,15 @@ class FrontierTest(parameterized.TestCase):
             frontier(model, [0.5, 0.125], epochs=2, search_epochs=2, schedule=schedule)
         self.assertBetween(passed[0] / 24, earliest, latest)
 
+    def test_a_search_on_frozen_weights_is_repaired_at_each_cut(self):
+        model = models.digits_resnet(width=4)
+        schedule = tf_lossprune.Schedule(search_steps=20, frozen_search=True)
+        with mock.patch("tf_lossprune.frontier.repair") as repair:
+            found = frontier(model, [0.7, 0.4], epochs=2, schedule=schedule)
+        self.assertEqual(repair.call_count, 2)
+        for (_, result), share in zip(found, (0.7, 0.4)):
+            self.assertLessEqual(result.compact["macs"], share * result.dense["macs"])
+
     def test_members_do_not_disturb_each_other(self):
         """A model that learns beside others ends as if it had learned alone."""
         x, y = data(64)

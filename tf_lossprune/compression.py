@@ -17,7 +17,9 @@ from tf_lossprune.run import COUNTED, Run
 from tf_lossprune.settings import Settings
 from tf_lossprune.surgery import copy_graph
 from tf_lossprune.training import PrunedModel
+from tf_lossprune.training.calibration import samples_for, some_batches
 from tf_lossprune.training.fresh_optimizer import fresh_optimizer
+from tf_lossprune.training.prediction import Prediction
 from tf_lossprune.types import Data, Limits, Path
 
 
@@ -227,11 +229,14 @@ def _untrained(
     schedule = SCHEDULES.find(options.get("schedule")).get_config()
     schedule["statistics_batches"] = settings.statistics_batches
     options = {**options, "schedule": Schedule.from_config(schedule)}
+    inputs = some_batches(
+        settings.calibration, samples_for(settings.statistics_batches)
+    )
+    if options.get("importance") == Prediction.name:
+        options["importance"] = Prediction(iter(inputs))
     pruned = prune_model(model, budget, method=method, **options)
     began = time.perf_counter()
-    compact = strip_pruning(
-        pruned, check=settings.check, calibration=settings.calibration
-    )
+    compact = strip_pruning(pruned, check=settings.check, calibration=iter(inputs))
     seconds = {"search": 0.0, "strip": time.perf_counter() - began, "fine_tune": 0.0}
     held_out, shape = settings.held_out(validation), pruned.problem.space.input_shape
     dense = {n: plain(c.dense) for n, c in pruned.costs.items() if n in COUNTED}

@@ -1,7 +1,7 @@
 """Several budgets from one search: accuracy against cost."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -21,8 +21,10 @@ from tf_lossprune.surgery import cut
 from tf_lossprune.team import Team
 from tf_lossprune.training import PrunedModel, reestimate_statistics
 from tf_lossprune.training.fresh_optimizer import fresh_optimizer
+from tf_lossprune.training.moments import some_inputs
 from tf_lossprune.training.optimizer_state import cut_optimizer, join_optimizers
 from tf_lossprune.training.phases import PhaseCallback, StepCallback
+from tf_lossprune.training.repair import SAMPLES, repair
 from tf_lossprune.training.trial import as_in_fit
 from tf_lossprune.types import Data, Limits
 
@@ -98,7 +100,9 @@ def compress_frontier(
     order = _by_tightness(asked, pruned)
     if order[-1]:
         pruned = pruned.with_budget(asked[order[-1]])
-    snapshots = Snapshots([(index, asked[index]) for index in order], settings.check)
+    snapshots = Snapshots(
+        [(index, asked[index]) for index in order], settings.check, run.train.batches
+    )
     history, seconds = _train(run, pruned, snapshots)
     return [
         (
@@ -169,6 +173,8 @@ class Snapshots(StepCallback):
     Args:
         budgets: list of `(key, Budget)`, the loosest first.
         check: bool, whether to compare each with the gated network.
+        data: function without arguments that returns batches to repair them with, anew
+            each time.
 
     Attributes:
         compacts: dict, key -> compact model.
@@ -177,9 +183,14 @@ class Snapshots(StepCallback):
         scores: dict, key -> the importance of the units at that moment.
     """
 
-    def __init__(self, budgets: Sequence[Any], check: bool = True) -> None:
+    def __init__(
+        self,
+        budgets: Sequence[Any],
+        check: bool = True,
+        data: Callable[[], Iterable] = tuple,
+    ) -> None:
         super().__init__()
-        self._check = check
+        self._check, self._data = check, data
         self._open = list(budgets)
         self._step = 0
         self.compacts, self.optimizers = {}, {}
@@ -211,6 +222,10 @@ class Snapshots(StepCallback):
         compact = cut(pruned.channel_graph, keep)
         if self._check:
             check_compact(pruned, compact, keep)
+        if pruned.repairs:
+            inputs = some_inputs(self._data(), SAMPLES)
+            if inputs:  # a generator cannot be read again
+                repair(pruned.channel_graph, keep, compact, inputs)
         pieces = cut_variables(pruned.channel_graph, compact)
         self.optimizers[key] = cut_optimizer(
             pruned.optimizer, pieces, compact.trainable_variables

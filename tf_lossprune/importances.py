@@ -15,6 +15,7 @@ from tf_lossprune.gates.saliency import (
     SaliencyEstimator,
 )
 from tf_lossprune.gates.weight_slices import weight_slices
+from tf_lossprune.training.prediction import Prediction
 
 __all__ = [
     "L1",
@@ -24,6 +25,7 @@ __all__ = [
     "GroupL2",
     "Importance",
     "MeanGradient",
+    "Prediction",
     "SaliencyEstimator",
     "Taylor",
     "register_importance",

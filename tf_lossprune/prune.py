@@ -91,8 +91,8 @@ def prune_model(
             learn to predict them from those that stay, from the inputs of a few
             training batches (`training.repair`); None: they lose them. `"auto"` is
             the former where the weights are not trained with gates before the cut
-            (one-shot methods, a search on frozen weights), and the latter where they
-            are, as by `"loss"`.
+            (one-shot methods, given widths, a search on frozen weights), and the
+            latter where they are, as by `"loss"`.
         widths: dict, name of a group -> channels to keep, or None. They are fixed at
             once, so that all of `fit` trains the compact network: `widths` of a
             `CompressionResult`, to train what was found anew, or your own. Methods

@@ -10,6 +10,7 @@ from absl.testing import parameterized
 import tf_lossprune
 from tests.methods.small import cross_entropy, images, small_net
 from tf_lossprune import methods
+from tf_lossprune.training import reestimate_statistics, repair
 
 #: Settings that make the slow ones quick.
 QUICK = {
@@ -150,11 +151,38 @@ class FitTest(parameterized.TestCase):
         )
         pruned.compile("sgd", cross_entropy(), metrics=["accuracy"])
         before = [w.numpy().copy() for w in pruned.weights if "seed" not in w.path]
-        evaluate = Evaluation(pruned, images(), 16)
         groups = len(pruned.groups)
-        scores = {evaluate(np.full(groups, r)) for r in (1.0, 0.5, 0.2)}
-        self.assertGreater(len(scores), 1)
-        self.assertTrue(all(0.0 <= score <= 1.0 for score in scores))
+        for repairs in (False, True):
+            evaluate = Evaluation(pruned, images(), 16, repairs=repairs)
+            scores = {evaluate(np.full(groups, r)) for r in (1.0, 0.5, 0.2)}
+            self.assertGreater(len(scores), 1)
+            self.assertTrue(all(0.0 <= score <= 1.0 for score in scores))
         after = [w.numpy() for w in pruned.weights if "seed" not in w.path]
         for a, b in zip(before, after):
             np.testing.assert_array_equal(a, b)
+
+    def test_networks_are_judged_as_they_are_delivered_after_a_repair(self):
+        from tf_lossprune.training.evaluation import Evaluation
+
+        x, y = images()
+        pruned = tf_lossprune.prune_model(
+            small_net(), {"macs": 0.5}, method="amc", channel_multiple=1
+        )
+        pruned.compile("sgd", cross_entropy())
+        evaluate = Evaluation(pruned, (x, y), 16, 64, 64, repairs=True)
+        ratios = np.full(len(pruned.groups), 0.5)
+        score = evaluate(ratios)
+        plain = Evaluation(pruned, (x, y), 16, 64, 64)(ratios)
+        pruned.decide(dict(zip((g.name for g in pruned.groups), _halves(pruned))))
+        compact = tf_lossprune.strip_pruning(pruned)
+        batches = [x[i : i + 16] for i in range(0, len(x), 16)]
+        repair(pruned.channel_graph, pruned.kept_units(), compact, batches)
+        reestimate_statistics(compact, batches, 64)
+        compact.compile(loss=cross_entropy())
+        loss = compact.evaluate(x, y, verbose=0)
+        self.assertAlmostEqual(score, np.exp(-loss), delta=0.02 * np.exp(-loss))
+        self.assertNotAlmostEqual(score, plain, places=3)
+
+
+def _halves(pruned):
+    return [int(round(0.5 * group.size)) for group in pruned.groups]

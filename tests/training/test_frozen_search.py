@@ -91,8 +91,8 @@ class FrozenSearchTest(parameterized.TestCase):
         reestimate_statistics(wanted, images)
         for a, b in zip(pruned.network.get_weights(), wanted.get_weights()):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
-        self.assertTrue(pruned.options.repairs)
-        self.assertFalse(made(repair=None).options.repairs)
+        self.assertTrue(pruned.repairs)
+        self.assertFalse(made(repair=None).repairs)
 
     def test_a_killed_run_goes_on_bit_by_bit(self):
         whole = made()

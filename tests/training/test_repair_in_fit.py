@@ -44,12 +44,27 @@ class RepairInFitTest(parameterized.TestCase):
         self.assertEqual(found["auto"], found["least_squares"])
         self.assertLess(found["auto"], 0.8 * found[None])
 
-    def test_methods_that_train_with_gates_are_not_repaired_unless_asked(self):
+    def test_weights_trained_with_gates_are_not_repaired_unless_asked(self):
         model, *_ = trained()
-        self.assertFalse(small.prune(model).options.repairs)
-        self.assertTrue(small.prune(model, repair="least_squares").options.repairs)
-        self.assertTrue(pruned_once(model).options.repairs)
-        self.assertFalse(pruned_once(model, repair=None).options.repairs)
+        for repair in ("auto", "least_squares", None):
+            pruned = small.prune(model, repair=repair)
+            pruned.begin(16)
+            for step in (4, 5):  # at the end of the warm-up, and one step later
+                pruned.search.step.assign(step)
+                asked = repair == "least_squares" or (repair == "auto" and step == 4)
+                self.assertEqual(pruned.repairs, asked)
+
+    def test_given_widths_are_repaired_whatever_the_method(self):
+        """With a learning rate of 0, all that is left is the repair."""
+        model, x, y = trained()
+        found = {}
+        for repair in ("auto", None):
+            widths = {"first": 8, "second": 8}
+            pruned = small.prune(model, widths=widths, repair=repair)
+            small.compile_model(pruned, keras.optimizers.SGD(0.0))
+            pruned.fit(x, y, batch_size=16, epochs=1, verbose=0)
+            found[repair] = distance(model, tf_lossprune.strip_pruning(pruned), x)
+        self.assertLess(found["auto"], 0.8 * found[None])
 
     def test_an_unknown_repair_is_refused(self):
         with self.assertRaisesRegex(ValueError, "Expected repair among.*'ridge'"):

@@ -4,8 +4,28 @@ import inspect
 
 from tf_lossprune.training.data import DEFAULT_BATCH_SIZE, batches, first_of
 from tf_lossprune.training.moments import some_inputs
-from tf_lossprune.training.repair import repair
+from tf_lossprune.training.repair import SAMPLES, repair
 from tf_lossprune.training.statistics import reestimate_statistics
+
+
+def some_batches(data, samples):
+    """The first inputs, as a list of batches.
+
+    Args:
+        data: an array, a list or dict of them, or batches; without labels.
+        samples: int, how many at most.
+    """
+    found = data if inspect.isgenerator(data) else batches(first_of(data))
+    return some_inputs(found, samples)
+
+
+def samples_for(statistics_batches):
+    """How many inputs a calibration reads at most.
+
+    Args:
+        statistics_batches: int, of which statistics are made.
+    """
+    return DEFAULT_BATCH_SIZE * max(statistics_batches, SAMPLES // DEFAULT_BATCH_SIZE)
 
 
 def calibrate(pruned, compact, data):
@@ -21,9 +41,7 @@ def calibrate(pruned, compact, data):
         ValueError: if there are fewer than two samples.
     """
     wanted = pruned.options.schedule.statistics_batches
-    once = inspect.isgenerator(data)
-    found = data if once else batches(first_of(data))
-    inputs = some_inputs(found, DEFAULT_BATCH_SIZE * max(wanted, 16))
+    inputs = some_batches(data, samples_for(wanted))
     if pruned.options.repair is not None:
         repair(pruned.channel_graph, pruned.kept_units(), compact, inputs)
     if wanted:

@@ -8,6 +8,9 @@ import numpy as np
 from keras import ops, tree
 
 from tf_lossprune.training.data import batches
+from tf_lossprune.training.moments import collect, some_inputs
+from tf_lossprune.training.readers import find_readers, loses
+from tf_lossprune.training.repair import SAMPLES, fold
 from tf_lossprune.training.statistics import moving, reestimate_statistics
 
 
@@ -15,7 +18,9 @@ class Evaluation:
     """Scores networks with some channels gated off on a few training batches.
 
     The statistics of batch normalisations are re-estimated for each network, since
-    without that a cut network says little about what training makes of it.
+    without that a cut network says little about what training makes of it; and unless
+    training comes between, what it lost is repaired first (`training.repair`). The
+    moments for that are computed once and kept.
 
     Args:
         model: `PrunedModel`, compiled.
@@ -23,6 +28,7 @@ class Evaluation:
         batch_size: int or None, for arrays.
         batches: int >= 1, how many batches are looked at.
         statistics: int >= 0, batches for the statistics.
+        repairs: bool, whether networks are repaired before they are scored.
 
     Attributes:
         calls: int, how many networks have been scored.
@@ -32,7 +38,9 @@ class Evaluation:
             cannot be read twice.
     """
 
-    def __init__(self, model, data, batch_size=None, batches=4, statistics=2):
+    def __init__(
+        self, model, data, batch_size=None, batches=4, statistics=2, repairs=False
+    ):
         if not model.compiled:
             raise ValueError(
                 f"The method {model.options.method.name!r} evaluates networks, so "
@@ -54,6 +62,11 @@ class Evaluation:
             *[tuple(batch) for batch in found],
         )
         self.calls = 0
+        self._readers = self._moments = ()
+        if repairs:
+            inputs = some_inputs(_labelled(data, batch_size), SAMPLES)
+            self._readers, _ = find_readers(model.channel_graph)
+            self._moments = collect(model.channel_graph, self._readers, inputs)
 
     def __call__(self, ratios):
         """Scores the network of these keep ratios.
@@ -69,10 +82,12 @@ class Evaluation:
         self.calls += 1
         gates, network = self.model.search, self.model.network
         statistics = moving(network)
-        before = [ops.convert_to_numpy(v.value) for v in statistics]
         kept, fixed = ops.convert_to_numpy(gates.kept.value), int(gates.fixed)
+        changed = [*statistics, *self._variables()]
+        before = [ops.convert_to_numpy(v.value).copy() for v in changed]
         self._assign(ratios)
         try:
+            self._repair()
             reestimate_statistics(
                 network,
                 self._inputs,
@@ -81,11 +96,28 @@ class Evaluation:
             )
             logs = self._evaluate()
         finally:
-            for variable, value in zip(statistics, before):
+            for variable, value in zip(changed, before):
                 variable.assign(value)
             gates.kept.assign(kept)
             gates.fixed.assign(fixed)
         return _score(logs)
+
+    def _variables(self):
+        """What a repair changes."""
+        constants = [r.constant.variable for r in self._readers if r.constant]
+        return [*(r.weight for r in self._readers), *constants]
+
+    def _repair(self):
+        """Lets the gated network's layers do without what is gated off."""
+        keep, values = self.model.kept_units(), {}
+        pairs = [
+            (reader, moments)
+            for reader, moments in zip(self._readers, self._moments)
+            if loses(reader, keep)
+        ]
+        fold([r for r, _ in pairs], [m for _, m in pairs], keep, values)
+        for variable, value in values.values():
+            variable.assign(ops.cast(value, variable.dtype))
 
     def train(self, ratios, steps):
         """Trains the network of these keep ratios for some steps.

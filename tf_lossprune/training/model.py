@@ -225,7 +225,11 @@ class PrunedModel(
         Raises:
             ValueError: if the model is not compiled, or for data without targets.
         """
-        evaluate = Evaluation(self, data, batch_size)
+        # What is trained between two trials is no target to repair towards.
+        repairs = self.options.repair is not None and not (
+            self.options.method.plan_steps()
+        )
+        evaluate = Evaluation(self, data, batch_size, repairs=repairs)
         self.decide(self.options.method.plan(self, evaluate))
 
     def current_importance(self) -> np.ndarray:

@@ -86,17 +86,6 @@ class PruningOptions:
         """Whether the weights wait while the widths are searched."""
         return self.method.trains and self.schedule.frozen_search
 
-    @property
-    def repairs(self):
-        """Whether `fit` repairs the network at the cut.
-
-        `"auto"` says so where the weights were not trained with gates: what they
-        learned to compute with channels that come and go is no target to go back to.
-        """
-        if self.repair == "auto":
-            return self.freezes or not self.method.trains
-        return bool(self.repair)
-
     def make_ratio_optimizer(self):
         """Returns a fresh optimizer for the ratios."""
         if self._ratio_optimizer is None:

@@ -135,7 +135,7 @@ class PhaseCallback(StepCallback):
 
     def _cut(self):
         self.model.shrink()
-        if self.model.options.repairs:
+        if self.model.repairs:
             self.model.repair_cut(self._batches())
         self._reestimate()
 

@@ -91,12 +91,13 @@ class Reader:
     constant: Constant | None
 
 
-def find_readers(channel_graph, keep):
+def find_readers(channel_graph, keep=None):
     """Finds the weights that lose channels.
 
     Args:
         channel_graph: `ChannelGraph`.
-        keep: bool `[num_units + 1]`, the units that stay.
+        keep: bool `[num_units + 1]`, the units that stay; None: those are found that
+            may lose any.
 
     Returns:
         List of `Reader`s; and a dict from the names of those that cannot read other
@@ -106,8 +107,7 @@ def find_readers(channel_graph, keep):
     for record in channel_graph.records.values():
         for weight, axis in record.gates.items():
             units = record.weights[weight][axis]
-            # Without any channel, the layer is gone.
-            if keep[units].all() or not keep[units].any():
+            if not (units.any() if keep is None else _some_go(units, keep)):
                 continue
             name = f"{record.layer.name}.{weight}"
             reader = _reader(channel_graph, record, name, weight, axis)
@@ -116,6 +116,21 @@ def find_readers(channel_graph, keep):
             else:
                 found.append(reader)
     return found, left
+
+
+def loses(reader, keep):
+    """Whether a `Reader` loses channels, but not all of them.
+
+    Args:
+        reader: `Reader`.
+        keep: bool `[num_units + 1]`, the units that stay.
+    """
+    return _some_go(np.concatenate([part.units for part in reader.slices]), keep)
+
+
+def _some_go(units, keep):
+    # Without any channel, the layer is gone.
+    return keep[units].any() and not keep[units].all()
 
 
 def _reader(channel_graph, record, name, weight, axis):

@@ -87,32 +87,58 @@ def repair(channel_graph, keep, compact, data, samples=SAMPLES):
         return Repair({}, left, 0)
     inputs = some_inputs(data, samples)
     values, unexplained = {}, {}
-    for part in _passes(readers):
-        for reader, moments in zip(part, collect(channel_graph, part, inputs)):
-            unexplained[reader.name] = _fold(reader, moments, keep, values)
+    for part in in_passes(readers, lambda reader: [reader]):
+        moments = collect(channel_graph, part, inputs)
+        unexplained.update(fold(part, moments, keep, values))
     for piece in cut_variables(channel_graph, compact):
         if id(piece.source) in values:
-            value = piece.cut(values[id(piece.source)])
+            value = piece.cut(values[id(piece.source)][1])
             piece.target.assign(ops.cast(value, piece.target.dtype))
     return Repair(unexplained, left, sum(len(tree.flatten(x)[0]) for x in inputs))
 
 
-def _passes(readers):
-    """Parts of the readers whose covariances are held at the same time."""
-    part, entries = [], 0
-    for reader in readers:
-        more = sum(part.columns.shape[-1] ** 2 for part in reader.slices)
-        if part and entries + more > ENTRIES_AT_ONCE:
+def fold(readers, moments, keep, values):
+    """Computes the weights with which layers do without what is cut.
+
+    Args:
+        readers: list of `Reader`s that lose channels.
+        moments: for each, what `collect` returns.
+        keep: bool `[num_units + 1]`, the units that stay.
+        values: dict, id of a variable -> the variable and its new value, which has the
+            size from before the cut; the new values are added.
+
+    Returns:
+        Dict, name of a reader -> the share of what it loses that the kept channels
+        cannot replace.
+    """
+    return {
+        reader.name: _fold(reader, found, keep, values)
+        for reader, found in zip(readers, moments, strict=True)
+    }
+
+
+def in_passes(jobs, readers_of):
+    """Parts of the jobs whose covariances are held at the same time.
+
+    Args:
+        jobs: iterable.
+        readers_of: function of a job that returns its `Reader`s.
+    """
+    part, held = [], 0
+    for job in jobs:
+        slices = [piece for reader in readers_of(job) for piece in reader.slices]
+        more = sum(piece.columns.shape[-1] ** 2 for piece in slices)
+        if part and held + more > ENTRIES_AT_ONCE:
             yield part
-            part, entries = [], 0
-        part.append(reader)
-        entries += more
+            part, held = [], 0
+        part.append(job)
+        held += more
     if part:
         yield part
 
 
 def _fold(reader, moments, keep, values):
-    """Writes a reader's new weight and constant into `values`, dict by variable's id.
+    """Writes a reader's new weight and constant into `values`.
 
     Returns:
         The share of what is lost that the kept channels cannot replace.
@@ -135,21 +161,21 @@ def _fold(reader, moments, keep, values):
         flat[part.index[kept]] += more
         constant = both.mean[~kept] @ matrix[~kept] - both.mean[kept] @ more
         gained.append(part.shares @ constant.reshape(len(part.shares), -1))
-    values[id(reader.weight)] = kernel
+    values[id(reader.weight)] = reader.weight, kernel
     if centred:
         variable, index = reader.constant.variable, reader.constant.index
         value = _value(variable, values)
         value[index] += reader.constant.sign * np.concatenate(gained).reshape(
             value[index].shape
         )
-        values[id(variable)] = value
+        values[id(variable)] = variable, value
     return float(rest / lost) if lost > 0 else 0.0
 
 
 def _value(variable, values):
     """A variable's new value, or its own, in float64."""
     if id(variable) in values:
-        return values[id(variable)]
+        return values[id(variable)][1]
     return ops.convert_to_numpy(variable.value).astype("float64")
 
 
@@ -165,7 +191,7 @@ def _solve(moments, kept, lost, ridge, centred):
     """
     square = moments.about(moments.mean if centred else 0 * moments.mean)
     given = square[np.ix_(kept, kept)]
-    level = ridge * np.trace(given) / len(given) + np.finfo("float32").tiny
+    level = ridge * np.trace(given) / max(len(given), 1) + np.finfo("float32").tiny
     return np.linalg.solve(
         given + level * np.eye(len(given)), square[np.ix_(kept, ~kept)] @ lost
     )

@@ -68,6 +68,18 @@ class Shrinking:
         self.forget_programs()
         return found
 
+    @property
+    def repairs(self) -> bool:
+        """Whether `fit` would repair the network if it were cut now.
+
+        `"auto"` says so unless the weights were trained with gates: what they learned
+        to compute with channels that come and go is no target to go back to.
+        """
+        if self.options.repair != "auto":
+            return bool(self.options.repair)
+        dense = self.search.read("step") <= self.search.read("warmup_steps")
+        return self.options.freezes or dense
+
     def repair_cut(self, data: Any) -> Repair | None:
         """Makes the network that has just been cut predict what it lost.
 

@@ -20,9 +20,9 @@ class Amc(Method):
     He et al., ECCV 2018, arXiv 1802.03494. One group a step, in the network's order;
     the action is bounded so that the rest, at its fewest channels, can still meet
     the budget; the reward comes at the end of an episode, from training batches, and
-    is given to all of its steps against a moving average. Simplified: the order in a
-    group is the importance's, and statistics of normalisations are re-estimated in
-    the place of the reconstruction of the weights.
+    is given to all of its steps against a moving average. Before it is evaluated, a
+    network's weights are reconstructed by least squares (`training.repair`). Simplified:
+    the order in a group is the importance's.
 
     Args:
         episodes: int >= 1, networks to evaluate.

@@ -1,0 +1,193 @@
+"""Which channels the others can stand in for: an order that needs no labels."""
+
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from tf_lossprune.gates.importance import GroupL2, Importance, register_importance
+from tf_lossprune.graph import ChannelGraph
+from tf_lossprune.training.calibration import some_batches
+from tf_lossprune.training.moments import collect
+from tf_lossprune.training.readers import find_readers
+from tf_lossprune.training.repair import SAMPLES, in_passes
+from tf_lossprune.types import BackendTensor, Data
+
+#: The ridge, in units of the channels' mean variance.
+RIDGE = 1e-2
+#: In so many steps at most the channels of a group are removed.
+MOST_STEPS = 256
+
+
+@register_importance
+class Prediction(Importance):
+    """What is lost of the outputs that read a channel if the others stand in for it.
+
+    Channels are removed one after the other, each time the one whose removal changes
+    its readers' outputs least after `training.repair`, relative to their variance; that
+    change is the score. With `H` the second moments of what a layer reads, `J` the
+    columns of a channel (one for each tap of a kernel) and `W` the layer's weights, the
+    change is `tr(W_J' (H^-1_JJ)^-1 W_J)`, as in optimal brain surgery and ZipLM (Kurtic
+    et al., NeurIPS 2023, arXiv 2302.04089). Groups that are read by layers which cannot
+    be repaired go by `GroupL2`.
+
+    It is computed once, from the network as `prune_model` gets it, and fits methods
+    that do not train the weights first: `method="magnitude"` sets one threshold for the
+    whole network.
+
+    Args:
+        inputs: an array, a list or dict of them, or batches; without labels. A few
+            hundred are enough.
+        samples: int >= 2, how many of them are used at most.
+        scores: list of floats, what was computed before; in a config.
+
+    Example:
+
+    ```python
+    pruned = tf_lossprune.prune_model(
+        model, {"macs": 0.5}, method="magnitude",
+        importance=tf_lossprune.importances.Prediction(images))
+    compact = tf_lossprune.strip_pruning(pruned, calibration=images)
+    ```
+    """
+
+    name = "prediction"
+    comparable = True
+
+    def __init__(
+        self, inputs: Data = None, samples: int = SAMPLES, scores: Any = None
+    ) -> None:
+        super().__init__()
+        self._inputs = None if inputs is None else some_batches(inputs, samples)
+        self._samples, self._scores = samples, scores
+        self._of: ChannelGraph | None = None
+
+    def get_config(self) -> dict[str, Any]:
+        scores = None if self._scores is None else np.asarray(self._scores).tolist()
+        return {"samples": self._samples, "scores": scores}
+
+    def score(self, channels: ChannelGraph) -> BackendTensor:
+        if self._inputs is not None and self._of is not channels:
+            self._scores, self._of = predicted(channels, self._inputs), channels
+        if self._scores is None:
+            raise ValueError(
+                "Expected inputs to tell how well channels are predicted: "
+                "importance=tf_lossprune.importances.Prediction(images), or in "
+                "`compress` epochs=0 with `calibration`. Received: none"
+            )
+        return ops.convert_to_tensor(np.asarray(self._scores, "float32"))
+
+
+def predicted(channel_graph: ChannelGraph, inputs: list) -> np.ndarray:
+    """The scores of all units `[num_units + 1]`; see `Prediction`.
+
+    Args:
+        channel_graph: `ChannelGraph`.
+        inputs: list of batches, as arrays.
+    """
+    readers, left = find_readers(channel_graph)
+    unknown = {
+        unit
+        for record in channel_graph.records.values()
+        for weight, axis in record.gates.items()
+        if f"{record.layer.name}.{weight}" in left
+        for unit in np.unique(record.weights[weight][axis])
+    }
+    scores = np.zeros(channel_graph.num_units + 1)
+    known = np.zeros(channel_graph.num_units + 1, bool)
+    jobs = []
+    for group in channel_graph.groups:
+        own = [r for r in readers if any(_reads(s, group) for s in r.slices)]
+        if own and not unknown & set(group.units):
+            jobs.append((group, own))
+    for part in in_passes(jobs, lambda job: job[1]):
+        every = list({id(r): r for _, own in part for r in own}.values())
+        found = collect(channel_graph, every, inputs)
+        moments = {id(r): m for r, m in zip(every, found, strict=True)}
+        for group, own in part:
+            maps = [
+                _Map(reader, piece, halves[0] + halves[1], group)
+                for reader in own
+                for piece, halves in zip(reader.slices, moments[id(reader)])
+                if _reads(piece, group)
+            ]
+            scores[group.units] = _elimination(maps, group.units)
+            known[group.units] = True
+    if not known[1:].all():
+        norms = ops.convert_to_numpy(GroupL2()(channel_graph))
+        level = scores[known].mean() if known.any() else 1.0
+        scores = np.where(known, scores, level * norms)
+    return scores
+
+
+def _reads(piece, group):
+    return np.isin(group.units, piece.units).any()
+
+
+class _Map:
+    """A linear map whose inputs are removed, unit by unit, and stood in for.
+
+    Args:
+        reader: `Reader`.
+        piece: its `Slice`.
+        moments: `Moments` of what it reads.
+        group: `Group` whose units are removed.
+    """
+
+    def __init__(self, reader, piece, moments, group):
+        mean = moments.mean if reader.constant is not None else 0 * moments.mean
+        square = moments.about(mean)
+        if not np.isfinite(square).all():
+            raise ValueError(
+                "Expected finite activations to tell how well channels are predicted. "
+                f"Received: NaN or Inf in what {reader.name!r} reads"
+            )
+        kernel = ops.convert_to_numpy(reader.weight.value).astype("float64")
+        self.weights = kernel.reshape(-1)[piece.index]
+        whole = np.sum(self.weights * (square @ self.weights))
+        level = np.trace(square) / len(square)
+        self._scale = whole + np.finfo("float32").tiny
+        tiny = np.finfo("float32").tiny
+        self._inverse = np.linalg.inv(
+            square + (RIDGE * level + tiny) * np.eye(len(square))
+        )
+        self._columns = {u: np.flatnonzero(piece.units == u) for u in group.units}
+
+    def errors(self, units):
+        """What each unit's removal changes, of the map's output."""
+        found = np.zeros(len(units))
+        for place, unit in enumerate(units):
+            at = self._columns[unit]
+            if len(at):
+                lost = self.weights[at]
+                block = self._inverse[np.ix_(at, at)]
+                found[place] = np.sum(lost * np.linalg.solve(block, lost)) / self._scale
+        return found
+
+    def remove(self, units):
+        """Lets the other inputs stand in for these units."""
+        at = np.concatenate([self._columns[unit] for unit in units])
+        if not len(at):
+            return
+        block = self._inverse[np.ix_(at, at)]
+        share = np.linalg.solve(block, self._inverse[at]).T  # H^-1_:J (H^-1_JJ)^-1
+        self.weights = self.weights - share @ self.weights[at]
+        self._inverse = self._inverse - share @ self._inverse[at]
+        # What is gone has no part in what follows.
+        self.weights[at] = 0.0
+        self._inverse[at] = self._inverse[:, at] = 0.0
+
+
+def _elimination(maps, units):
+    """The scores of a group's units, by the order in which they are removed."""
+    scores, left, last = np.zeros(len(units)), np.arange(len(units)), 0.0
+    at_once = -(-len(units) // MOST_STEPS)
+    while len(left):
+        errors = sum(m.errors(units[left]) for m in maps)
+        first = np.argsort(errors, kind="stable")[:at_once]
+        last = max(last, float(errors[first[-1]]))
+        scores[left[first]] = last
+        for m in maps:
+            m.remove(units[left[first]])
+        left = np.delete(left, first)
+    return scores
