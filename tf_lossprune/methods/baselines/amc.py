@@ -21,8 +21,8 @@ class Amc(Method):
     the action is bounded so that the rest, at its fewest channels, can still meet
     the budget; the reward comes at the end of an episode, from training batches, and
     is given to all of its steps against a moving average. Before it is evaluated, a
-    network's weights are reconstructed by least squares (`training.repair`). Simplified:
-    the order in a group is the importance's.
+    network's weights are reconstructed by least squares (`training.repair`).
+    Simplified: the order in a group is the importance's.
 
     Args:
         episodes: int >= 1, networks to evaluate.

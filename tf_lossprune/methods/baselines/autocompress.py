@@ -14,9 +14,9 @@ class AutoCompress(Method):
     """Tries random changes of the ratios, and keeps worse ones ever less often.
 
     Liu et al., AAAI 2020, arXiv 1907.03141: simulated annealing around a pruning by
-    magnitudes. Every proposal lies on the budget, and is evaluated after a repair of its
-    weights (`training.repair`). Simplified: one round instead of several with ADMM
-    between them.
+    magnitudes. Every proposal lies on the budget, and is evaluated after a repair of
+    its weights (`training.repair`). Simplified: one round instead of several with
+    ADMM between them.
 
     Args:
         trials: int >= 1, networks to evaluate.
