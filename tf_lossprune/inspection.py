@@ -4,11 +4,15 @@ import dataclasses
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 
 from tf_lossprune.deploy.measurer import LitertMeasurer
+from tf_lossprune.graph import Graph
 from tf_lossprune.problem import PruningProblem, SearchSpace
 from tf_lossprune.resources import (
     RESOURCES,
+    CostFunction,
+    CostModel,
     Resource,
     cost_models,
     opaque_layers,
@@ -16,6 +20,27 @@ from tf_lossprune.resources import (
 )
 from tf_lossprune.surgery import flat_graph
 from tf_lossprune.types import Exclude, InputShape, Multiple
+
+
+@dataclasses.dataclass
+class OpenedLayer:
+    """A layer of somebody's own that was opened.
+
+    Attributes:
+        layer: string, its name: a path.
+        kind: string, its class.
+        depth: int, how many opened layers are around it.
+        share: dict, resource -> the share of the dense cost of what is in it, 0 to 1.
+    """
+
+    layer: str
+    kind: str
+    depth: int
+    share: dict[str, float]
+
+    def __str__(self) -> str:
+        shares = ", ".join(f"{value:.1%} of {n}" for n, value in self.share.items())
+        return f"{'  ' * self.depth}{self.layer} ({self.kind}): {shares}"
 
 
 @dataclasses.dataclass
@@ -31,6 +56,7 @@ class Inspection:
         share: dict, resource -> list with each group's share of the cost, 0 to
             1: what would be saved if the group lost all its channels.
         smallest: dict, resource -> smallest reachable share of the dense cost.
+        opened: list of `OpenedLayer`s, each before those inside it.
         uncounted: dict, resource -> why it cannot be counted; such a resource is in
             none of the others.
     """
@@ -42,6 +68,7 @@ class Inspection:
     smallest: dict
     opaque: list = dataclasses.field(default_factory=list)
     uncounted: dict = dataclasses.field(default_factory=dict)
+    opened: list = dataclasses.field(default_factory=list)
 
     def __str__(self) -> str:
         wide = {name: max(9, len(name) + 2) for name in self.share}
@@ -59,6 +86,7 @@ class Inspection:
         lines += [f"{name}: {why}" for name, why in self.uncounted.items()]
         lines += [f"frozen: {layer} ({reason})" for layer, reason in self.frozen]
         lines += [f"opaque: {entry}" for entry in self.opaque]
+        lines += [f"opened: {entry}" for entry in self.opened]
         return "\n".join(lines)
 
 
@@ -122,7 +150,37 @@ def inspect_model(
         smallest={n: c.total(smallest) / max(c.dense, 1) for n, c in costs.items()},
         opaque=opaque_layers(channels, costs),
         uncounted={n: why for n, why in uncounted.items() if why},
+        opened=_opened_layers(channels.graph, costs, problem.sizes),
     )
+
+
+def _opened_layers(
+    graph: Graph, costs: dict[str, CostFunction], sizes: np.ndarray
+) -> list[OpenedLayer]:
+    """Lists the opened layers as a tree, with what is in each."""
+    by_layer = {
+        name: cost.per_layer(sizes)
+        for name, cost in costs.items()
+        if isinstance(cost, CostModel)
+    }
+    paths = [opened.name for opened in graph.opened]
+
+    def inside(name: str, path: str) -> bool:
+        return not path or name.startswith(f"{path}.")
+
+    return [
+        OpenedLayer(
+            opened.name or graph.name,
+            opened.kind,
+            sum(opened.name != p and inside(opened.name, p) for p in paths),
+            {
+                name: sum(v for la, v in found.items() if inside(la, opened.name))
+                / max(costs[name].dense, 1)
+                for name, found in by_layer.items()
+            },
+        )
+        for opened in graph.opened
+    ]
 
 
 def _resources(

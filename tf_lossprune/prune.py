@@ -19,7 +19,7 @@ from tf_lossprune.graph import open_model, trace
 from tf_lossprune.methods import Method, find_method
 from tf_lossprune.problem import PruningProblem, SearchSpace
 from tf_lossprune.resources.opaque import warn_of_opaque
-from tf_lossprune.surgery import copy_graph, cut
+from tf_lossprune.surgery import copy_graph, cut, traced_copy
 from tf_lossprune.training import PrunedModel
 from tf_lossprune.training.calibration import calibrate
 from tf_lossprune.training.finite import check_weights
@@ -136,7 +136,7 @@ def prune_model(
     if not method.one_shot:
         _check_training(model)
     bound = Budget(budget).with_measurer(LitertMeasurer())
-    template, names = copy_graph(graph)
+    template, names, flat = traced_copy(graph)
     layers = excluded_layers(graph.layers, exclude, names)
     excluded = [names[id(layer)] for layer in layers]
     space = SearchSpace(
@@ -157,7 +157,7 @@ def prune_model(
         seed=seed,
         repair=repair,
     )
-    problem = PruningProblem(template, space).with_budget(bound)
+    problem = PruningProblem(flat, space).with_budget(bound)
     if widths is not None and not method.one_shot:
         _check_all_given(problem, method.name)
     pruned = PrunedModel(template, problem, options)

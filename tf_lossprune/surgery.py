@@ -160,17 +160,45 @@ def flat_graph(model, exclude=None, input_shape=None):
     graph = open_model(model, input_shape)
     if not graph.opened:
         return graph, exclude
-    copy, names = copy_graph(graph, share=True)
-    flat = trace(copy)
+    _, names, flat = traced_copy(graph, share=True)
     originals = {names[id(c.operation)]: c.operation for c in graph.calls}
-    found = {c.operation.name: c.operation for c in flat.calls}
-    flat.opened = graph.opened
-    flat.closed = {
-        id(found[names[key]]): why for key, why in graph.closed.items() if key in names
-    }
     if callable(exclude):
         return flat, lambda layer: exclude(originals[layer.name])
     return flat, exclude
+
+
+def traced_copy(graph, share=False):
+    """A flat functional copy of a traced model, as `copy_graph` makes it, traced.
+
+    Returns:
+        The copy; a dict from the id of a layer or operation to its copy's name; and the
+        copy's `Graph`, which knows what was opened and what was not.
+    """
+    copy, names = copy_graph(graph, share=share)
+    flat = trace(copy)
+    flat.opened = graph.opened
+    mark_closed(
+        flat, {names[key]: why for key, why in graph.closed.items() if key in names}
+    )
+    return copy, names, flat
+
+
+def mark_closed(graph, reasons):
+    """Tells a graph why layers were not opened: dict, name -> reason."""
+    graph.closed = {
+        id(call.operation): reasons[call.operation.name]
+        for call in graph.calls
+        if call.operation.name in reasons
+    }
+
+
+def reasons_closed(graph):
+    """Dict, name of a layer that was not opened -> why."""
+    return {
+        call.operation.name: graph.closed[id(call.operation)]
+        for call in graph.calls
+        if id(call.operation) in graph.closed
+    }
 
 
 def _value(variable):

@@ -1,5 +1,6 @@
 """Models of any style are pruned: their own blocks and calls are opened."""
 
+import dataclasses
 import unittest
 import warnings
 
@@ -503,6 +504,23 @@ class OpenedTest(parameterized.TestCase):
         kinds = {type(la) for la in compact.layers}
         self.assertNotIn(Conv3, kinds)
 
+    def test_what_was_opened_is_a_tree_with_shares(self):
+        model = subclassed()
+        found = tf_lossprune.inspect_model(model).opened
+        self.assertEqual(
+            [(o.layer, o.kind, o.depth) for o in found[:4]],
+            [
+                (model.name, "Network", 0),
+                ("stages.low", "Stage", 1),
+                ("stages.low.blocks.0", "Residual", 2),
+                ("stages.low.blocks.1", "Residual", 2),
+            ],
+        )
+        self.assertEqual(found[0].share, {"macs": 1.0, "params": 1.0})
+        one, two, three = (o.share["macs"] for o in found[1:4])
+        self.assertAlmostEqual(one, two + three)
+        self.assertRegex(str(found[1]), "^  stages.low \\(Stage\\): .*% of macs")
+
     def test_names_are_paths(self):
         found = tf_lossprune.inspect_model(subclassed())
         self.assertIn("stages.low.blocks.0.conv1", [g.name for g in found.groups])
@@ -522,7 +540,8 @@ class OpenedTest(parameterized.TestCase):
         model = subclassed()
         copy, _ = copy_graph(opened(model))
         one, two = map(tf_lossprune.inspect_model, (model, copy))
-        self.assertEqual(str(one), str(two))
+        self.assertEqual(str(dataclasses.replace(one, opened=[])), str(two))
+        self.assertEmpty(two.opened)
         self.assertEqual(tf_lossprune.cost(model), tf_lossprune.cost(copy))
 
     def test_the_compact_model_is_stock_and_reloads(self):
@@ -764,6 +783,11 @@ class Siblings(layers.Layer):
         return self.after(self.inner(self.before(x)))
 
 
+def reloaded(pruned, kind):
+    with keras.saving.CustomObjectScope({kind.__name__: kind}):
+        return pruned.from_config(pruned.get_config())
+
+
 class ClosedTest(parameterized.TestCase):
     @parameterized.named_parameters(*((k, *v) for k, v in CLOSED.items()))
     def test_one_layer_stays_and_its_siblings_are_opened(self, kind, reason):
@@ -784,6 +808,9 @@ class ClosedTest(parameterized.TestCase):
                 model, {"params": 0.8}, method="uniform", channel_multiple=1
             )
             compact = tf_lossprune.strip_pruning(pruned)
+            for one in [pruned, *([reloaded(pruned, kind)] if kind is Raw else [])]:
+                reasons = " ".join(why for _, why in one.channel_graph.frozen)
+                self.assertIn(f"no rule for {kind.__name__}, and i", reasons)
         self.assertLessEqual(compact.count_params(), 0.8 * model.count_params())
         x = sample(model)
         copy, _ = copy_graph(graph)

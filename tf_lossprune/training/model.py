@@ -10,8 +10,9 @@ from keras import ops, tree
 
 from tf_lossprune.advice import check_search
 from tf_lossprune.budget import Budget
-from tf_lossprune.graph import Group
+from tf_lossprune.graph import Group, trace
 from tf_lossprune.problem import PruningProblem
+from tf_lossprune.surgery import mark_closed, reasons_closed
 from tf_lossprune.training.backends import current_backend
 from tf_lossprune.training.choice import WidthChoice
 from tf_lossprune.training.data import batch_spec, batches, check_data, first_of
@@ -367,6 +368,7 @@ class PrunedModel(
             "budget": keras.saving.serialize_keras_object(self.budget),
             "space": keras.saving.serialize_keras_object(self.problem.space),
             "options": keras.saving.serialize_keras_object(self.options),
+            "closed": reasons_closed(self.channel_graph.graph),
         }
 
     @classmethod
@@ -378,5 +380,7 @@ class PrunedModel(
             config[key] = keras.saving.deserialize_keras_object(
                 config[key], custom_objects=custom_objects
             )
-        problem = PruningProblem(config["template"], config.pop("space"))
+        graph = trace(config["template"])
+        mark_closed(graph, config.pop("closed", {}))
+        problem = PruningProblem(graph, config.pop("space"))
         return cls(problem=problem.with_budget(config.pop("budget")), **config)
