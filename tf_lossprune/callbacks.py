@@ -152,7 +152,7 @@ def search_state(pruned: PrunedModel) -> dict[str, Any]:
     """
     gates = pruned.search
     ratios = pruned.keep_ratios()
-    found = {f"ratio/{name}": value for name, value in ratios.items()}
+    found: dict[str, Any] = {f"ratio/{name}": value for name, value in ratios.items()}
     found["ratios"] = np.array([*ratios.values()], "float32")
     fractions = ops.convert_to_numpy(gates.fractions(found["ratios"]))
     limits = ops.convert_to_numpy(gates.limits())

@@ -1,11 +1,17 @@
 """What `compress` and `compress_frontier` share: one job from data to figures."""
 
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import keras
+
 from tf_lossprune.allocation import SCHEDULES, Schedule
 from tf_lossprune.backup import Backup
 from tf_lossprune.compiling import compile_settings, fresh_metrics
-from tf_lossprune.methods import find_method
+from tf_lossprune.methods import Method, find_method
 from tf_lossprune.resources import plain
 from tf_lossprune.surgery import copy_graph
+from tf_lossprune.training import PrunedModel
 from tf_lossprune.training.distillation import Distillation
 from tf_lossprune.training.feed import Feed, split
 from tf_lossprune.training.phases import PhaseCallback, StepCallback
@@ -14,6 +20,7 @@ from tf_lossprune.training.trial import (
     complete_class_weight,
     try_batch,
 )
+from tf_lossprune.types import Data, Path
 
 #: The costs among the figures, as far as they can be counted.
 COUNTED = ("macs", "params")
@@ -42,14 +49,14 @@ class Run:
 
     def __init__(
         self,
-        model,
-        train,
-        validation,
-        settings,
-        method="loss",
-        backup=None,
-        measured=None,
-    ):
+        model: keras.Model,
+        train: Data,
+        validation: Data,
+        settings: Any,
+        method: str | Method = "loss",
+        backup: Path | Backup | None = None,
+        measured: dict[str, Any] | None = None,
+    ) -> None:
         self._compiling = compile_settings(model, settings)
         self.settings = settings
         self.method = find_method(method)
@@ -68,11 +75,11 @@ class Run:
         self._callbacks = list(settings.callbacks or [])
         self.backup = Backup.of(backup)
         self.dense = None
-        self.distillation = None
+        self.distillation: Distillation | None = None
         self.dense_figures = {}
         self._measured = measured
 
-    def schedule(self, schedule=None):
+    def schedule(self, schedule: dict | Schedule | None = None) -> Schedule:
         """A schedule laid over the steps of the job.
 
         Args:
@@ -96,7 +103,9 @@ class Run:
         }
         return Schedule.from_config(config)
 
-    def fit_pruned(self, pruned):
+    def fit_pruned(
+        self, pruned: PrunedModel
+    ) -> tuple[dict[str, dict], dict[str, float]]:
         """Trains a pruned model from its search to the job's last step.
 
         Args:
@@ -128,7 +137,7 @@ class Run:
         }
         return history, seconds
 
-    def start(self, pruned):
+    def start(self, pruned: PrunedModel) -> None:
         """Opens the backup, and tries everything on one batch.
 
         So nothing is refused later on. The dense model is evaluated here, too, and
@@ -151,7 +160,14 @@ class Run:
         costs = {n: c.dense for n, c in pruned.costs.items() if n in COUNTED}
         self.dense_figures = self.figures(dense, costs, self._measured)
 
-    def fit(self, name, model, start, stop, callbacks):
+    def fit(
+        self,
+        name: str,
+        model: keras.Model,
+        start: int,
+        stop: int,
+        callbacks: Sequence[keras.callbacks.Callback],
+    ) -> Any:
         """One `fit` from step `start` to `stop`, or what an earlier run left of it.
 
         Args:
@@ -182,7 +198,7 @@ class Run:
                 part.finish(steps)
             return part
 
-    def _fit_arguments(self):
+    def _fit_arguments(self) -> dict[str, Any]:
         """Dict of the arguments of `fit` that are the same in every part."""
         options, train = self.settings, self.train
         shuffle = train.in_arrays if options.shuffle is None else options.shuffle
@@ -199,7 +215,7 @@ class Run:
             )
         return found
 
-    def _identity(self, pruned):
+    def _identity(self, pruned: PrunedModel) -> dict[str, Any]:
         """What must be the same for a run to go on where another stopped."""
         options = {**pruned.options.get_config(), **pruned.problem.space.get_config()}
         return {
@@ -212,7 +228,7 @@ class Run:
             "weights": [list(w.shape) for w in pruned.network.weights],
         }
 
-    def compiling(self, **changes):
+    def compiling(self, **changes: Any) -> dict[str, Any]:
         """Dict of the arguments of `compile` for one more model of the job.
 
         Args:
@@ -222,7 +238,12 @@ class Run:
         fresh = {name: fresh_metrics(self._compiling[name]) for name in names}
         return {**self._compiling, **fresh, **changes}
 
-    def figures(self, model, costs, measured=None):
+    def figures(
+        self,
+        model: keras.Model,
+        costs: Mapping[str, float],
+        measured: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
         """Dict of costs, and of loss and metrics on the validation data.
 
         Args:
@@ -236,7 +257,7 @@ class Run:
         return {**figures, **(measured or self._validation.evaluate(model))}
 
 
-def histories(epochs):
+def histories(epochs: Iterable[Mapping[str, Any]]) -> dict[str, list]:
     """What epochs logged, as Keras' `history`: dict, name -> list.
 
     Args:
@@ -252,11 +273,11 @@ def histories(epochs):
 class _StopAfter(StepCallback):
     """Ends `fit` after a number of steps, also in the middle of an epoch."""
 
-    def __init__(self, steps):
+    def __init__(self, steps: int) -> None:
         super().__init__()
         self.left = steps
 
-    def on_steps(self, done):
+    def on_steps(self, done: int) -> None:
         self.left -= done
         if self.left <= 0:
             self.model.stop_training = True

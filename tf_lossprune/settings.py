@@ -2,6 +2,7 @@
 
 import dataclasses
 import numbers
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -9,6 +10,7 @@ import keras
 from tf_lossprune.config import check_count, check_number
 from tf_lossprune.prune import check_options
 from tf_lossprune.training.feed import HeldOut
+from tf_lossprune.types import Data
 
 #: Weight of the teacher if `distill` is True.
 TEACHER_WEIGHT = 0.5
@@ -44,7 +46,7 @@ class Settings:
     validation_batch_size: int | None = None
     validation_freq: int | list = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_epochs(self.epochs, self.search_epochs, self.calibration)
         _check_distillation(self.distill, self.temperature)
         check_count("statistics_batches", self.statistics_batches, 0)
@@ -70,7 +72,7 @@ class Settings:
             _check_class_weight(self.class_weight)
 
     @classmethod
-    def read(cls, options):
+    def read(cls, options: Mapping[str, Any]) -> tuple["Settings", dict[str, Any]]:
         """Sorts keyword arguments.
 
         Args:
@@ -88,11 +90,11 @@ class Settings:
         return cls(**{n: v for n, v in options.items() if n in own}), rest
 
     @property
-    def teacher_weight(self):
+    def teacher_weight(self) -> float:
         """Float in [0, 1]: how much of the loss is the teacher's."""
         return TEACHER_WEIGHT if self.distill is True else float(self.distill)
 
-    def held_out(self, validation):
+    def held_out(self, validation: Data) -> HeldOut | None:
         """Validation data as a `HeldOut`, or None where there are none."""
         if validation is None:
             return None
@@ -100,7 +102,7 @@ class Settings:
         return HeldOut(validation, size, self.validation_steps)
 
 
-def _check_epochs(epochs, search_epochs, calibration):
+def _check_epochs(epochs: Any, search_epochs: Any, calibration: Any) -> None:
     least = 0 if calibration is not None else 1
     if not isinstance(epochs, numbers.Integral) or int(epochs) < least:
         raise ValueError(
@@ -122,7 +124,7 @@ def _check_epochs(epochs, search_epochs, calibration):
         )
 
 
-def _check_distillation(distill, temperature):
+def _check_distillation(distill: Any, temperature: Any) -> None:
     if not isinstance(distill, bool):
         check_number("distill, if it is no bool, as a weight in (0, 1] and", distill)
     check_number("temperature", temperature)
@@ -134,7 +136,7 @@ def _check_distillation(distill, temperature):
         raise ValueError(f"Expected a temperature above 0. Received: {temperature!r}")
 
 
-def _check_callbacks(callbacks):
+def _check_callbacks(callbacks: Any) -> None:
     for callback in callbacks or ():
         if not isinstance(callback, keras.callbacks.Callback):
             raise TypeError(
@@ -143,7 +145,7 @@ def _check_callbacks(callbacks):
             )
 
 
-def _check_class_weight(weights):
+def _check_class_weight(weights: Any) -> None:
     if not isinstance(weights, dict) or not weights:
         raise TypeError(
             "Expected class_weight as a dict such as {0: 1.0, 1: 2.5}. "

@@ -1,18 +1,28 @@
 """A contract test for the rules that users write for their own layers."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 
 from tf_lossprune.differences import relative_error
 from tf_lossprune.errors import DifferenceError
-from tf_lossprune.graph import analyze
+from tf_lossprune.graph import Group, analyze
 from tf_lossprune.graph.rules import find_rule
 from tf_lossprune.prune import prune_model, strip_pruning
+from tf_lossprune.training import PrunedModel
 
 TRIALS = 5
 
 
-def check_rule(layer, input_shape, *, tolerance=1e-4, seed=0):
+def check_rule(
+    layer: keras.layers.Layer,
+    input_shape: Sequence[int],
+    *,
+    tolerance: float = 1e-4,
+    seed: int = 0,
+) -> list[Group]:
     """Checks that a layer's rule is right, on random weights and random cuts.
 
     The layer is put between a dense layer that makes its channels (along the last
@@ -79,7 +89,7 @@ def check_rule(layer, input_shape, *, tolerance=1e-4, seed=0):
     return groups
 
 
-def close_at_random(pruned, rng):
+def close_at_random(pruned: PrunedModel, rng: np.random.Generator) -> None:
     """Keeps random channels of a model whose widths are fixed: one at least each.
 
     Args:
@@ -94,7 +104,9 @@ def close_at_random(pruned, rng):
     pruned.search.kept.assign(kept)
 
 
-def _check_equal(layer, expected, actual, tolerance):
+def _check_equal(
+    layer: keras.layers.Layer, expected: Any, actual: Any, tolerance: float
+) -> None:
     error = relative_error(expected, actual)
     if not error <= tolerance:
         raise DifferenceError(

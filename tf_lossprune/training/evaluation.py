@@ -2,6 +2,8 @@
 
 import itertools
 import math
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,6 +14,7 @@ from tf_lossprune.training.moments import collect, some_inputs
 from tf_lossprune.training.readers import find_readers, loses
 from tf_lossprune.training.repair import SAMPLES, fold
 from tf_lossprune.training.statistics import moving, reestimate_statistics
+from tf_lossprune.types import Data
 
 
 class Evaluation:
@@ -39,8 +42,14 @@ class Evaluation:
     """
 
     def __init__(
-        self, model, data, batch_size=None, batches=4, statistics=2, repairs=False
-    ):
+        self,
+        model: Any,
+        data: Data,
+        batch_size: int | None = None,
+        batches: int = 4,
+        statistics: int = 2,
+        repairs: bool = False,
+    ) -> None:
         if not model.compiled:
             raise ValueError(
                 f"The method {model.options.method.name!r} evaluates networks, so "
@@ -68,7 +77,7 @@ class Evaluation:
             self._readers, _ = find_readers(model.channel_graph)
             self._moments = collect(model.channel_graph, self._readers, inputs)
 
-    def __call__(self, ratios):
+    def __call__(self, ratios: np.ndarray) -> float:
         """Scores the network of these keep ratios.
 
         Args:
@@ -102,12 +111,12 @@ class Evaluation:
             gates.fixed.assign(fixed)
         return _score(logs)
 
-    def _variables(self):
+    def _variables(self) -> list:
         """What a repair changes."""
         constants = [r.constant.variable for r in self._readers if r.constant]
         return [*(r.weight for r in self._readers), *constants]
 
-    def _repair(self):
+    def _repair(self) -> None:
         """Lets the gated network's layers do without what is gated off."""
         keep, values = self.model.kept_units(), {}
         pairs = [
@@ -119,7 +128,7 @@ class Evaluation:
         for variable, value in values.values():
             variable.assign(ops.cast(value, variable.dtype))
 
-    def train(self, ratios, steps):
+    def train(self, ratios: np.ndarray, steps: int) -> None:
         """Trains the network of these keep ratios for some steps.
 
         Args:
@@ -135,7 +144,7 @@ class Evaluation:
         self.model.search.kept.assign(np.ones(self.model.channel_graph.num_units + 1))
         self.model.search.fixed.assign(0)
 
-    def _assign(self, ratios):
+    def _assign(self, ratios: np.ndarray) -> None:
         gates = self.model.search
         scores = self.model.current_importance()
         keep = np.ones(self.model.channel_graph.num_units + 1, "float32")
@@ -145,7 +154,7 @@ class Evaluation:
         gates.kept.assign(keep)
         gates.fixed.assign(1)
 
-    def _evaluate(self):
+    def _evaluate(self) -> dict[str, float]:
         x, y, weight = keras.utils.unpack_x_y_sample_weight(self._arrays)
         return keras.Model.evaluate(
             self.model,
@@ -158,7 +167,7 @@ class Evaluation:
         )
 
 
-def _labelled(data, batch_size):
+def _labelled(data: Data, batch_size: int | None) -> Iterator:
     """Batches `(x, y, ...)`; those of arrays are drawn at random."""
     if isinstance(data, (tuple, list)):
         data = tuple(data)
@@ -174,7 +183,7 @@ def _labelled(data, batch_size):
         yield from batches(data)
 
 
-def _score(logs):
+def _score(logs: Mapping[str, float]) -> float:
     accuracies = [v for k, v in logs.items() if "acc" in k]
     score = accuracies[0] if accuracies else math.exp(-min(logs["loss"], 50.0))
     return float(score) if np.isfinite(score) else 0.0

@@ -1,5 +1,7 @@
 """What is left of each group, and what it costs."""
 
+from typing import Any
+
 import numpy as np
 from keras import ops
 
@@ -9,7 +11,7 @@ from tf_lossprune.resources import plain
 class Kept:
     """Mix-in for `PrunedModel`: the ratios, widths and channels of its groups."""
 
-    def keep_ratios(self):
+    def keep_ratios(self) -> dict[str, float]:
         """Dict, group name -> keep ratio (of the delivered widths once fixed)."""
         self.sync_state()
         if self.search.read("fixed"):
@@ -20,17 +22,19 @@ class Kept:
             values = ops.convert_to_numpy(self.search.ratios())
         return {g.name: float(v) for g, v in zip(self.groups, values)}
 
-    def kept_units(self):
+    def kept_units(self) -> np.ndarray:
         """Bool `[num_units + 1]`: which channel units are delivered."""
         self.sync_state()
         return ops.convert_to_numpy(self.search.kept.value) > 0.5
 
     @property
-    def widths(self):
+    def widths(self) -> dict[str, int]:
         """Dict, group name -> kept channels; see `decide`."""
         return {name: kept for name, (kept, _) in self.kept_channels().items()}
 
-    def kept_channels(self, keep=None):
+    def kept_channels(
+        self, keep: np.ndarray | None = None
+    ) -> dict[str, tuple[int, int]]:
         """Dict, group name -> (kept channels, all channels).
 
         Args:
@@ -40,7 +44,9 @@ class Kept:
         keep = self.kept_units() if keep is None else keep
         return {g.name: (int(keep[g.units].sum()), g.size) for g in self.groups}
 
-    def described_groups(self, keep=None, scores=None):
+    def described_groups(
+        self, keep: np.ndarray | None = None, scores: np.ndarray | None = None
+    ) -> list[dict[str, Any]]:
         """What became of each group, as plain values: `CompressionResult.groups`.
 
         Args:
@@ -63,7 +69,7 @@ class Kept:
             for group in self.groups
         ]
 
-    def cost(self):
+    def cost(self) -> dict[str, float]:
         """Dict, resource -> cost of the network with the kept channels."""
         kept = np.array([k for k, _ in self.kept_channels().values()])
         return {name: plain(model.total(kept)) for name, model in self.costs.items()}

@@ -1,5 +1,7 @@
 """The settings of a pruned model, kept together and saved with it."""
 
+from typing import Any
+
 import keras
 
 from tf_lossprune.allocation import CONSTRAINTS, SCHEDULES, Constraint, Schedule
@@ -46,16 +48,16 @@ class PruningOptions:
 
     def __init__(
         self,
-        method="loss",
-        schedule=None,
-        importance=None,
-        threshold=None,
-        sampler=None,
-        constraint=None,
-        ratio_optimizer=None,
-        seed=0,
-        repair="auto",
-    ):
+        method: Any = "loss",
+        schedule: Any = None,
+        importance: Any = None,
+        threshold: Any = None,
+        sampler: Any = None,
+        constraint: Any = None,
+        ratio_optimizer: Any = None,
+        seed: int = 0,
+        repair: str | None = "auto",
+    ) -> None:
         given = {
             "method": method,
             "schedule": schedule,
@@ -86,14 +88,14 @@ class PruningOptions:
         """Whether the weights wait while the widths are searched."""
         return self.method.trains and self.schedule.frozen_search
 
-    def make_ratio_optimizer(self):
+    def make_ratio_optimizer(self) -> keras.optimizers.Optimizer:
         """Returns a fresh optimizer for the ratios."""
         if self._ratio_optimizer is None:
             rate = self.method.learning_rate
             return keras.optimizers.Adam(rate * FROZEN_RATE if self.freezes else rate)
         return keras.optimizers.deserialize(self._ratio_optimizer)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **{
                 registry.option: keras.saving.serialize_keras_object(
@@ -107,11 +109,11 @@ class PruningOptions:
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "PruningOptions":
         return cls(**config)
 
 
-def _optimizer_config(optimizer):
+def _optimizer_config(optimizer: Any) -> dict[str, Any] | None:
     """The config of what `keras.optimizers.get` takes; of None it is None."""
     if optimizer is None:
         return None

@@ -1,6 +1,8 @@
 """Follows the phases inside one `fit`."""
 
 import warnings
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import keras
 
@@ -17,18 +19,20 @@ FORGOTTEN = 5.0
 class StepCallback(keras.callbacks.Callback):
     """Counts training steps, however many of them run between two calls."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self._last_batch = -1
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         self._last_batch = -1
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(
+        self, batch: int, logs: Mapping[str, Any] | None = None
+    ) -> None:
         done, self._last_batch = batch - self._last_batch, batch
         self.on_steps(done)
 
-    def on_steps(self, done):
+    def on_steps(self, done: int) -> None:
         """Called after `done` more steps."""
         raise NotImplementedError
 
@@ -47,16 +51,18 @@ class PhaseCallback(StepCallback):
             the gated network.
     """
 
-    def __init__(self, batches=tuple, stop_at_end=False):
+    def __init__(
+        self, batches: Callable[[], Iterable] = tuple, stop_at_end: bool = False
+    ) -> None:
         super().__init__()
         self._batches, self._stop_at_end = batches, stop_at_end
-        self._steps_left = None
+        self._steps_left: int | None = None
         self._begun = self._ends_unknown = self._given_up = False
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         self._begun = False
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         super().on_epoch_begin(epoch, logs)
         # Not when training begins: then a callback that restores a backup may still
         # be waiting for its turn, and the step counter with it.
@@ -64,7 +70,7 @@ class PhaseCallback(StepCallback):
             self._begun = True
             self._start()
 
-    def _start(self):
+    def _start(self) -> None:
         if self._fixed():
             if not self.model.is_compact:  # by a method without a search
                 self._cut()
@@ -78,19 +84,20 @@ class PhaseCallback(StepCallback):
         else:
             self._ends_unknown = True
 
-    def _fixed(self):
+    def _fixed(self) -> bool:
         return self.model.phase == "fixed"
 
-    def _begin(self, total):
+    def _begin(self, total: int | None) -> None:
         self.model.begin(total)
         self._count_down()
 
-    def _count_down(self):
-        self._steps_left = self.model.search_end - self.model.search.read("step")
-        if self._steps_left <= 0:
+    def _count_down(self) -> None:
+        left = self.model.search_end - self.model.search.read("step")
+        self._steps_left = left
+        if left <= 0:
             self._finish()
 
-    def on_steps(self, done):
+    def on_steps(self, done: int) -> None:
         if self._steps_left is None:
             return
         self._steps_left -= done
@@ -100,13 +107,13 @@ class PhaseCallback(StepCallback):
                 self._finish()
                 self.model.commit_state()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         # Data of unknown length: the first epoch tells how long one is.
         if self._ends_unknown:
             self._ends_unknown = False
             self._begin(self.model.search.read("step") * self.params.get("epochs", 1))
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
         if self._given_up:
             return
         spans_more = self.model.options.schedule.total_steps is not None
@@ -115,7 +122,7 @@ class PhaseCallback(StepCallback):
         elif self.model.is_compact and self._still_moving():
             self._reestimate()
 
-    def _finish(self):
+    def _finish(self) -> None:
         broken = broken_weight(self.model)
         if broken:
             # The gates stay as they were when the weights still meant something.
@@ -133,25 +140,25 @@ class PhaseCallback(StepCallback):
         else:
             self._cut()
 
-    def _cut(self):
+    def _cut(self) -> None:
         self.model.shrink()
         if self.model.repairs:
             self.model.repair_cut(self._batches())
         self._reestimate()
 
-    def _still_moving(self):
+    def _still_moving(self) -> bool:
         """Whether moving statistics have not forgotten what was before the cut."""
         momenta = [la.momentum for la in normalizations(self.model.network)]
         since_cut = self.model.search.read("step") - self.model.search_end
         return since_cut * (1.0 - max(momenta, default=0.0)) < FORGOTTEN
 
-    def _reestimate(self):
+    def _reestimate(self) -> None:
         model, wanted = self.model, self.model.options.schedule.statistics_batches
         if wanted:
             reestimate_statistics(model.network, self._batches(), wanted)
 
 
-def _warn_of_early_epochs(callbacks):
+def _warn_of_early_epochs(callbacks: Iterable[Any]) -> None:
     """Warns of callbacks that compare epochs from before and after the cut."""
     for callback in callbacks:
         for kind, setting in (
@@ -166,7 +173,7 @@ def _warn_of_early_epochs(callbacks):
                 )
 
 
-def with_phases(callbacks, phases):
+def with_phases(callbacks: Any, phases: "PhaseCallback") -> Any:
     """Puts the phase callback in front of the user's callbacks."""
     if isinstance(callbacks, keras.callbacks.CallbackList):
         callbacks.append(phases)

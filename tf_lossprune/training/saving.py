@@ -1,9 +1,13 @@
 """What a pruned model adds to Keras' saving of weights."""
 
 import json
+from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
+
+from tf_lossprune.types import Path
 
 #: How far the shares of two budgets may lie apart to count as the same.
 SHARE_TOLERANCE = 1e-3
@@ -16,11 +20,11 @@ class SavedState:
     files. With them, a resumed run draws what the uninterrupted one would have.
     """
 
-    def _random_states(self):
+    def _random_states(self) -> list[keras.Variable]:
         stored = {id(v) for v in self.network.weights}
         return [v for v in self.network.variables if id(v) not in stored]
 
-    def save_own_variables(self, store):
+    def save_own_variables(self, store: Any) -> None:
         super().save_own_variables(store)
         for index, variable in enumerate(self._random_states()):
             store[f"random_state_{index}"] = ops.convert_to_numpy(variable.value)
@@ -29,7 +33,7 @@ class SavedState:
         if self.is_compact:
             store["compact"] = self.kept_units().astype("uint8")
 
-    def load_own_variables(self, store):
+    def load_own_variables(self, store: Any) -> None:
         own = {name: store[name] for name in store.keys()}
         budget = own.pop("budget", None)
         if budget is not None:
@@ -42,7 +46,7 @@ class SavedState:
                 variable.assign(value)
         super().load_own_variables(own)
 
-    def _check_budget(self, saved):
+    def _check_budget(self, saved: Any) -> None:
         same = saved.keys() == self.shares.keys() and all(
             abs(share - self.shares[name]) <= SHARE_TOLERANCE * self.shares[name]
             for name, share in saved.items()
@@ -54,7 +58,7 @@ class SavedState:
                 f"Received: shares {saved}, not {self.shares}"
             )
 
-    def load_weights(self, filepath, *args, **kwargs):
+    def load_weights(self, filepath: Path, *args: Any, **kwargs: Any) -> None:
         """As `keras.Model.load_weights`; if it fails, nothing has changed.
 
         Raises:
@@ -91,7 +95,7 @@ class SavedState:
                 f"optimizer. {error}\nReceived: {filepath}"
             ) from error
 
-    def _all_variables(self):
+    def _all_variables(self) -> list[keras.Variable]:
         found = [*self.variables, *self.ratio_optimizer.variables]
         optimizer = getattr(self, "optimizer", None)
         if optimizer is not None:

@@ -1,6 +1,10 @@
 """A teacher for the compact network, in the same `fit`."""
 
+from typing import Any
+
 import keras
+
+from tf_lossprune.training.distillation import Distillation
 
 
 class Teaching:
@@ -11,7 +15,9 @@ class Teaching:
 
     _lesson = None
 
-    def learn_from(self, teacher, distillation, weight):
+    def learn_from(
+        self, teacher: keras.Model, distillation: Distillation, weight: float
+    ) -> None:
         """Adds a teacher; call it before `fit`.
 
         Metrics `student_loss`, by the targets, and `distillation_loss` are added.
@@ -29,7 +35,7 @@ class Teaching:
         ]
 
     @property
-    def metrics(self):
+    def metrics(self) -> list:
         """Those of the compiled model; after the cut also the lesson's."""
         found = super().metrics
         if self._lesson is None:
@@ -41,8 +47,13 @@ class Teaching:
         return [m for m in found if all(m is not o for o in self._lesson_metrics)]
 
     def compute_loss(
-        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
-    ):
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
         """As in Keras, with the teacher's part while the compact network trains."""
         loss = super().compute_loss(x, y, y_pred, sample_weight, training)
         if self._lesson is None or not self.is_compact or not training:

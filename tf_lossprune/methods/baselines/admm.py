@@ -1,5 +1,7 @@
 """ADMM: the weights approach their projection onto the budgeted set."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -9,12 +11,13 @@ from tf_lossprune.gates.weight_slices import weight_slices
 from tf_lossprune.methods.base import register_method
 from tf_lossprune.methods.search import Search
 from tf_lossprune.methods.threshold import ThresholdMethod, threshold_gates
+from tf_lossprune.types import BackendTensor
 
 
 class AdmmSearch(Search):
     """Pulls the producing kernels towards `Z - U`, which is updated now and then."""
 
-    def make_variables(self, groups, total):
+    def make_variables(self, groups: int, total: int) -> None:
         self._slices = [
             s
             for s in weight_slices(self.channel_graph)
@@ -30,7 +33,9 @@ class AdmmSearch(Search):
         ]
         self.begun = self.variable((), 0.0, "begun")
 
-    def draw(self, searching, limits):
+    def draw(
+        self, searching: BackendTensor, limits: BackendTensor
+    ) -> tuple[BackendTensor, BackendTensor | None, BackendTensor]:
         due = self.refreshing(self.method.interval)
         old = [v.value + 0.0 for v in (*self._duals, *self._goals)]
         new = ops.cond(due, self._updated, lambda: old)
@@ -39,7 +44,7 @@ class AdmmSearch(Search):
         self.begun.assign(ops.where(searching, 1.0, self.begun.value))
         return super().draw(searching, limits)
 
-    def _updated(self):
+    def _updated(self) -> list:
         sums = [
             ops.cast(s.variable.value, "float32") + dual.value
             for s, dual in zip(self._slices, self._duals)
@@ -52,7 +57,7 @@ class AdmmSearch(Search):
         duals = [value - z for value, z in zip(sums, projected)]
         return duals + [z - dual for z, dual in zip(projected, duals)]
 
-    def _norms(self, values):
+    def _norms(self, values: list) -> BackendTensor:
         """Unit scores of weights in these places, with mean 1 over each group."""
         total = self.layout.num_units + 1
         scores = ops.zeros((total,), "float32")
@@ -61,14 +66,14 @@ class AdmmSearch(Search):
             scores = scores + s.by_unit(sums / (ops.mean(sums) + 1e-12), total)
         return normalize(ops.sqrt(scores), self.channel_graph)
 
-    def penalty(self):
+    def penalty(self) -> BackendTensor:
         distance = sum(
             ops.sum(ops.square(ops.cast(s.variable.value, "float32") - goal.value))
             for s, goal in zip(self._slices, self._goals)
         )
         return 0.5 * self.method.rho * distance * self.begun.value
 
-    def current_importance(self):
+    def current_importance(self) -> BackendTensor:
         return self._norms([ops.stop_gradient(s.variable.value) for s in self._slices])
 
 
@@ -96,7 +101,7 @@ class Admm(ThresholdMethod):
         self.rho = check_positive("rho", rho)
         self.interval = check_count("interval", interval, 1)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"rho": self.rho, "interval": self.interval}
 
 

@@ -1,6 +1,8 @@
 """AMC: a reinforcement-learning agent walks through the groups."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -8,6 +10,7 @@ import numpy as np
 from tf_lossprune.config import check_count
 from tf_lossprune.methods.base import Method, register_method
 from tf_lossprune.methods.baselines.ddpg import Ddpg
+from tf_lossprune.methods.search import Search
 
 #: Spread of the exploration, and its factor after each episode past the warm-up.
 NOISE, DECAY = 0.5, 0.97
@@ -38,11 +41,11 @@ class Amc(Method):
         self.warmup = check_count("warmup", warmup, 1)
         self.seed = seed
 
-    def plan(self, model, evaluate):
+    def plan(self, model: Any, evaluate: Any) -> np.ndarray:
         walk = _Walk(model.search)
         agent = Ddpg(walk.state_size, seed=self.seed)
         rng = np.random.default_rng(self.seed)
-        best, best_score, average = None, -np.inf, None
+        best, best_score, average = np.empty(0), -np.inf, None
         for episode in range(self.episodes):
             exploring = episode < self.warmup
             noise = NOISE * DECAY ** max(0, episode - self.warmup)
@@ -65,7 +68,7 @@ class Amc(Method):
                     agent.learn()
         return best
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"episodes": self.episodes, "warmup": self.warmup, "seed": self.seed}
 
 
@@ -74,18 +77,20 @@ class _Walk:
 
     state_size = 7
 
-    def __init__(self, search):
+    def __init__(self, search: Search) -> None:
         self._search = search
         self._sizes = search.layout.sizes
         # The share of the cost that goes with each group alone.
         self._spent = np.array([self._saved(k) for k in range(len(self._sizes))])
 
-    def _saved(self, group):
+    def _saved(self, group: int) -> float:
         widths = self._sizes.copy()
         widths[group] = self._search.min_widths[group]
         return max(1.0 - c.total(widths) / c.dense for c in self._search.costs)
 
-    def run(self, policy):
+    def run(
+        self, policy: Callable[[np.ndarray], float]
+    ) -> tuple[np.ndarray, list, list]:
         """One episode.
 
         Args:
@@ -106,7 +111,7 @@ class _Walk:
             actions.append(action)
         return widths / self._sizes, states, actions
 
-    def _state(self, group, widths, action):
+    def _state(self, group: int, widths: np.ndarray, action: float) -> np.ndarray:
         groups = len(self._sizes)
         done = self._spent[:group] * (1.0 - widths[:group] / self._sizes[:group])
         return np.array(
@@ -122,7 +127,7 @@ class _Walk:
             "float32",
         )
 
-    def _bounded(self, group, widths, action):
+    def _bounded(self, group: int, widths: np.ndarray, action: float) -> float:
         """The action, or the largest one with which the budget can still be met."""
         widths = widths.copy()
         widths[group + 1 :] = self._search.min_widths[group + 1 :]

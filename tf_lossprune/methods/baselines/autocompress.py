@@ -1,5 +1,7 @@
 """AutoCompress: simulated annealing over the ratios."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -43,10 +45,10 @@ class AutoCompress(Method):
         self.scale = check_positive("scale", scale)
         self.seed = seed
 
-    def plan(self, model, evaluate):
+    def plan(self, model: Any, evaluate: Any) -> np.ndarray:
         search, rng = model.search, np.random.default_rng(self.seed)
 
-        def on_budget(logs):
+        def on_budget(logs: Any) -> np.ndarray:
             ratios = Projection().ratios(
                 ops.convert_to_tensor(logs, "float32"),
                 search.costs,
@@ -73,7 +75,7 @@ class AutoCompress(Method):
             heat *= self.cooling
         return best
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "trials": self.trials,
             "temperature": self.temperature,

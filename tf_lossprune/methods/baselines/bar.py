@@ -1,6 +1,7 @@
 """Budget-aware regularisation: hard-concrete gates before a moving barrier."""
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
@@ -8,7 +9,9 @@ from keras import ops
 from tf_lossprune.config import check_positive, check_share
 from tf_lossprune.methods.base import register_method
 from tf_lossprune.methods.search import Search
+from tf_lossprune.methods.step import Step
 from tf_lossprune.methods.threshold import ThresholdMethod
+from tf_lossprune.types import BackendTensor
 
 #: The stretch of the hard-concrete distribution.
 LOW, HIGH = -0.1, 1.1
@@ -23,21 +26,23 @@ SMALLEST_GAP = 0.02
 class BarSearch(Search):
     """Learns the log-odds of each channel's gate."""
 
-    def make_variables(self, groups, total):
+    def make_variables(self, groups: int, total: int) -> None:
         self.log_odds = self.variable((total,), START, "log_odds")
 
-    def learned(self):
+    def learned(self) -> list[keras.Variable]:
         return [self.log_odds]
 
-    def open_probability(self):
+    def open_probability(self) -> BackendTensor:
         """`[num_units + 1]`: how likely each gate is not 0."""
         shift = TEMPERATURE * math.log(-LOW / HIGH)
         return ops.sigmoid(self.log_odds.value - shift)
 
-    def ratios(self, limits=None):
+    def ratios(self, limits: BackendTensor | None = None) -> BackendTensor:
         return self.layout.mean(self.layout.rows(self.open_probability()))
 
-    def draw(self, searching, limits):
+    def draw(
+        self, searching: BackendTensor, limits: BackendTensor
+    ) -> tuple[BackendTensor, BackendTensor | None, BackendTensor]:
         shape = (self.layout.num_units + 1,)
         noise = keras.random.uniform(shape, dtype="float32", seed=self.seed_generator)
         u = ops.clip(noise, 1e-6, 1.0 - 1e-6)
@@ -50,7 +55,7 @@ class BarSearch(Search):
         fixed = ops.one_hot(0, shape[0], dtype="float32")  # unit 0 always stays
         return gates * (1.0 - fixed) + fixed, slope * (1.0 - fixed), self.ratios()
 
-    def learn(self, step, gate_gradient):
+    def learn(self, step: Step, gate_gradient: BackendTensor) -> list[BackendTensor]:
         p = self.open_probability()
         by_ratio = 0.0
         for index, cost in enumerate(self.costs):
@@ -63,7 +68,9 @@ class BarSearch(Search):
         gradient = gate_gradient * step.weight + self.method.strength * by_unit
         return [gradient]
 
-    def _barrier_slope(self, share, limit):
+    def _barrier_slope(
+        self, share: BackendTensor, limit: BackendTensor
+    ) -> BackendTensor:
         """Derivative by the share V of `V * (V - a)^2 / (b - V)`, 0 below a."""
         a = limit * (1.0 - self.method.margin)
         over = ops.maximum(share - a, 0.0)
@@ -72,7 +79,7 @@ class BarSearch(Search):
         slope = (2.0 * over * gap + over * over) / (gap * gap)
         return barrier + share * slope
 
-    def current_importance(self):
+    def current_importance(self) -> BackendTensor:
         return self.open_probability()
 
 
@@ -101,7 +108,7 @@ class Bar(ThresholdMethod):
         self.strength = check_positive("strength", strength)
         self.margin = check_share("margin", margin)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"strength": self.strength, "margin": self.margin}
 
 

@@ -8,12 +8,13 @@ from tf_lossprune.gates.weight_slices import weight_slices
 from tf_lossprune.methods.base import register_method
 from tf_lossprune.methods.search import Search
 from tf_lossprune.methods.threshold import PenaltyMethod
+from tf_lossprune.types import BackendTensor
 
 
 class ScaleSearch(Search):
     """Trains under an L1 penalty on `|gamma|`, each with a factor."""
 
-    def make_variables(self, groups, total):
+    def make_variables(self, groups: int, total: int) -> None:
         self.slices = [
             s
             for s in weight_slices(self.channel_graph)
@@ -25,7 +26,7 @@ class ScaleSearch(Search):
         counts[0] = 0.0
         self._counts = counts
 
-    def scales(self):
+    def scales(self) -> BackendTensor:
         """`[num_units + 1]`: the mean `|gamma|` of each unit, 0 where it has none."""
         total = self.layout.num_units + 1
         sums = ops.zeros((total,), "float32")
@@ -33,17 +34,17 @@ class ScaleSearch(Search):
             sums = sums + s.by_unit(s.sums(1), total)
         return sums / np.maximum(self._counts, 1.0) * (self._counts > 0)
 
-    def factors(self):
+    def factors(self) -> BackendTensor:
         """`[num_units + 1]`: the factor of each unit's scale in the penalty."""
         return np.ones(self.layout.num_units + 1, "float32")
 
-    def penalty(self):
+    def penalty(self) -> BackendTensor | None:
         if not self.slices:
             return None
         weighted = ops.stop_gradient(self.factors()) * self._counts * self.scales()
         return self.method.strength * ops.sum(weighted)
 
-    def current_importance(self):
+    def current_importance(self) -> BackendTensor:
         covered = self._counts > 0
         scales = ops.stop_gradient(self.scales())
         mean = ops.sum(scales) / max(covered.sum(), 1)

@@ -1,5 +1,8 @@
 """Deep deterministic policy gradient, small, in Keras."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -23,11 +26,18 @@ class Ddpg:
         capacity: int, transitions that are remembered.
     """
 
-    def __init__(self, state_size, hidden=64, seed=0, discount=1.0, capacity=2000):
+    def __init__(
+        self,
+        state_size: int,
+        hidden: int = 64,
+        seed: int = 0,
+        discount: float = 1.0,
+        capacity: int = 2000,
+    ) -> None:
         self._rng = np.random.default_rng(seed)
         seeds = iter(range(seed * 100, seed * 100 + 100))
 
-        def perceptron(inputs, name, activation):
+        def perceptron(inputs: Any, name: str, activation: str | None) -> keras.Model:
             x = inputs
             for _ in range(2):
                 init = keras.initializers.GlorotUniform(seed=next(seeds))
@@ -38,10 +48,10 @@ class Ddpg:
             x = keras.layers.Dense(1, activation=activation, kernel_initializer=init)(x)
             return keras.Model(inputs, x, name=name)
 
-        def actor():
+        def actor() -> keras.Model:
             return perceptron(keras.Input((state_size,)), "actor", "sigmoid")
 
-        def critic():
+        def critic() -> keras.Model:
             given = [keras.Input((state_size,)), keras.Input((1,))]
             joined = keras.layers.Concatenate()(given)
             body = perceptron(keras.Input((state_size + 1,)), "value", None)
@@ -64,7 +74,7 @@ class Ddpg:
         self._discount, self._capacity = discount, capacity
         self._memory = []
 
-    def act(self, state, noise=0.0):
+    def act(self, state: np.ndarray, noise: float = 0.0) -> float:
         """The action for a state `[state_size]`: a float in [0, 1].
 
         Args:
@@ -80,11 +90,11 @@ class Ddpg:
             if 0.0 <= action <= 1.0:
                 return float(action)
 
-    def remember(self, transitions):
+    def remember(self, transitions: Iterable[tuple]) -> None:
         """Adds `(state, action, reward, next state, done)` tuples to the memory."""
         self._memory = (self._memory + list(transitions))[-self._capacity :]
 
-    def learn(self, batch_size=64):
+    def learn(self, batch_size: int = 64) -> None:
         """One update of both networks and of their targets."""
         rows = self._rng.integers(len(self._memory), size=batch_size)
         columns = zip(*[self._memory[row] for row in rows])

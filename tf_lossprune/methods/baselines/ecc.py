@@ -1,5 +1,7 @@
 """ECC: primal-dual steps on the ratios, which never see the task loss."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -8,12 +10,14 @@ from tf_lossprune.config import check_positive
 from tf_lossprune.gates.weight_slices import weight_slices
 from tf_lossprune.methods.base import Method, register_method
 from tf_lossprune.methods.search import Search
+from tf_lossprune.methods.step import Step
+from tf_lossprune.types import BackendTensor
 
 
 class EccSearch(Search):
     """Trades the norm of what falls below each ratio against the cost's price."""
 
-    def make_variables(self, groups, total):
+    def make_variables(self, groups: int, total: int) -> None:
         self.log_ratio = self.variable((groups,), 0.0, "log_ratio")
         self._slices = [
             s
@@ -21,32 +25,34 @@ class EccSearch(Search):
             if s.role == "producer" and any(s.units)
         ]
 
-    def learned(self):
+    def learned(self) -> list[keras.Variable]:
         return [self.log_ratio]
 
-    def ratios(self, limits=None):
+    def ratios(self, limits: BackendTensor | None = None) -> BackendTensor:
         return ops.clip(ops.exp(self.log_ratio.value), self.min_ratios, 1.0)
 
-    def _kept(self):
+    def _kept(self) -> BackendTensor:
         """`[num_units + 1]`: 1 for the units inside their group's ratio."""
         count = ops.round(self.ratios() * self.layout.sizes.astype("float32"))
         rank = ops.cast(self.ranks(self.importance.value), "float32")
         return self.layout.flat(ops.cast(rank < count[:, None], "float32"))
 
-    def draw(self, searching, limits):
+    def draw(
+        self, searching: BackendTensor, limits: BackendTensor
+    ) -> tuple[BackendTensor, BackendTensor | None, BackendTensor]:
         self.importance.assign(
             ops.where(searching, self.current_importance(), self.importance.value)
         )
         return super().draw(searching, limits)
 
-    def penalty(self):
+    def penalty(self) -> BackendTensor:
         dropped = 1.0 - self._kept()
         return self.method.strength * sum(
             ops.sum(s.sums(2) * ops.take(dropped, s.units.astype("int32")))
             for s in self._slices
         )
 
-    def learn(self, step, gate_gradient):
+    def learn(self, step: Step, gate_gradient: BackendTensor) -> list[BackendTensor]:
         sizes = self.layout.sizes.astype("float32")
         # What the next channel to go weighs: the derivative of the dropped norm.
         count = ops.round(step.ratios * sizes)
@@ -90,7 +96,7 @@ class Ecc(Method):
         self.strength = check_positive("strength", strength)
         self.rate = check_positive("rate", rate)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"strength": self.strength, "rate": self.rate}
 
 

@@ -8,12 +8,13 @@ from tf_lossprune.gates.weight_slices import weight_slices
 from tf_lossprune.methods.base import register_method
 from tf_lossprune.methods.search import Search
 from tf_lossprune.methods.threshold import PenaltyMethod
+from tf_lossprune.types import BackendTensor
 
 
 class GroupLassoSearch(Search):
     """Trains under the sum of the L2 norms of all units' producing weights."""
 
-    def make_variables(self, groups, total):
+    def make_variables(self, groups: int, total: int) -> None:
         self._slices = [
             s
             for s in weight_slices(self.channel_graph)
@@ -26,31 +27,33 @@ class GroupLassoSearch(Search):
         self._entries = entries
         self.typical = self.variable((groups,), 0.0, "typical")
 
-    def _squares(self):
+    def _squares(self) -> BackendTensor:
         total = self.layout.num_units + 1
         sums = ops.zeros((total,), "float32")
         for s in self._slices:
             sums = sums + s.by_unit(s.sums(2), total)
         return sums * (self._entries > 0)
 
-    def penalty(self):
+    def penalty(self) -> BackendTensor:
         # The root has no gradient at zero.
         norms = ops.sqrt(self._squares() + 1e-12) * np.sqrt(self._entries)
         return self.method.strength * ops.sum(norms)
 
-    def draw(self, searching, limits):
+    def draw(
+        self, searching: BackendTensor, limits: BackendTensor
+    ) -> tuple[BackendTensor, BackendTensor | None, BackendTensor]:
         first = ops.logical_and(searching, self.step == self.warmup_steps)
         self.typical.assign(ops.where(first, self._means(), self.typical.value))
         return super().draw(searching, limits)
 
-    def _sizes(self):
+    def _sizes(self) -> BackendTensor:
         squares = ops.stop_gradient(self._squares())
         return ops.sqrt(squares / np.maximum(self._entries, 1.0))
 
-    def _means(self):
+    def _means(self) -> BackendTensor:
         return self.layout.mean(self.layout.rows(self._sizes()))
 
-    def current_importance(self):
+    def current_importance(self) -> BackendTensor:
         typical = ops.where(self.typical.value > 0, self.typical.value, self._means())
         return self._sizes() / (self.layout.spread(typical) + 1e-12)
 

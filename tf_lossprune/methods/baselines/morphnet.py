@@ -1,5 +1,7 @@
 """MorphNet: shrink by the cost's own price of each channel, then widen."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -8,13 +10,15 @@ from tf_lossprune.allocation import Projection
 from tf_lossprune.config import check_positive
 from tf_lossprune.methods.base import register_method
 from tf_lossprune.methods.baselines.bn_scale import ScaleSearch
+from tf_lossprune.methods.search import Search
 from tf_lossprune.methods.threshold import PenaltyMethod
+from tf_lossprune.types import BackendTensor
 
 
 class MorphNetSearch(ScaleSearch):
     """Trains under an L1 penalty on `|gamma|` in which each channel counts its cost."""
 
-    def alive(self):
+    def alive(self) -> BackendTensor:
         """`[groups]`: the share of each group's channels above the threshold."""
         scores = self.current_importance()
         mean = ops.sum(scores[1:]) / self.layout.num_units
@@ -22,7 +26,7 @@ class MorphNetSearch(ScaleSearch):
         share = self.layout.mean(ops.cast(rows, "float32"))
         return ops.maximum(share, self.min_ratios)
 
-    def factors(self):
+    def factors(self) -> BackendTensor:
         alive = self.alive()
         price = sum(cost.gradient_fraction(alive) for cost in self.costs)
         price = price / self.layout.sizes.astype("float32")  # of one channel
@@ -53,14 +57,16 @@ class MorphNet(PenaltyMethod):
         super().__init__(strength)
         self.threshold = check_positive("threshold", threshold)
 
-    def ratios(self, search, importance, limits):
+    def ratios(
+        self, search: Search, importance: np.ndarray, limits: np.ndarray
+    ) -> np.ndarray:
         alive = ops.log(ops.maximum(search.alive(), 1e-6))
         found = Projection().ratios(
             alive, search.costs, np.asarray(limits, "float32"), search.min_ratios
         )
         return ops.convert_to_numpy(found)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "threshold": self.threshold}
 
 

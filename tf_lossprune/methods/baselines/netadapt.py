@@ -1,10 +1,13 @@
 """NetAdapt: greedy steps, each tried out."""
 
+from typing import Any
+
 import keras
 import numpy as np
 
 from tf_lossprune.config import check_count
 from tf_lossprune.methods.base import Method, register_method
+from tf_lossprune.methods.search import Search
 
 
 @keras.saving.register_keras_serializable(package="tf_lossprune")
@@ -29,10 +32,10 @@ class NetAdapt(Method):
         self.iterations = check_count("iterations", iterations, 1)
         self.short_steps = check_count("short_steps", short_steps, 1)
 
-    def plan_steps(self):
+    def plan_steps(self) -> int:
         return self.iterations * self.short_steps
 
-    def plan(self, model, evaluate):
+    def plan(self, model: Any, evaluate: Any) -> np.ndarray:
         search = model.search
         widths = search.layout.sizes.copy()
         for iteration in range(1, self.iterations + 1):
@@ -53,20 +56,22 @@ class NetAdapt(Method):
             evaluate.train(widths / search.layout.sizes, self.short_steps)
         return widths / search.layout.sizes
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"iterations": self.iterations, "short_steps": self.short_steps}
 
 
-def _excess(search, widths, limits):
+def _excess(search: Search, widths: np.ndarray, limits: np.ndarray) -> float:
     shares = [cost.total(widths) / cost.dense for cost in search.costs]
     return float(np.max(np.array(shares) - limits))
 
 
-def _exceeds(search, widths, limits):
+def _exceeds(search: Search, widths: np.ndarray, limits: np.ndarray) -> bool:
     return _excess(search, widths, limits) > 1e-9
 
 
-def _reduced(search, widths, group, limits):
+def _reduced(
+    search: Search, widths: np.ndarray, group: int, limits: np.ndarray
+) -> np.ndarray | None:
     """Widths with one group cut as little as the limits allow, or to its fewest."""
     low, high = int(search.min_widths[group]), int(widths[group])
     if low >= high:

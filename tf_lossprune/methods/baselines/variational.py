@@ -1,12 +1,16 @@
 """Variational dropout: a posterior of each channel's multiplicative noise."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
 from tf_lossprune.config import check_positive
 from tf_lossprune.methods.base import register_method
 from tf_lossprune.methods.search import Search
+from tf_lossprune.methods.step import Step
 from tf_lossprune.methods.threshold import ThresholdMethod
+from tf_lossprune.types import BackendTensor
 
 #: Constants of the approximate divergence from the log-uniform prior.
 K1, K2, K3 = 0.63576, 1.87320, 1.48695
@@ -17,14 +21,16 @@ START = -4.0
 class VariationalSearch(Search):
     """Learns mean and variance of a Gaussian factor on each channel."""
 
-    def make_variables(self, groups, total):
+    def make_variables(self, groups: int, total: int) -> None:
         self.mean = self.variable((total,), 1.0, "mean")
         self.log_variance = self.variable((total,), START, "log_variance")
 
-    def learned(self):
+    def learned(self) -> list[keras.Variable]:
         return [self.mean, self.log_variance]
 
-    def draw(self, searching, limits):
+    def draw(
+        self, searching: BackendTensor, limits: BackendTensor
+    ) -> tuple[BackendTensor, BackendTensor | None, BackendTensor]:
         shape = (self.layout.num_units + 1,)
         noise = keras.random.normal(shape, dtype="float32", seed=self.seed_generator)
         spread = ops.exp(0.5 * self.log_variance.value) * noise
@@ -32,10 +38,10 @@ class VariationalSearch(Search):
         gates = (self.mean.value + spread) * (1.0 - fixed) + fixed
         return gates, 0.5 * spread * (1.0 - fixed), self.ratios(limits)
 
-    def _log_alpha(self):
+    def _log_alpha(self) -> BackendTensor:
         return self.log_variance.value - ops.log(ops.square(self.mean.value) + 1e-8)
 
-    def learn(self, step, gate_gradient):
+    def learn(self, step: Step, gate_gradient: BackendTensor) -> list[BackendTensor]:
         log_alpha = self._log_alpha()
         s = ops.sigmoid(K2 + K3 * log_alpha)
         by_alpha = -(K1 * K3 * s * (1.0 - s) + 0.5 * ops.sigmoid(-log_alpha))
@@ -45,7 +51,7 @@ class VariationalSearch(Search):
         by_variance = gate_gradient * step.weight + by_alpha
         return [by_mean, by_variance]
 
-    def current_importance(self):
+    def current_importance(self) -> BackendTensor:
         return ops.exp(-0.5 * self._log_alpha())
 
 
@@ -74,7 +80,7 @@ class Variational(ThresholdMethod):
     def __init__(self, strength: float = 1e-3) -> None:
         self.strength = check_positive("strength", strength)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"strength": self.strength}
 
 

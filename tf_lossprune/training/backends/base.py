@@ -2,6 +2,10 @@
 
 import abc
 import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import keras
 
 
 class Backend(abc.ABC):
@@ -16,35 +20,40 @@ class Backend(abc.ABC):
     # Programs.
 
     @staticmethod
-    def as_program(function, model, often=False, channels_first=False):
+    def as_program(
+        function: Callable,
+        model: keras.Model,
+        often: bool = False,
+        channels_first: bool = False,
+    ) -> Callable:
         """A function that runs a model, compiled where that pays; see `as_program`."""
         return function
 
     @staticmethod
-    def full_precision():
+    def full_precision() -> contextlib.AbstractContextManager:
         """A context in which float32 keeps all its digits."""
         return contextlib.nullcontext()
 
     @staticmethod
-    def double_precision():
+    def double_precision() -> contextlib.AbstractContextManager:
         """A context in which tensors may be float64."""
         return contextlib.nullcontext()
 
     # The training step.
 
     @abc.abstractmethod
-    def train_step(self, *args, **kwargs):
+    def train_step(self, *args: Any, **kwargs: Any) -> Any:
         """One training step, as Keras calls it on this backend."""
 
-    def replicas(self):
+    def replicas(self) -> int:
         """Int: how many devices run this step, each on a batch of its own."""
         return 1
 
-    def sum_over_replicas(self, value):
+    def sum_over_replicas(self, value: Any) -> Any:
         """A tensor, summed over the devices that run this step."""
         return value
 
-    def assign_all(self, variables, values):
+    def assign_all(self, variables: list, values: list) -> None:
         """Assigns variables in a training step, on every device that holds them.
 
         Args:
@@ -54,32 +63,32 @@ class Backend(abc.ABC):
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
 
-    def variable_scope(self):
+    def variable_scope(self) -> contextlib.AbstractContextManager:
         """A context in which variables are made as the model's own were."""
         return contextlib.nullcontext()
 
     # The host's view.
 
-    def forget_programs(self):
+    def forget_programs(self) -> None:
         """Makes the compiled functions anew, for a network that has changed."""
         trains = self.train_function is not None
         self.train_function = self.test_function = self.predict_function = None
         if trains:  # `fit` may be running
             self.make_train_function()
 
-    def sync_state(self):  # noqa: B027
+    def sync_state(self) -> None:  # noqa: B027
         """Hands what the last step left to the variables, for the host to read.
 
         Nothing to do where steps leave it in the variables.
         """
 
-    def commit_state(self):  # noqa: B027
+    def commit_state(self) -> None:  # noqa: B027
         """Makes what the host has assigned within an epoch the next step's state.
 
         Nothing to do where steps read the variables.
         """
 
-    def make_variables(self, batch):  # noqa: B027
+    def make_variables(self, batch: Any) -> None:  # noqa: B027
         """Makes the variables of optimizer and metrics before a step is traced.
 
         Args:
@@ -87,6 +96,6 @@ class Backend(abc.ABC):
                 them.
         """
 
-    def widths_are_open(self):
+    def widths_are_open(self) -> bool:
         """Whether the widths are not fixed yet, also while a function is traced."""
         return self.search.read("fixed") == 0
