@@ -74,6 +74,8 @@ class CompressionResult:
                 likewise.
         """
         shape = pruned.problem.space.input_shape
+        # Analysed anew, not told by what cut it: the figures of what is delivered are
+        # a check of the cut and its costs.
         taught = run.distillation.described() if run.distillation else {}
         return cls(
             run.dense_figures,

@@ -25,6 +25,7 @@ from tf_lossprune.training.phases import PhaseCallback, with_phases
 from tf_lossprune.training.program import as_program
 from tf_lossprune.training.reloading import check_reloading
 from tf_lossprune.training.saving import SavedState
+from tf_lossprune.training.sharding import check_sharding
 from tf_lossprune.training.shrinking import Shrinking
 from tf_lossprune.training.step import StepContract
 from tf_lossprune.training.teaching import Teaching
@@ -351,6 +352,10 @@ class PrunedModel(
                 f"before `fit`. Received: {self.name!r}, not compiled"
             )
         check_data(x)
+        if not self.is_compact:
+            fixed = self.phase == "fixed"
+            widths = np.array([*self.widths.values()]) if fixed else None
+            check_sharding(self.problem, widths)
         if self.options.method.plans and self.phase != "fixed":
             self.plan(x if y is None else (x, y), batch_size)
         self.make_variables(batch_spec(x, y, kwargs.get("sample_weight")))
