@@ -84,7 +84,7 @@ class PruningOptions:
             )
 
     @property
-    def freezes(self):
+    def freezes(self) -> bool:
         """Whether the weights wait while the widths are searched."""
         return self.method.trains and self.schedule.frozen_search
 

@@ -51,7 +51,7 @@ class StepContract:
         step = self.search.begin_step(images, self.replicas())
         return dataclasses.replace(step, held=self._held(optimizer))
 
-    def _held(self, optimizer):
+    def _held(self, optimizer: Any) -> list:
         """Pairs of variable and value: what a step of the search leaves alone."""
         if not self.options.freezes:
             return []
