@@ -117,7 +117,6 @@ def main(argv):
         dense, compact, (data.x_test, data.y_test), folder=out, verbose=False
     )
     record = report.report_data(
-        dense,
         dataclasses.replace(result, dense=table.dense, compact=table.compact),
         training=log.points(),
         name="Digits",

@@ -12,10 +12,15 @@ from tf_lossprune.budget import Budget
 from tf_lossprune.compiling import compile_settings
 from tf_lossprune.methods import Method, find_method
 from tf_lossprune.prune import prune_model, strip_pruning
+from tf_lossprune.report import report_data, write_html
 from tf_lossprune.resources import known_costs, plain
 from tf_lossprune.run import COUNTED, Run
 from tf_lossprune.settings import Settings
 from tf_lossprune.surgery import copy_graph
+from tf_lossprune.tables import aligned, ratio_table
+from tf_lossprune.tables.figures import budget_text
+from tf_lossprune.tables.html import html_block, html_table
+from tf_lossprune.tables.text import comparison_rows, ratio_rows
 from tf_lossprune.training import PrunedModel
 from tf_lossprune.training.calibration import samples_for, some_batches
 from tf_lossprune.training.fresh_optimizer import fresh_optimizer
@@ -33,11 +38,16 @@ class CompressionResult:
         budget: dict, resource -> asked share.
         groups: list of dicts with `"name"`, `"kept"`, `"total"`, `"ratio"`, and
             `"channels"`, the indices of the kept channels in the group, and `"scores"`,
-            the importance of all of them when they were chosen.
+            the importance of all of them when they were chosen; `"producers"`,
+            `"through"` and `"consumers"`, the names of its layers.
         history: dict with `"search"` and `"fine_tune"`, as Keras' `history`.
         seconds: dict with `"search"`, `"strip"` and `"fine_tune"`.
         distillation: dict, name of an output -> as what the dense model taught it;
             empty without `distill`.
+        name: the dense model's.
+        layers: list of dicts, the layers that make channels: `"name"`, `"kept"`,
+            `"total"`, and `"groups"`, the names of their groups.
+        frozen: list of `(layer, reason)`, layers whose channels all stay.
     """
 
     dense: dict
@@ -47,6 +57,9 @@ class CompressionResult:
     history: dict
     seconds: dict
     distillation: dict = dataclasses.field(default_factory=dict)
+    name: str = ""
+    layers: list = dataclasses.field(default_factory=list)
+    frozen: list = dataclasses.field(default_factory=list)
 
     @classmethod
     def of(
@@ -77,20 +90,65 @@ class CompressionResult:
         # Analysed anew, not told by what cut it: the figures of what is delivered are
         # a check of the cut and its costs.
         taught = run.distillation.described() if run.distillation else {}
+        groups = pruned.described_groups(keep, scores)
         return cls(
             run.dense_figures,
             run.figures(compact, known_costs(compact, input_shape=shape)),
             dict((budget or pruned.budget).limits),
-            pruned.described_groups(keep, scores),
+            groups,
             history,
             seconds,
             taught,
+            **_network(pruned, groups),
         )
 
     @property
     def widths(self) -> dict[str, int]:
         """Dict, group name -> kept channels, which `PrunedModel.decide` takes."""
         return {group["name"]: group["kept"] for group in self.groups}
+
+    @property
+    def pruned(self) -> list[str]:
+        """Names of the layers that have lost output channels."""
+        return [la["name"] for la in self.layers if la["kept"] < la["total"]]
+
+    @property
+    def skipped(self) -> list[tuple[str, str]]:
+        """Pairs of a layer's name and why all its channels stay, or some of them."""
+        return [(name, reason) for name, reason in self.frozen]
+
+    def write_html(self, path: Path, **more: Any) -> str:
+        """Writes the result as a page of its own, to show to others.
+
+        Args:
+            path: path of the file; its folder is made where it is missing.
+            **more: further entries of the page, as in `report.report_data`.
+
+        Returns:
+            The path, a string.
+        """
+        return write_html(path, report_data(self, **more))
+
+    def __repr__(self) -> str:
+        changes = (
+            f"{title} {before} to {after}"
+            for title, before, after, _ in comparison_rows(self.dense, self.compact)[1:]
+        )
+        return f"<CompressionResult {self.name}: {', '.join(changes)}>"
+
+    def __str__(self) -> str:
+        parts = [aligned(comparison_rows(self.dense, self.compact))]
+        if self.groups:
+            parts.append(ratio_table(self.groups))
+        parts += [f"skipped: {name} ({reason})" for name, reason in self.skipped]
+        return "\n\n".join(parts)
+
+    def _repr_html_(self) -> str:
+        groups = ratio_rows(self.groups) if self.groups else []
+        tables = [html_table(comparison_rows(self.dense, self.compact))]
+        tables += [html_table(groups, left=(0, 3))] if groups else []
+        title = f"{self.name}: budget {budget_text(self.budget)}"
+        return html_block(title, *tables)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain Python values, for JSON."""
@@ -248,11 +306,23 @@ def _untrained(
         for network, found in zip(networks, figures):
             network.compile(**{**compile_settings(model, settings), "optimizer": None})
             found.update(held_out.evaluate(network))
+    groups = pruned.described_groups()
     return compact, CompressionResult(
         figures[0],
         figures[1],
         dict(pruned.budget.limits),
-        pruned.described_groups(None, None),
+        groups,
         {"search": {}, "fine_tune": {}},
         seconds,
+        **_network(pruned, groups),
     )
+
+
+def _network(pruned: PrunedModel, groups: list[dict]) -> dict[str, Any]:
+    """What a result says of the dense network and its layers."""
+    channels = pruned.channel_graph
+    return {
+        "name": channels.graph.name,
+        "layers": pruned.described_layers(groups),
+        "frozen": list(channels.frozen),
+    }

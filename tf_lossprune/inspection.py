@@ -19,6 +19,8 @@ from tf_lossprune.resources import (
     plain,
 )
 from tf_lossprune.surgery import flat_graph
+from tf_lossprune.tables.figures import text_of, title_of
+from tf_lossprune.tables.html import html_block, html_table
 from tf_lossprune.types import Exclude, InputShape, Multiple
 
 
@@ -69,6 +71,49 @@ class Inspection:
     opaque: list = dataclasses.field(default_factory=list)
     uncounted: dict = dataclasses.field(default_factory=dict)
     opened: list = dataclasses.field(default_factory=list)
+
+    @property
+    def pruned(self) -> list[str]:
+        """Names of the layers whose output channels may go."""
+        found = (name for group in self.groups for name in group.producers)
+        return [*dict.fromkeys(found)]
+
+    @property
+    def skipped(self) -> list[tuple[str, str]]:
+        """Pairs of a layer's name and why its channels stay, or some of them."""
+        opaque = {entry.layer: entry.reason for entry in self.opaque}
+        return [*{**opaque, **dict(self.frozen)}.items()]
+
+    def __repr__(self) -> str:
+        smallest = ", ".join(
+            f"{title_of(name)} down to {100 * share:.1f} %"
+            for name, share in self.smallest.items()
+        )
+        counts = f"{len(self.groups)} groups, {len(self.skipped)} layers skipped"
+        return f"<Inspection: {counts}; {smallest}>"
+
+    def _repr_html_(self) -> str:
+        names = [*self.share]
+        groups = [
+            (
+                group.name,
+                str(group.size),
+                *(f"{100 * self.share[n][k]:.1f} %" for n in names),
+                ", ".join(group.producers + group.through),
+            )
+            for k, group in enumerate(self.groups)
+        ]
+        head = ("group", "channels", *map(title_of, names), "coupled layers")
+        costs = [
+            (title_of(n), text_of(n, value), f"{100 * self.smallest[n]:.1f} %")
+            for n, value in self.cost.items()
+        ]
+        return html_block(
+            "Inspection",
+            html_table([("", "dense", "smallest reachable"), *costs]),
+            html_table([head, *groups], left=(0, len(head) - 1)),
+            html_table([("skipped", "reason"), *self.skipped], left=(0, 1)),
+        )
 
     def __str__(self) -> str:
         wide = {name: max(9, len(name) + 2) for name in self.share}

@@ -326,7 +326,7 @@ def test_data_of_a_model(tmp_path):
         {"search": {}, "fine_tune": {"loss": [float("inf"), 1.0]}},
         {"search": 1.0},
     )
-    data = report.report_data(model, result, name="small", frontier=[result])
+    data = report.report_data(result, name="small", frontier=[result])
     path = report.write_json(tmp_path / "out" / "report.json", data)
     assert "NaN" not in (tmp_path / "out" / "report.json").read_text()
     again = report.read_json(path)

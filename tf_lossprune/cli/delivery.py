@@ -55,7 +55,6 @@ def deliver(
     if values.litert:
         failure = _convert(values, out, (dense, compact), samples, result)
     data = report_data(
-        dense,
         result,
         seed=values.seed,
         epochs=values.epochs,

@@ -78,7 +78,6 @@ def _run(values, arguments, budget, out, state):
         compact,
         result,
         samples,
-        exclude=options.get("exclude"),
         data=arguments[0],
         **more,
     )

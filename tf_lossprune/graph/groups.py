@@ -13,6 +13,7 @@ from tf_lossprune.graph.rules import PASSING, find_rule
 from tf_lossprune.graph.tracing import Graph, trace
 from tf_lossprune.graph.training_only import passes_elements
 from tf_lossprune.graph.work import Work
+from tf_lossprune.tables.html import html_table
 
 
 @dataclasses.dataclass
@@ -38,6 +39,14 @@ class Group:
     def size(self):
         return len(self.units)
 
+    def __repr__(self):
+        layers = " > ".join(
+            ", ".join(names)
+            for names in (self.producers, self.through, self.consumers)
+            if names
+        )
+        return f"<Group {self.name}: {self.size} channels; {layers}>"
+
     def __str__(self):
         lines = [f"group {self.name}: {self.size} units"]
         for title in ("producers", "through", "consumers"):
@@ -45,6 +54,14 @@ class Group:
             if names:
                 lines.append(f"  {title:9s} {', '.join(names)}")
         return "\n".join(lines)
+
+    def _repr_html_(self):
+        rows = [
+            (title, ", ".join(getattr(self, title)))
+            for title in ("producers", "through", "consumers")
+        ]
+        head = (f"group {self.name}", f"{self.size} channels")
+        return html_table([head, *rows], left=(0, 1))
 
 
 class ChannelGraph:

@@ -1,5 +1,6 @@
 """What pruning bought: tables, pictures and a page."""
 
+from tf_lossprune.report.costs import cost_table
 from tf_lossprune.report.data import read_json, report_data, write_json
 from tf_lossprune.report.frontier import frontier_table, plot_frontier
 from tf_lossprune.report.html import html_report, write_html
@@ -10,6 +11,7 @@ from tf_lossprune.tables import comparison_table, ratio_table
 __all__ = [
     "TrainingLog",
     "comparison_table",
+    "cost_table",
     "frontier_table",
     "html_report",
     "plot_frontier",

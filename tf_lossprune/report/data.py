@@ -11,18 +11,14 @@ import keras
 import numpy as np
 
 from tf_lossprune.budget import Budget
-from tf_lossprune.graph import ChannelGraph, Group, analyze
-from tf_lossprune.surgery import flat_graph
 from tf_lossprune.tables.figures import figure_of
-from tf_lossprune.types import Exclude, Path
+from tf_lossprune.types import Path
 from tf_lossprune.version import __version__
 
 
 def report_data(
-    model: keras.Model,
     result: Any,
     *,
-    exclude: Exclude = None,
     training: Iterable[Mapping[str, Any]] = (),
     frontier: Sequence[Any] = (),
     **more: Any,
@@ -30,10 +26,8 @@ def report_data(
     """Puts together what a report says.
 
     Args:
-        model: the dense `keras.Model`.
         result: `CompressionResult`. Further figures in its `dense` and `compact`,
             such as `"tflite_bytes"` and `"latency_ms"`, are shown as well.
-        exclude: as it was given to `prune_model`.
         training: list of points, dicts with `step`, `part` (`"search"` or
             `"fine_tune"`) and what was logged; see `TrainingLog`. Without them the
             epochs of `result.history` are drawn.
@@ -44,36 +38,27 @@ def report_data(
     Returns:
         A dict of plain values for JSON and `write_html`.
 
-    Raises:
-        TypeError: if `model` is not a functional or Sequential Keras 3 model.
-
     Example:
 
     ```python
-    data = report.report_data(model, result, name="ResNet-20", method="loss")
+    data = report.report_data(result, name="ResNet-20", method="loss")
     report.write_json("report.json", data)
     report.write_html("report.html", data)
     ```
     """
-    channels = analyze(*flat_graph(model, exclude))
-    found = {group.name: group for group in channels.groups}
-    groups = [
-        {**_widths(entry), **_members(found.get(entry["name"]))}
-        for entry in result.groups
-    ]
     versions = {"tf_lossprune": __version__, "keras": keras.__version__}
     return plain(
         {
             "format": 1,
-            "name": model.name,
+            "name": result.name,
             **more,
             "dense": result.dense,
             "compact": result.compact,
             "budget": result.budget,
             "limits": _limits(result),
-            "groups": groups,
-            "layers": _layers(channels, result.groups),
-            "frozen": [{"layer": n, "reason": why} for n, why in channels.frozen],
+            "groups": [_widths(entry) for entry in result.groups],
+            "layers": result.layers,
+            "frozen": [{"layer": n, "reason": why} for n, why in result.frozen],
             "history": result.history,
             "training": list(training),
             "seconds": result.seconds,
@@ -150,38 +135,6 @@ def plain(value: Any) -> Any:
 def _widths(entry: Mapping[str, Any]) -> dict[str, Any]:
     """What a page shows of a group: not each single channel."""
     return {k: v for k, v in entry.items() if k not in ("channels", "scores")}
-
-
-def _members(group: Group | None) -> dict[str, list]:
-    if group is None:
-        return {}
-    return {k: getattr(group, k) for k in ("producers", "through", "consumers")}
-
-
-def _layers(
-    channels: ChannelGraph, entries: Iterable[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
-    """The layers that make channels, in the network's order."""
-    kept = {entry["name"]: entry for entry in entries}
-    made = {}
-    for group in channels.groups:
-        for producer in group.producers:
-            if group.name in kept:
-                made.setdefault(producer, []).append(kept[group.name])
-    found, seen = [], set()
-    for call in channels.graph.calls:
-        name = call.operation.name
-        if name in made and name not in seen:
-            seen.add(name)
-            found.append(
-                {
-                    "name": name,
-                    "kept": sum(entry["kept"] for entry in made[name]),
-                    "total": sum(entry["total"] for entry in made[name]),
-                    "groups": [entry["name"] for entry in made[name]],
-                }
-            )
-    return found
 
 
 def _limits(result: Any) -> list[dict[str, Any]]:

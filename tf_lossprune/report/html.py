@@ -32,7 +32,7 @@ def write_html(path: Path, report: Mapping[str, Any], title: str | None = None) 
             of the dense and the compact network.
 
     Example:
-        >>> path = write_html("report.html", report_data(model, result))
+        >>> path = write_html("report.html", report_data(result))
     """
     try:
         path = os.fspath(path)

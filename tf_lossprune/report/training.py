@@ -28,7 +28,7 @@ class TrainingLog(StepCallback):
     ```python
     log = report.TrainingLog("training.jsonl", every=20)
     compact, result = tf_lossprune.compress(model, budget, train, callbacks=[log])
-    data = report.report_data(model, result, training=log.points())
+    data = report.report_data(result, training=log.points())
     ```
     """
 

@@ -34,8 +34,7 @@ def comparison_table(dense: Mapping[str, Any], compact: Mapping[str, Any]) -> st
             raise TypeError(
                 f"Expected {name} as a dict of figures. Received: {figures!r}"
             )
-    rows = [("", "dense", "compact", "compact / dense")]
-    rows += [comparison(name, dense, compact) for name in common(dense, compact)]
+    rows = comparison_rows(dense, compact)
     if len(rows) == 1:
         raise ValueError(
             "Expected dense and compact with figures in common, such as "
@@ -64,11 +63,24 @@ def ratio_table(groups: Iterable[Mapping[str, Any]]) -> str:
         group    kept    ratio
         stem     4/16    0.250    ######
     """
-    rows = [("group", "kept", "ratio", "")]
+    return aligned(ratio_rows(groups), left=(0, 3))
+
+
+def comparison_rows(
+    dense: Mapping[str, Any], compact: Mapping[str, Any]
+) -> list[tuple[str, ...]]:
+    """The rows of `comparison_table`, the head first."""
+    rows = [comparison(name, dense, compact) for name in common(dense, compact)]
+    return [("", "dense", "compact", "compact / dense"), *rows]
+
+
+def ratio_rows(groups: Iterable[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """The rows of `ratio_table`, the head first."""
+    rows: list[tuple[str, ...]] = [("group", "kept", "ratio", "")]
     for name, kept, total, ratio in read_groups(groups):
         bar = "#" * max(1, round(_BAR * ratio)) if kept else ""
         rows.append((name, f"{kept}/{total}", f"{ratio:.3f}", bar))
-    return aligned(rows, left=(0, 3))
+    return rows
 
 
 def read_groups(

@@ -65,8 +65,33 @@ class Kept:
                 "ratio": float(keep[group.units].mean()),
                 "channels": np.flatnonzero(keep[group.units]).tolist(),
                 "scores": scores[group.units].tolist(),
+                "producers": list(group.producers),
+                "through": list(group.through),
+                "consumers": list(group.consumers),
             }
             for group in self.groups
+        ]
+
+    def described_layers(self, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The layers that make channels, in the network's order.
+
+        Args:
+            groups: as `described_groups` returns them.
+        """
+        made: dict[str, list] = {}
+        for group in groups:
+            for producer in group["producers"]:
+                made.setdefault(producer, []).append(group)
+        names = (call.operation.name for call in self.channel_graph.graph.calls)
+        return [
+            {
+                "name": name,
+                "kept": sum(group["kept"] for group in made[name]),
+                "total": sum(group["total"] for group in made[name]),
+                "groups": [group["name"] for group in made[name]],
+            }
+            for name in dict.fromkeys(names)
+            if name in made
         ]
 
     def cost(self) -> dict[str, float]:

@@ -26,6 +26,7 @@ from tf_lossprune.training.program import as_program
 from tf_lossprune.training.reloading import check_reloading
 from tf_lossprune.training.saving import SavedState
 from tf_lossprune.training.sharding import check_sharding
+from tf_lossprune.training.shown import Shown
 from tf_lossprune.training.shrinking import Shrinking
 from tf_lossprune.training.step import StepContract
 from tf_lossprune.training.teaching import Teaching
@@ -36,6 +37,7 @@ PHASES = ("warmup", "search", "fixed")
 
 @keras.saving.register_keras_serializable(package="tf_lossprune")
 class PrunedModel(
+    Shown,
     SavedState,
     Teaching,
     Shrinking,

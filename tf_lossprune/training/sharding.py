@@ -51,7 +51,9 @@ def _parts(layout: keras.distribution.TensorLayout, axis: int) -> int:
     return 1 if name is None else mesh.shape[mesh.axis_names.index(name)]
 
 
-def _shown(problem: PruningProblem, chosen: np.ndarray, widths: np.ndarray | None) -> str:
+def _shown(
+    problem: PruningProblem, chosen: np.ndarray, widths: np.ndarray | None
+) -> str:
     found = problem.steps if widths is None else widths
     names = [group.name for group in problem.channel_graph.groups]
     what = "multiples of" if widths is None else "widths"
