@@ -292,6 +292,11 @@ class TestLayers:
             assert getattr(layer, name).kernel is not None
         assert internals.output_projection(layer).kernel.shape == (2, 4, 8)
         assert not hasattr(layer, internals.GATE_PROJECTION)
+        x = np.random.default_rng(0).normal(size=(2, 5, 8)).astype("float32")
+        heads = internals.without_output_projection(layer, x, x)
+        assert tuple(heads.shape) == (2, 5, 2, 4)
+        projected = internals.output_projection(layer)(heads)
+        np.testing.assert_allclose(layer(x, x), projected, rtol=1e-5, atol=1e-6)
 
 
 class TestTraining:

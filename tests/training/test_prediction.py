@@ -104,13 +104,11 @@ class PredictionTest(parameterized.TestCase):
 
     def test_groups_whose_readers_cannot_be_repaired_go_by_their_norms(self):
         keras.utils.set_random_seed(0)
-        inputs = keras.Input((8, 8, 3))
-        x = layers.Conv2D(6, 3, name="a")(inputs)
-        x = layers.SeparableConv2D(4, 3, name="separable")(x)
-        x = layers.Conv2D(5, 3, name="b")(x)
-        model = keras.Model(inputs, layers.Dense(2)(layers.GlobalAveragePooling2D()(x)))
-        graph = analyze(model)
-        found = importances.Prediction(images())(graph)
+        inputs = keras.Input((8, 3))
+        x = layers.Conv1D(6, 3, name="first")(inputs)
+        x = layers.GRU(5, reset_after=False, name="gru")(x)
+        graph = analyze(keras.Model(inputs, layers.Dense(2)(x)))
+        found = importances.Prediction(images((8, 3)))(graph)
         found = keras.ops.convert_to_numpy(found)
         self.assertTrue((found[1:] > 0).all())
 

@@ -209,8 +209,7 @@ class RepairTest(parameterized.TestCase):
         size = np.abs(dense).max()
         self.assertGreater(np.abs(before - dense).max(), 0.01 * size)
         np.testing.assert_allclose(after, dense, atol=1e-3 * size)
-        inside = [name for name in done.left if name.endswith("recurrent_kernel")]
-        self.assertEqual([*done.left], inside)
+        self.assertEmpty(done.left)
 
     @parameterized.product(
         padding=["same", "valid"], strides=[1, 2], dilation=[1, 2], normalized=[0, 1]
@@ -305,16 +304,6 @@ class RepairTest(parameterized.TestCase):
             np.testing.assert_array_equal(a, b)
         for a, b in zip(before, model.get_weights(), strict=True):
             np.testing.assert_array_equal(a, b)
-
-    def test_what_reads_otherwise_is_left_and_listed(self):
-        inputs = keras.Input((8, 8, 3))
-        x = layers.Conv2D(8, 3, activation="relu")(inputs)
-        x = layers.SeparableConv2D(4, 3, name="separable")(x)
-        model = keras.Model(inputs, layers.Flatten()(x))
-        x = np.random.default_rng(0).normal(size=(96, 8, 8, 3)).astype("float32")
-        *_, done = cut_and_repaired(model, x)
-        self.assertEqual([*done.left], ["separable.depthwise_kernel"])
-        self.assertIn("SeparableConv2D", done.left["separable.depthwise_kernel"])
 
     def test_too_few_inputs_and_overflowing_ones_are_refused(self):
         model, x = randomised(flattened)

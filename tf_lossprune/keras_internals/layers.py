@@ -64,3 +64,19 @@ OUTPUT_PROJECTION, GATE_PROJECTION = "_output_dense", "_gate_dense"
 def output_projection(layer: Any) -> keras.Layer:
     """The layer inside an attention layer that makes its output."""
     return getattr(layer, OUTPUT_PROJECTION)
+
+
+def without_output_projection(layer: Any, *args: Any, **kwargs: Any) -> Any:
+    """What an attention layer returns if what its heads give is not projected.
+
+    Args:
+        layer: attention layer.
+        *args, **kwargs: what it is called with.
+    """
+    projection = output_projection(layer)
+    # As no layer, and past the account that Keras keeps of a built layer's attributes.
+    object.__setattr__(layer, OUTPUT_PROJECTION, lambda x, *_, **__: x)
+    try:
+        return layer(*args, **kwargs)
+    finally:
+        object.__setattr__(layer, OUTPUT_PROJECTION, projection)

@@ -75,7 +75,7 @@ def collect(channel_graph, readers, inputs):
     """
     # Several readers of one tensor share its moments.
     sources = {_key(reader): reader for reader in readers}
-    network = _probe(channel_graph, sources.values())
+    network = _probe(channel_graph, [*sources.values()])
 
     def moments(x):
         values = iter(tree.flatten(network(x, training=False)))
@@ -114,7 +114,8 @@ def _key(reader):
     """The same for readers of the same columns of the same tensors."""
     columns = (part.columns.tobytes() for part in reader.slices)
     windows = (w.key for w in reader.windows or ())
-    return (*(id(t) for t in reader.tensors), *windows, *columns)
+    tensors = (id(t) for t in reader.tensors)
+    return (id(reader.probe), *tensors, *windows, *columns)
 
 
 def _moments(count, total, square):
@@ -132,14 +133,26 @@ def _probe(channel_graph, readers):
     )
     given = zip(tree.flatten(graph.inputs), tree.flatten(inputs), strict=True)
     seen = {id(t): x for t, x in given}
+    probes: dict = {}
+    for reader in readers:
+        if reader.probe is not None:
+            for call in reader.tensors:
+                probes.setdefault(id(call), []).append(reader.probe)
 
     def call_fn(call, args, kwargs):
+        for probe in probes.get(id(call), ()):
+            seen[id(probe), id(call)] = probe(*args, **kwargs)
         outputs = call.operation(*args, **kwargs)
         seen.update(zip((id(t) for t in call.outputs), tree.flatten(outputs)))
         return outputs
 
     replay(graph, inputs, call_fn)
-    return keras.Model(inputs, [seen[id(t)] for r in readers for t in r.tensors])
+    wanted = [
+        seen[id(x) if reader.probe is None else (id(reader.probe), id(x))]
+        for reader in readers
+        for x in reader.tensors
+    ]
+    return keras.Model(inputs, wanted)
 
 
 def _rows(channel_graph, reader, values):
@@ -150,6 +163,10 @@ def _rows(channel_graph, reader, values):
     """
     found = []
     for index, tensor in enumerate(reader.tensors):
+        if reader.probe is not None:
+            value = ops.cast(next(values), "float32")
+            found.append(ops.reshape(value, (-1, value.shape[-1])))
+            continue
         shape = channel_graph.labels[id(tensor)].shape
         axis = int(np.argmax(shape)) + 1
         value = ops.cast(ops.moveaxis(next(values), axis, -1), "float32")

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from tf_lossprune.graph.context import find_weight
-from tf_lossprune.graph.rules.attention import OUTPUT
+from tf_lossprune.training.inside import find_inside
 from tf_lossprune.training.windows import Window
 
 layers = keras.layers
@@ -76,11 +76,14 @@ class Reader:
     Attributes:
         name: string, its layer's name and its own.
         weight: `keras.Variable`.
-        tensors: list of the `Tensor`s that it reads, one for each call.
+        tensors: list of the `Tensor`s that it reads, one for each call; or of the calls
+            themselves, if there is a `probe`.
         windows: list of `Window`s, likewise, if the columns are those of patches; or
             None: then they are the channels.
         slices: list of `Slice`s, one for each group of a grouped convolution.
         constant: `Constant` or None.
+        probe: layer that, called in its layer's place, shows what it reads inside; or
+            None.
     """
 
     name: str
@@ -89,6 +92,7 @@ class Reader:
     windows: list | None
     slices: list
     constant: Constant | None
+    probe: Any = None
 
 
 def find_readers(channel_graph, keep=None):
@@ -137,10 +141,11 @@ def _reader(channel_graph, record, name, weight, axis):
     """A `Reader`, or why there is none."""
     layer, graph = record.layer, channel_graph.graph
     calls = [call for call in graph.calls if call.operation is layer]
+    inside = find_inside(record, weight)
+    if inside is not None:
+        return inside if isinstance(inside, str) else _inner(record, inside, calls)
     if type(layer) not in _LINEAR:
         return f"what a {type(layer).__name__} computes with it is not known"
-    if "recurrent" in weight or weight.startswith(OUTPUT):
-        return "it reads what its layer makes inside"
     if any(len({id(t) for t in call.data}) > 1 for call in calls):
         return "the layer has several inputs"
     tensors = [call.data[0] for call in calls]
@@ -173,6 +178,26 @@ def _reader(channel_graph, record, name, weight, axis):
             return "its channels stand at different numbers of places"
     constant = _constant(graph, layer, weight, axis, calls)
     return Reader(name, variable, tensors, windows, slices, constant)
+
+
+def _inner(record, inside, calls):
+    """The `Reader` of a weight that reads what its layer makes inside."""
+    variable = record.weight(inside.weight)
+    flat = np.arange(math.prod(variable.shape)).reshape(variable.shape)
+    first = list(range(inside.axis, inside.axis + inside.inputs))
+    flat = np.moveaxis(flat, first, list(range(inside.inputs)))
+    index = flat.reshape(len(inside.units), -1)
+    columns = np.arange(len(inside.units))[None]
+    constant = None if inside.bias is None else Constant(*inside.bias, 1.0)
+    return Reader(
+        f"{record.layer.name}.{inside.weight}",
+        variable,
+        calls,
+        None,
+        [Slice(columns, inside.units, index, np.ones(1))],
+        constant,
+        inside.probe,
+    )
 
 
 def _groups(flat, held, groups):
