@@ -8,6 +8,7 @@ import keras
 
 from tf_lossprune.allocation import SCHEDULES, Schedule
 from tf_lossprune.backup import Backup
+from tf_lossprune.allocation import Usage
 from tf_lossprune.budget import Budget
 from tf_lossprune.compiling import compile_settings
 from tf_lossprune.methods import Method, find_method
@@ -48,6 +49,8 @@ class CompressionResult:
         layers: list of dicts, the layers that make channels: `"name"`, `"kept"`,
             `"total"`, and `"groups"`, the names of their groups.
         frozen: list of `(layer, reason)`, layers whose channels all stay.
+        usage: `Usage`: how much of its budgets the compact network uses, and what the
+            next width would take.
     """
 
     dense: dict
@@ -60,6 +63,7 @@ class CompressionResult:
     name: str = ""
     layers: list = dataclasses.field(default_factory=list)
     frozen: list = dataclasses.field(default_factory=list)
+    usage: Usage | None = None
 
     @classmethod
     def of(
@@ -100,6 +104,7 @@ class CompressionResult:
             seconds,
             taught,
             **_network(pruned, groups),
+            usage=pruned.usage(keep, budget),
         )
 
     @property
@@ -268,6 +273,8 @@ def compress_measured(
     compact = strip_pruning(pruned, check=settings.check)
     seconds["strip"] = time.perf_counter() - began
     run.backup.close()
+    if settings.verbose:
+        print(pruned.usage())
     compact.compile(**run.compiling(optimizer=fresh_optimizer(pruned.optimizer)))
     return compact, CompressionResult.of(run, pruned, compact, history, seconds)
 
@@ -315,6 +322,7 @@ def _untrained(
         {"search": {}, "fine_tune": {}},
         seconds,
         **_network(pruned, groups),
+        usage=pruned.usage(),
     )
 
 

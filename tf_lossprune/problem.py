@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tf_lossprune.allocation import minimum_widths, width_steps
+from tf_lossprune.allocation import Usage, minimum_widths, width_steps
 from tf_lossprune.budget import Budget
 from tf_lossprune.graph import Graph, analyze, bottlenecks, removable_blocks
 from tf_lossprune.resources import CostFunction, cost_models
@@ -71,6 +71,7 @@ class PruningProblem:
         channel_graph: `ChannelGraph`.
         sizes: int `[groups]`, all channels.
         steps: int `[groups]`, widths are multiples of it (or the size).
+        finest: int `[groups]`, what these come down to where a budget is left unused.
         blocks: list of int arrays, the groups that may go entirely, together.
         smallest: int `[groups]`, the fewest channels.
         fixed: bool `[groups]`, whose width is that and no other.
@@ -92,7 +93,9 @@ class PruningProblem:
         self.channel_graph = channels
         self.sizes = np.array([group.size for group in channels.groups], int)
         producers = [group.producers for group in channels.groups]
-        self.steps = width_steps(self.sizes, space.channel_multiple, producers)
+        multiple = space.channel_multiple
+        self.steps = width_steps(self.sizes, multiple, producers)
+        self.finest = width_steps(self.sizes, multiple, producers, auto=False)
         self.blocks = removable_blocks(channels) if space.remove_blocks else []
         self.smallest = minimum_widths(
             self.sizes, self.steps, space.min_channels, self.blocks
@@ -208,6 +211,18 @@ class PruningProblem:
                 f"Expected the width of {name!r} from {least} to {self.sizes[k]}"
                 f"{hint}. Received: {width!r}"
             )
+
+    def usage(self, widths, budget: Budget | None = None) -> Usage:
+        """How much of a budget whole widths use, as counted.
+
+        Args:
+            widths: int `[groups]`.
+            budget: `Budget` on the same resources; None: the problem's.
+        """
+        budget = budget or self.budget
+        allowed = {n: budget.allowed(n, self.costs[n]) for n in budget.limits}
+        names = [group.name for group in self.channel_graph.groups]
+        return Usage.of(widths, self.costs, allowed, self.steps, self.largest, names)
 
     @functools.cached_property
     def bottlenecks(self) -> np.ndarray:

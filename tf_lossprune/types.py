@@ -34,6 +34,9 @@ class Cost(Protocol):
     def total(self, kept: Any) -> float:
         """Cost at whole channels `[groups]`."""
 
+    def totals_with(self, kept: Any, changed: Any) -> Any:
+        """Costs `[groups]` if the width of one group alone is changed."""
+
     def fraction(self, ratios: BackendTensor) -> BackendTensor:
         """Expected share of the dense cost at ratios `[groups]`."""
 

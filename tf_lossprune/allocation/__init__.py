@@ -7,13 +7,14 @@ from tf_lossprune.allocation.constraint import (
     Projection,
 )
 from tf_lossprune.allocation.schedule import SCHEDULES, Schedule
+from tf_lossprune.allocation.usage import Usage
 from tf_lossprune.allocation.widths import (
     choose_units,
     fit_widths,
-    largest_scale,
     minimum_widths,
     width_steps,
 )
+from tf_lossprune.allocation.worth import largest_scale
 
 __all__ = [
     "CONSTRAINTS",
@@ -22,6 +23,7 @@ __all__ = [
     "Constraint",
     "Projection",
     "Schedule",
+    "Usage",
     "choose_units",
     "fit_widths",
     "largest_scale",

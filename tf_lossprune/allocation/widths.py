@@ -1,27 +1,32 @@
 """Whole widths which keep every budget, and which use it."""
 
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from tf_lossprune.allocation.exchange import WidthExchange
+from tf_lossprune.allocation.worth import Worth, largest_scale
 from tf_lossprune.graph import Group
 from tf_lossprune.types import Cost, Multiple
 
 #: Fewest width steps a group should have before "auto" takes a larger multiple.
 AUTO_STEPS = 8
-#: Channels by which a group is widened at once where more may cost less.
-FARTHEST = 16
 #: Bottlenecks of fewer channels round up.
 NARROW = 4
+#: What exchanges leave a group of the width that its ratio asks for, at least; where
+#: rounding down leaves less, that.
+LEAST_LEFT = 0.75
+#: The share of a budget below which "auto" takes smaller multiples in some groups.
+ENOUGH = 0.97
 
 
 def width_steps(
     sizes: np.ndarray,
     channel_multiple: Multiple,
     producers: Sequence[Sequence[str]] | None = None,
+    auto: bool = True,
 ) -> np.ndarray:
     """The width granularity of each group.
 
@@ -33,6 +38,8 @@ def width_steps(
             dict from regular expressions to those, for groups with a producer whose
             name matches, the first that does; `"auto"` where none does.
         producers: list `[groups]` of lists of layer names, for a dict.
+        auto: bool; False: 1 in place of `"auto"`, what it comes down to in a group
+            where a budget would be left unused.
 
     Returns:
         int array `[groups]`.
@@ -42,10 +49,10 @@ def width_steps(
     """
     sizes = np.asarray(sizes)
     if isinstance(channel_multiple, dict):
-        return _steps_by_name(sizes, channel_multiple, producers)
+        return _steps_by_name(sizes, channel_multiple, producers, auto)
     if channel_multiple == "auto":
         steps = np.ones(len(sizes), int)
-        for multiple in (2, 4, 8):
+        for multiple in (2, 4, 8) if auto else ():
             steps[sizes >= AUTO_STEPS * multiple] = multiple
         return steps
     if (
@@ -65,8 +72,9 @@ def _steps_by_name(
     sizes: np.ndarray,
     multiples: Mapping[str, int | str],
     producers: Any,
+    auto: bool,
 ) -> np.ndarray:
-    steps = width_steps(sizes, "auto")
+    steps = width_steps(sizes, "auto", auto=auto)
     open_groups = np.ones(len(sizes), bool)
     for pattern, multiple in multiples.items():
         try:
@@ -83,7 +91,7 @@ def _steps_by_name(
                 f"prunable channels: {names}. Received: {pattern!r}"
             )
         chosen = open_groups & found
-        steps[chosen] = width_steps(sizes[chosen], multiple)
+        steps[chosen] = width_steps(sizes[chosen], multiple, auto=auto)
         open_groups &= ~chosen
     return steps
 
@@ -124,17 +132,21 @@ def fit_widths(
     blocks: Sequence[np.ndarray] = (),
     bottlenecks: np.ndarray | bool = False,
     largest: np.ndarray | None = None,
+    finest: np.ndarray | None = None,
 ) -> np.ndarray:
     """Rounds ratios to whole widths that keep all budgets and use them up.
 
-    Widths round down, but those of narrow bottlenecks up. What a layer drops that
-    everything passes through is gone, while a narrow layer beside a skip path costs
-    little; and a search, short as it is, does not see the difference: it shows after
-    long training only.
+    First all ratios are rounded at one common scale: widths down, but those of narrow
+    bottlenecks up. What a layer drops that everything passes through is gone, while a
+    narrow layer beside a skip path costs little; and a search, short as it is, does not
+    see the difference: it shows after long training only.
+
+    From there, exchanges between groups raise what all widths are worth (see `Worth`),
+    until none helps and no group can take one step more.
 
     Args:
         ratios: float `[groups]`, what the loss asks for.
-        costs: dict, resource -> `CostModel`.
+        costs: dict, resource -> `CostFunction`.
         limits: dict, resource -> share of the dense cost in (0, 1].
         steps: int `[groups]`, widths are multiples of it (or the full size).
         smallest: int `[groups]`; must be feasible.
@@ -142,19 +154,23 @@ def fit_widths(
             together.
         bottlenecks: bool `[groups]`, or one bool for all.
         largest: int `[groups]`, the most channels, or None: all.
+        finest: int `[groups]`, what the steps of single groups may come down to where a
+            budget is left unused; None: they do not.
 
     Returns:
         int `[groups]`: widths in proportion to the ratios as far as the budget
         allows; no group can grow by one more step without breaking it.
     """
-    any_cost = next(iter(costs.values()))
-    sizes = any_cost.sizes
+    sizes = next(iter(costs.values())).sizes
     largest = sizes if largest is None else largest
-    allowed = {name: share * costs[name].dense for name, share in limits.items()}
+    finest = steps if finest is None else finest
+    used_costs = [costs[name] for name in limits]
+    allowed = [share * costs[name].dense for name, share in limits.items()]
     ratios = np.maximum(np.asarray(ratios, np.float64), 1e-6)
 
-    def fits(widths: np.ndarray) -> bool:
-        return all(costs[n].total(widths) <= allowed[n] for n in allowed)
+    def fits_at(scale: float) -> bool:
+        widths = at(scale)
+        return all(c.total(widths) <= a for c, a in zip(used_costs, allowed))
 
     def at(scale: float) -> np.ndarray:
         wanted = np.minimum(ratios * scale, 1.0) * sizes
@@ -168,77 +184,39 @@ def fit_widths(
                 widths[block] = 0
         return widths
 
-    scale = largest_scale(lambda scale: fits(at(scale)), 1e-6, 1.0 / ratios.min())
-    monotone = all(costs[name].monotone for name in limits)
-    reach = np.ones_like(steps) if monotone else -(-FARTHEST // steps)
-    wanted = ratios * sizes
-    return _grow(at(scale), wanted, largest, steps, fits, blocks, reach)
+    start = at(largest_scale(fits_at, 1e-6, 1.0 / ratios.min()))
+    worth = Worth.of_ratios(ratios, used_costs, np.array([*limits.values()]), steps)
+    held = np.logical_and(bottlenecks, worth.wanted < NARROW)
+    least = np.ceil(LEAST_LEFT * worth.wanted / steps - 1e-6) * steps
+    lower = np.where(held, start, np.clip(least, np.minimum(smallest, start), start))
+    for block in blocks:
+        if not start[block].all():
+            lower[block] = 0
 
+    def exchange(steps: np.ndarray) -> WidthExchange:
+        return WidthExchange(
+            worth, used_costs, allowed, steps, lower.astype(int), largest, blocks
+        )
 
-def largest_scale(fits: Callable[[float], bool], low: float, high: float) -> float:
-    """The largest common factor of all ratios whose widths keep the budgets.
-
-    Args:
-        fits: function of a factor that says whether they do.
-        low, high: floats above 0; `low` must fit.
-    """
-    for _ in range(60):
-        middle = math.sqrt(low * high)
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return low
-
-
-def _grow(
-    widths: np.ndarray,
-    wanted: np.ndarray,
-    sizes: np.ndarray,
-    steps: np.ndarray,
-    fits: Callable[[np.ndarray], bool],
-    blocks: Sequence[np.ndarray],
-    reach: np.ndarray,
-) -> np.ndarray:
-    """Adds single steps where a group is furthest below what is wanted, as they fit.
-
-    Of a group, up to `reach[k]` steps are tried at once: more may cost less.
-    """
-    widths = widths.copy()
-    open_groups = set(np.flatnonzero(widths < sizes))
-    partners = {k: block for block in blocks for k in block}
-    while open_groups:
-        order = sorted(open_groups, key=lambda k: widths[k] / wanted[k])
-        for k in map(int, order):
-            larger = _next_width(k, widths, sizes, steps, fits, partners, reach[k])
-            if larger is not None:
-                widths = larger
-                if widths[k] >= sizes[k]:
-                    open_groups.discard(k)
-                break
-            open_groups.discard(k)  # it will not fit later, as others only grow
-        else:
-            break
+    found = exchange(steps)
+    widths = found.best(start)
+    while found.used(widths) < ENOUGH and (steps > finest).any():
+        steps = np.maximum(steps // 2, finest)
+        found = exchange(steps)
+        widths = _few_steps(found, widths)
+        if found.used(widths) < ENOUGH:
+            widths = found.best(widths)
     return widths
 
 
-def _next_width(
-    k: int,
-    widths: np.ndarray,
-    sizes: np.ndarray,
-    steps: np.ndarray,
-    fits: Callable[[np.ndarray], bool],
-    partners: Any,
-    reach: np.ndarray,
-) -> np.ndarray | None:
-    more = [k] if widths[k] else partners.get(k, [k])
-    for count in range(1, reach + 1):
-        larger = widths.copy()
-        larger[more] = np.minimum(
-            (widths[more] // steps[more] + count) * steps[more], sizes[more]
-        )
-        if fits(larger):
-            return larger
-        if (larger[more] == sizes[more]).all():
+def _few_steps(exchange: WidthExchange, widths: np.ndarray) -> np.ndarray:
+    """Widens as few groups as use enough of the budget, by a finer step each."""
+    while exchange.used(widths) < ENOUGH:
+        wider = exchange.step_up(widths, per_cost=False)
+        if wider is None:
             break
-    return None
+        widths = wider
+    return widths
 
 
 def choose_units(

@@ -67,7 +67,8 @@ def deliver(
     files = [path.name for path in sorted(out.iterdir()) if path.is_file()]
     text = (
         f"{comparison_table(result.dense, result.compact)}\n\n"
-        f"{ratio_table(result.groups)}\n\nWritten to {out}: {', '.join(files)}"
+        f"{ratio_table(result.groups)}\n\n{result.usage}\n\n"
+        f"Written to {out}: {', '.join(files)}"
     )
     return Result({"out": str(out), "files": files, **data}, text), failure
 

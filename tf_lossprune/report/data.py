@@ -1,5 +1,6 @@
 """What a report says, as plain data: the content of `report.json`."""
 
+import dataclasses
 import json
 import math
 import pathlib
@@ -56,6 +57,7 @@ def report_data(
             "compact": result.compact,
             "budget": result.budget,
             "limits": _limits(result),
+            "usage": result.usage and dataclasses.asdict(result.usage),
             "groups": [_widths(entry) for entry in result.groups],
             "layers": result.layers,
             "frozen": [{"layer": n, "reason": why} for n, why in result.frozen],

@@ -234,13 +234,37 @@ class LatencyFunction(CostFunction):
     def _milliseconds(self, kept: np.ndarray) -> list[float]:
         kept = np.asarray(kept, np.float64)
         given, made = (np.rint(matrix @ kept + fixed) for matrix, fixed in self._sides)
-        return [
-            self._scale * time(i, o) if i and o else 0.0
-            for (_, time), i, o in zip(self._operations, given.tolist(), made.tolist())
-        ]
+        pairs = zip(given.tolist(), made.tolist())
+        return [self._time(row, i, o) for row, (i, o) in enumerate(pairs)]
+
+    def _time(self, row: int, given: float, made: float) -> float:
+        """Milliseconds of one operation at whole numbers of channels."""
+        if not given or not made:
+            return 0.0
+        return self._scale * self._operations[row][1](given, made)
 
     def total(self, kept: np.ndarray) -> float:
         return float(self._overhead + sum(self._milliseconds(kept)))
+
+    def totals_with(self, kept: np.ndarray, changed: np.ndarray) -> np.ndarray:
+        before = self._milliseconds(kept)
+        found = np.full(len(kept), self._overhead + sum(before))
+        kept, more = np.asarray(kept, np.float64), changed - np.asarray(kept)
+        sides = [matrix @ kept + fixed for matrix, fixed in self._sides]
+        for k in np.flatnonzero(more):
+            for row in self._readers[k]:
+                given, made = (
+                    float(np.rint(side[row] + matrix[row, k] * more[k]))
+                    for side, (matrix, _) in zip(sides, self._sides)
+                )
+                found[k] += self._time(row, given, made) - before[row]
+        return found
+
+    @functools.cached_property
+    def _readers(self) -> list[np.ndarray]:
+        """The operations whose time depends on each group's width."""
+        varying = [matrix != 0 for matrix, _ in self._sides]
+        return [np.flatnonzero(row) for row in np.logical_or(*varying).T]
 
     def per_layer(self, kept: np.ndarray) -> dict[str, float]:
         found = {}

@@ -60,6 +60,12 @@ class LargestSum(CostFunction):
         sums = self._per_kept @ np.asarray(kept, np.float64) + self._fixed
         return float(np.rint(sums.max(initial=0)))
 
+    def totals_with(self, kept: np.ndarray, changed: np.ndarray) -> np.ndarray:
+        kept = np.asarray(kept, np.float64)
+        sums = self._per_kept @ kept + self._fixed
+        sums = sums[:, None] + self._per_kept * (changed - kept)
+        return np.rint(sums.max(axis=0, initial=0))
+
     def fixed_share(self, layers: Iterable[str]) -> float:
         fixed = self._fixed[np.isin(self._layers, list(layers))]
         return float(fixed.max(initial=0)) / max(self.dense, 1.0)

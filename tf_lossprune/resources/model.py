@@ -1,5 +1,6 @@
 """A cost as a function of how many channels each group keeps."""
 
+import functools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -102,6 +103,27 @@ class CostModel(CostFunction):
         Counts (whole coefficients) are exact up to 2**53.
         """
         return float(self._rounded(self.per_term(kept).sum()))
+
+    def totals_with(self, kept: np.ndarray, changed: np.ndarray) -> np.ndarray:
+        kept = np.asarray(kept, np.float64)
+        constant, linear, product = self._quadratic
+        slope = product @ kept
+        total = constant + (linear + 0.5 * slope) @ kept
+        more = changed - kept
+        by_width = more * (linear + slope + 0.5 * more * np.diag(product))
+        return self._rounded(total + by_width)
+
+    @functools.cached_property
+    def _quadratic(self) -> tuple[float, np.ndarray, np.ndarray]:
+        """`c, b, H` of the cost as `c + b n + n H n / 2`."""
+        sides = self._left, self._right
+        left, right = (self.coefficients[:, None] * side for side in sides)
+        product = left.T @ self._right
+        return (
+            self.coefficients @ (self._left_fixed * self._right_fixed),
+            self._right_fixed @ left + self._left_fixed @ right,
+            product + product.T,
+        )
 
     def per_layer(self, kept: np.ndarray) -> dict[str, float]:
         """Dict, layer name -> cost."""

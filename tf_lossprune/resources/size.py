@@ -76,6 +76,9 @@ class FileSize(CostFunction):
     def total(self, kept: np.ndarray) -> float:
         return self._weights.total(kept) + self._overhead
 
+    def totals_with(self, kept: np.ndarray, changed: np.ndarray) -> np.ndarray:
+        return self._weights.totals_with(kept, changed) + self._overhead
+
     def per_layer(self, kept: np.ndarray) -> dict[str, float]:
         return self._weights.per_layer(kept)
 

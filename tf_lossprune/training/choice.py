@@ -28,12 +28,15 @@ class WidthChoice:
 
     Attributes:
         recuts: int, how often the last choice had to cut more after a measurement.
+        measured: dict, measured resource -> share of its budget that the units which
+            were chosen last take.
     """
 
     def __init__(self, problem):
         self._problem = problem
         self._channels, self._costs = problem.channel_graph, problem.costs
         self.recuts = 0
+        self.measured = {}
 
     def widths(self, ratios, shares):
         """Whole widths `[groups]` which keep all budgets and use them.
@@ -43,9 +46,10 @@ class WidthChoice:
             shares: dict, resource -> share of the dense cost that is allowed.
         """
         problem = self._problem
-        return self._fitted(ratios, shares, problem.steps, problem.smallest)
+        steps, finest = problem.steps, problem.finest
+        return self._fitted(ratios, shares, steps, problem.smallest, finest)
 
-    def _fitted(self, ratios, shares, steps, smallest):
+    def _fitted(self, ratios, shares, steps, smallest, finest=None):
         return fit_widths(
             ratios,
             self._costs,
@@ -55,6 +59,7 @@ class WidthChoice:
             self._problem.blocks,
             self._problem.bottlenecks,
             self._problem.largest,
+            finest,
         )
 
     def units(self, importance, ratios, budget):
@@ -75,6 +80,7 @@ class WidthChoice:
             InfeasibleBudgetError: if a measured budget cannot be met.
         """
         keep, measured = self._within(importance, ratios, budget)
+        self.measured = measured
         widths = np.array([keep[g.units].sum() for g in self._channels.groups])
         check_used(
             {**self._counted(widths, budget), **measured},

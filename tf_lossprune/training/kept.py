@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from tf_lossprune.allocation import Usage
+from tf_lossprune.budget import Budget
 from tf_lossprune.resources import plain
 
 
@@ -43,6 +45,24 @@ class Kept:
         """
         keep = self.kept_units() if keep is None else keep
         return {g.name: (int(keep[g.units].sum()), g.size) for g in self.groups}
+
+    def usage(
+        self, keep: np.ndarray | None = None, budget: Budget | None = None
+    ) -> Usage:
+        """How much of its budgets a network uses, and what the next width would take.
+
+        Args:
+            keep: as in `kept_channels`.
+            budget: `Budget` on the same resources; None: the model's.
+
+        Returns:
+            `Usage`; what was measured when the channels were chosen is as measured.
+        """
+        widths = np.array([kept for kept, _ in self.kept_channels(keep).values()])
+        found = self.problem.usage(widths, budget)
+        if keep is None and budget is None:
+            found.used.update(self.choice.measured)
+        return found
 
     def described_groups(
         self, keep: np.ndarray | None = None, scores: np.ndarray | None = None

@@ -1,5 +1,6 @@
 """The gated model that users compile and fit."""
 
+import logging
 import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -216,6 +217,7 @@ class PrunedModel(
         keep = self.choice.units(importance, ratios, self.budget)
         self.search.kept.assign(keep.astype("float32"))
         self.search.fixed.assign(1)
+        logging.getLogger(__name__).info("%s", self.usage())
 
     def plan(self, data: Data, batch_size: int | None = None) -> None:
         """Lets a method that tries networks out find the widths, and fixes them.
