@@ -6,9 +6,8 @@ from typing import Any
 
 import keras
 
-from tf_lossprune.allocation import SCHEDULES, Schedule
+from tf_lossprune.allocation import SCHEDULES, Schedule, Usage
 from tf_lossprune.backup import Backup
-from tf_lossprune.allocation import Usage
 from tf_lossprune.budget import Budget
 from tf_lossprune.compiling import compile_settings
 from tf_lossprune.methods import Method, find_method

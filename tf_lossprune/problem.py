@@ -212,7 +212,7 @@ class PruningProblem:
                 f"{hint}. Received: {width!r}"
             )
 
-    def usage(self, widths, budget: Budget | None = None) -> Usage:
+    def usage(self, widths: np.ndarray, budget: Budget | None = None) -> Usage:
         """How much of a budget whole widths use, as counted.
 
         Args:

@@ -6,7 +6,7 @@ import numpy as np
 from absl.testing import parameterized
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from tf_lossprune.allocation import fit_widths
+from tf_lossprune.allocation import Usage, fit_widths
 from tf_lossprune.allocation.exchange import WidthExchange
 from tf_lossprune.allocation.worth import Worth
 from tf_lossprune.resources.base import CostFunction, Term
@@ -84,8 +84,8 @@ class ExchangeTest(parameterized.TestCase):
             case = Case(100 + seed, False, budgets, groups=(5, 16), sizes=(4, 40))
             owner = np.repeat(np.arange(len(case.sizes)), [*map(len, case.choices)])
             width = np.concatenate(case.choices)
-            constraints = [LinearConstraint(np.equal.outer(range(owner[-1] + 1), owner))]
-            constraints[0].lb = constraints[0].ub = np.ones(owner[-1] + 1)
+            one_each = np.equal.outer(np.arange(len(case.sizes)), owner)
+            constraints = [LinearConstraint(one_each, 1.0, 1.0)]
             for cost, allowed in zip(case.costs, case.allowed):
                 price = cost.gradient(np.zeros(len(case.sizes)))[owner] * width
                 constraints.append(LinearConstraint(price[None], ub=allowed))
@@ -188,3 +188,21 @@ class UsedTest(parameterized.TestCase):
                 self.assertGreaterEqual(used, min(before, 0.97))
                 if before >= 0.97:
                     np.testing.assert_array_equal(found, coarse)
+
+    def test_what_the_next_width_would_have_cost_is_said(self):
+        steps, sizes = np.array([2, 4]), np.array([16, 32])
+        costs, allowed = {"macs": self.cost}, {"macs": 0.5 * self.cost.dense}
+        names = ["first", "second"]
+        widths = np.array([8, 24])
+        found = Usage.of(widths, costs, allowed, steps, sizes, names)
+        used = self.cost.total(widths) / allowed["macs"]
+        totals = [self.cost.total(w) for w in ([10, 24], [8, 28])]
+        self.assertAlmostEqual(found.used["macs"], used)
+        self.assertAlmostEqual(found.with_next["macs"], min(totals) / allowed["macs"])
+        self.assertEqual(found.next_group, names[int(np.argmin(totals))])
+        self.assertIn(f"{used:.2%} of macs", str(found))
+        self.assertIn(f"{found.with_next['macs']:.2%} of macs", str(found))
+        self.assertIn(repr(found.next_group), str(found))
+        whole = Usage.of(sizes, costs, allowed, steps, sizes, names)
+        self.assertEqual(whole.with_next, {})
+        self.assertIn("as wide as it can be", str(whole))

@@ -87,9 +87,7 @@ class WidthExchange:
                 break
         return self._filled(best)
 
-    def step_up(
-        self, widths: np.ndarray, per_cost: bool = True
-    ) -> np.ndarray | None:
+    def step_up(self, widths: np.ndarray, per_cost: bool = True) -> np.ndarray | None:
         """The step that fits and gains the most for what it costs.
 
         Args:
@@ -188,7 +186,7 @@ class WidthExchange:
         return None if trial is None else self._filled(trial, held, goal)
 
     def _shrunk(self, widths: np.ndarray, held: np.ndarray) -> np.ndarray | None:
-        """Narrows groups that are not held until the budgets hold; None: they do not."""
+        """Narrows groups that are not held until the budgets hold, or None."""
         now = self._totals(widths)
         while (now > self._limit).any():
             smaller = self._smaller(widths, 1)

@@ -55,12 +55,12 @@ class Usage:
         return cls(used, dict(zip(allowed, shares[:, k].tolist())), names[k])
 
     def __str__(self) -> str:
-        text = " and ".join(f"{u:.1%} of {name}" for name, u in self.used.items())
+        text = " and ".join(f"{u:.2%} of {name}" for name, u in self.used.items())
         if not self.with_next:
             return f"The network uses {text} of its budget; it is as wide as it can be."
         name = max(self.with_next, key=lambda n: self.with_next[n])
         return (
             f"The network uses {text} of its budget; the next width of "
             f"{self.next_group!r}, the cheapest step, would take "
-            f"{self.with_next[name]:.1%} of {name}."
+            f"{self.with_next[name]:.2%} of {name}."
         )

@@ -1,7 +1,7 @@
 """Whole widths which keep every budget, and which use it."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np

@@ -91,14 +91,16 @@ class WidthChoice:
 
     def _within(self, importance, ratios, budget):
         """The units that stay, and dict, measured resource -> share of its budget."""
+        problem = self._problem
 
-        def chosen(shares):
-            widths = self.widths(ratios, shares)
+        def chosen(shares, least=problem.smallest):
+            steps, finest = problem.steps, problem.finest
+            widths = self._fitted(ratios, shares, steps, least, finest)
             return widths, choose_units(importance, self._channels.groups, widths)
 
         measured = [n for n in budget.limits if budget.resource(n).measured]
         shares, self.recuts = budget.shares(self._costs), 0
-        smallest = self._problem.smallest
+        smallest = problem.smallest
         (widths, keep), broken = chosen(shares), None
         too_much = dict.fromkeys(measured, math.inf)
         if not measured:
@@ -125,10 +127,11 @@ class WidthChoice:
             if max(used.values()) >= ENOUGH:
                 break
             larger = self._looser(shares, used, broken)
-            widths, candidate = chosen(larger)
+            # No group gets less than it has, so that every figure can only grow.
+            wider, candidate = chosen(larger, widths)
             if (candidate == keep).all():
                 break
-            counted = self._counted(widths, budget)
+            counted = self._counted(wider, budget)
             if any(counted[n] >= too_much[n] for n in measured):
                 broken = larger  # as much as one that was measured
                 continue
@@ -138,7 +141,7 @@ class WidthChoice:
                 continue
             shares = larger
             if max(tried.values()) > max(used.values()):
-                keep, used = candidate, tried
+                keep, used, widths = candidate, tried, wider
         return keep, used
 
     def _counted(self, widths, budget):
