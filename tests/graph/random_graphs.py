@@ -139,17 +139,22 @@ class Builder:
     # Each channel alone.
 
     def normalized(self, x):
-        kind = self.rng.choice(["batch", "batch", "instance", "layer", "group"])
+        kind = self.rng.choice(["batch", "batch", "layer", "rms", "unit", "group"])
         if kind == "batch":
             return layers.BatchNormalization(
                 scale=self.rng.random() < 0.8, center=self.rng.random() < 0.8
             )(x)
+        axes = self.rng.choice([-1, -1, [*range(1, len(x.shape))]])
         if kind == "layer":
-            return layers.LayerNormalization()(x)
-        if len(x.shape) == 2:
-            return layers.Activation("tanh")(x)
-        groups = x.shape[-1] if kind == "instance" else 1
-        return layers.GroupNormalization(groups)(x)
+            return layers.LayerNormalization(axis=axes)(x)
+        if kind == "rms":
+            return layers.RMSNormalization(axis=axes)(x)
+        if kind == "unit":
+            return layers.UnitNormalization(axis=axes)(x)
+        divisors = [d for d in range(1, x.shape[-1] + 1) if x.shape[-1] % d == 0]
+        # Of a vector, one channel in a group is its own mean.
+        divisors = divisors if len(x.shape) > 2 else divisors[:-1] or [1]
+        return layers.GroupNormalization(self.rng.choice(divisors))(x)
 
     def activated(self, x):
         shared = list(range(1, len(x.shape) - 1)) or None
@@ -160,6 +165,7 @@ class Builder:
                 layers.PReLU(),
                 layers.Activation("sigmoid"),
                 layers.Activation("softmax"),
+                self.of_all_channels,
                 layers.Dropout(0.2),
                 layers.Rescaling([0.5 + i for i in range(x.shape[-1])], offset=0.1),
                 ops.square,
@@ -167,6 +173,12 @@ class Builder:
                 lambda v: ops.leaky_relu(v),
             ]
         )(x)
+
+    def of_all_channels(self, x):
+        """Something of each channel and of a number that depends on all."""
+        reduce = self.rng.choice([ops.mean, ops.sum, ops.std, ops.max, ops.logsumexp])
+        y = reduce(x, axis=-1, keepdims=True)
+        return x / (1.0 + ops.abs(y)) if self.rng.random() < 0.5 else x + y
 
     # Space.
 

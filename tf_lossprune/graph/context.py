@@ -227,6 +227,17 @@ class Context:
         """Says that channels can only be removed together, elementwise."""
         self._ties.unite(np.asarray(a), np.asarray(b))
 
+    def unite_either(self, first, second):
+        """Says that channels can only be removed together in one way or another.
+
+        All layers that leave this open are decided alike: so that the narrowest
+        network possible is narrower.
+
+        Args:
+            first, second: pairs of label arrays, as the arguments of `unite`.
+        """
+        self._ties.unite_either(first, second)
+
     def separate(self, labels):
         """Says that at least one of these labels must stay, if any can go."""
         self._ties.separate(labels)

@@ -1,5 +1,6 @@
 """Coupling groups: the channel units of a model, sorted and named."""
 
+import collections
 import dataclasses
 
 import numpy as np
@@ -158,6 +159,8 @@ def analyze(model, exclude=None, input_shape=None):
         units = np.unique(labels[id(tensor)])
         ties.freeze(units)
         log.append((units[units != 0], _producer_of(graph, tensor), "model output"))
+    if ties.has_options:
+        ties.choose(min((0, 1), key=lambda i: _narrowest(records, ties, i)))
     weights = [a for r in records.values() for a in r.weights.values()]
     ties.straighten([*labels.values(), *(x for a in weights for x in a.values())])
     return _collect(graph, records, labels, ties, log)
@@ -217,6 +220,15 @@ def _freeze_shared(graph, records, ties, log):
                 units = np.unique(labels[labels != lb.FROZEN])
                 ties.freeze(units)
                 log.append((units, name, "its weights are used in"))
+
+
+def _narrowest(records, ties, option):
+    """How many channels are left at the least, if one of two ways to tie is chosen."""
+    ties.choose(option)
+    roots, frozen = ties.resolve()
+    signatures = _signatures(records, ties, roots, frozen)
+    units = collections.Counter(signatures[r] for r in np.unique(roots[~frozen]))
+    return frozen.sum() + sum(1 / units[signatures[r]] for r in roots[~frozen])
 
 
 def _producer_of(graph, tensor):

@@ -73,6 +73,8 @@ class Ties:
         self.blocks = []  # (first label, size, producer)
         self.parts = []  # label arrays of which some must stay
         self._pairs = []
+        self._options = []  # (pairs, other pairs)
+        self._chosen = 0
         self._frozen = []
 
     def fresh(self, size, producer):
@@ -90,6 +92,23 @@ class Ties:
         tied = (a != b) & (a != FROZEN) & (b != FROZEN)
         if tied.any():
             self._pairs.append(np.unique(np.stack([a[tied], b[tied]]), axis=1))
+
+    def unite_either(self, first, second):
+        """Ties one or another pair of broadcastable label arrays elementwise.
+
+        Which one `choose` says, for all at once.
+        """
+        pairs = [np.stack(np.broadcast_arrays(*pair)) for pair in (first, second)]
+        self._options.append([pair.reshape(2, -1) for pair in pairs])
+
+    @property
+    def has_options(self):
+        """Whether there is something to choose."""
+        return bool(self._options)
+
+    def choose(self, option):
+        """Says which ones of `unite_either` hold: 0 or 1."""
+        self._chosen = option
 
     def separate(self, labels):
         """Says that these labels form groups of their own."""
@@ -138,9 +157,10 @@ class Ties:
         # Connected components by minimum propagation with pointer jumping: a
         # few vectorised passes whatever the size of the model.
         parent = np.arange(self.count)
-        if not self._pairs:
+        pairs = self._pairs + [options[self._chosen] for options in self._options]
+        if not pairs:
             return parent
-        a, b = np.concatenate(self._pairs, axis=1)
+        a, b = np.concatenate(pairs, axis=1)
         while True:
             root_a, root_b = parent[a], parent[b]
             if np.array_equal(root_a, root_b):

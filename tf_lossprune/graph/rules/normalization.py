@@ -29,20 +29,11 @@ def batch_normalization(ctx, layer):
         ctx.output(ctx.input_labels[0])
 
 
-#: With so many groups, whole ones go; with fewer, each keeps as many channels.
-WHOLE_GROUPS = 8
-
-
 @register_rule(
     keras.layers.GroupNormalization,
-    remark="whole groups, or of fewer than 8 the same number of channels each",
+    remark="whole groups, or the same number of channels of each",
 )
 def group_normalization(ctx, layer):
-    """Few groups of many channels lose channels, many of few channels go themselves.
-
-    One network mostly has one number of groups, so that one or the other holds for all
-    of it: where both met, few units would be left.
-    """
     axis = ctx.sample_axis(layer.axis)
     size = ctx.inputs[0].sample_shape[axis]
     channels = lb.along(ctx.input_labels[0], axis, size)
@@ -52,12 +43,14 @@ def group_normalization(ctx, layer):
     for name in ("gamma", "beta"):
         if getattr(layer, name) is not None:
             ctx.weight(name, {0: channels})
-    groups = channels.reshape(layer.groups, -1)
-    if layer.groups >= WHOLE_GROUPS or layer.groups == size:
-        ctx.unite(groups[:, :1], groups)
-        ctx.config("groups", groups[:, 0])
-    else:
-        ctx.unite(groups[:1], groups)
+
+    def groups(kept):
+        return int(kept.reshape(layer.groups, -1).any(axis=1).sum())
+
+    ctx.config("groups", channels, groups)
+    if layer.groups < size:
+        found = channels.reshape(layer.groups, -1)
+        ctx.unite_either((found[:1], found), (found[:, :1], found))
         if channels.any():
             ctx.gated_call(gated_calls.group_normalization)
     ctx.output(ctx.input_labels[0])
