@@ -311,6 +311,71 @@ def test_of_given_widths_the_others_are_chosen_without_training_or_not_at_all():
         )
 
 
+@pytest.mark.parametrize(
+    "filters", ["^(wide|narrow)$", ["wide", "narrow"], lambda la: la.name != "middle"]
+)
+def test_filters_choose_the_layers_that_lose_channels(filters, tmp_path):
+    found = tf_lossprune.inspect_model(chain(), filters=filters)
+    assert found.pruned == ["wide", "narrow"]
+    assert dict(found.skipped)["middle"] == "not among the filters (middle)"
+    pruned = tf_lossprune.prune_model(chain(), 0.7, method="uniform", filters=filters)
+    pruned.save(tmp_path / "pruned.keras")
+    for model in (pruned, keras.models.load_model(tmp_path / "pruned.keras")):
+        compact = tf_lossprune.strip_pruning(model)
+        assert compact.get_layer("middle").units == 12
+        assert compact.get_layer("wide").units < 16 and [*model.widths] == [
+            "wide",
+            "narrow",
+        ]
+
+
+def test_filters_and_exclude_go_together_and_what_is_shared_stays():
+    both = tf_lossprune.inspect_model(
+        chain(), exclude="narrow", filters=["wide", "narrow"]
+    )
+    assert both.pruned == ["wide"]
+    # The normalisation and the sum make no channels of their own.
+    inputs = keras.Input((8,))
+    x = layers.BatchNormalization()(layers.Dense(6, name="first")(inputs))
+    x = layers.Add()([x, layers.Dense(6, name="second")(x)])
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    assert tf_lossprune.inspect_model(model, filters="first|second").pruned
+    alone = tf_lossprune.inspect_model(model, filters="first")
+    assert not alone.pruned and "second" in dict(alone.skipped)["first"]
+    with pytest.raises(ValueError, match="prunable channels.*Received: "):
+        tf_lossprune.prune_model(
+            chain(), 0.7, method="uniform", filters=lambda _: False
+        )
+    with pytest.raises(ValueError, match="in filters to match.*Received: 'nothing'"):
+        tf_lossprune.prune_model(chain(), 0.7, filters="nothing")
+    with pytest.raises(TypeError, match="Expected filters as .*Received: 3"):
+        tf_lossprune.prune_model(chain(), 0.7, filters=3)
+
+
+def test_filters_see_the_layers_inside_opened_ones():
+    class Block(layers.Layer):
+        def __init__(self):
+            super().__init__(name="block")
+            self.up, self.down = (
+                layers.Dense(12, name="up"),
+                layers.Dense(8, name="down"),
+            )
+
+        def call(self, x):
+            return x + self.down(keras.ops.relu(self.up(x)))
+
+    inputs = keras.Input((8,))
+    x = layers.Dense(8, name="stem")(inputs)
+    block = Block()
+    model = keras.Model(inputs, layers.Dense(2)(block(x)))
+    for filters in ("up$", lambda layer: layer is block.up):
+        assert tf_lossprune.inspect_model(model, filters=filters).pruned == ["block.up"]
+        pruned = tf_lossprune.prune_model(
+            model, {"params": 0.8}, method="uniform", filters=filters
+        )
+        assert [*pruned.widths] == ["block.up"]
+
+
 def test_blocks_that_are_given_as_gone_stay_gone():
     pruned = tf_lossprune.prune_model(
         skipping(), 1.0, method="uniform", remove_blocks=True, widths={"up": 0}

@@ -8,15 +8,19 @@ from tf_lossprune.types import Exclude
 
 
 def excluded_layers(
-    layers: Iterable[Any], exclude: Exclude, names: Mapping[int, str] | None = None
+    layers: Iterable[Any],
+    exclude: Exclude,
+    names: Mapping[int, str] | None = None,
+    option: str = "exclude",
 ) -> list:
-    """Returns the layers that `exclude` names.
+    """Returns the layers that `exclude` (or `filters`, in the same forms) names.
 
     Args:
         layers: list of layers.
         exclude: None; a regular expression or a list of them, searched for in
             the names; or a function `layer -> bool`, true for excluded layers.
         names: dict, id of a layer -> what it is called; None: its own name.
+        option: string, what it is called in messages.
 
     Raises:
         TypeError: for anything else.
@@ -33,7 +37,7 @@ def excluded_layers(
         isinstance(p, str) for p in patterns
     ):
         raise TypeError(
-            "Expected exclude as a regular expression, a list of them, or a function "
+            f"Expected {option} as a regular expression, a list of them, or a function "
             f"`layer -> bool`. Received: {exclude!r} (of type {type(exclude).__name__})"
         )
     found = []
@@ -42,13 +46,13 @@ def excluded_layers(
             compiled = re.compile(pattern)
         except re.error as error:
             raise ValueError(
-                f"Expected regular expressions in exclude ({error}). "
+                f"Expected regular expressions in {option} ({error}). "
                 f"Received: {pattern!r}"
             ) from error
         matching = [layer for layer in layers if compiled.search(names[id(layer)])]
         if not matching:
             raise ValueError(
-                "Expected each pattern in exclude to match a layer's name. "
+                f"Expected each pattern in {option} to match a layer's name. "
                 f"Received: {pattern!r}"
             )
         found += [layer for layer in matching if layer not in found]

@@ -143,6 +143,7 @@ def inspect_model(
     resources: Sequence[str | Resource] = ("macs", "params"),
     remove_blocks: bool = False,
     input_shape: InputShape = None,
+    filters: Exclude = None,
 ) -> Inspection:
     """Tells which channels move together, what is frozen and what can be saved.
 
@@ -154,6 +155,7 @@ def inspect_model(
         resources: names of the resources to count, or `Resource`s.
         remove_blocks: as in `prune_model`.
         input_shape: as in `prune_model`.
+        filters: as in `prune_model`.
 
     Returns:
         An `Inspection`.
@@ -168,9 +170,15 @@ def inspect_model(
     print(tf_lossprune.inspect_model(model))
     ```
     """
-    graph, exclude = flat_graph(model, exclude, input_shape)
+    graph, choices = flat_graph(model, (exclude, filters), input_shape)
+    exclude, filters = choices
     space = SearchSpace(
-        exclude, channel_multiple, min_channels, remove_blocks, input_shape
+        exclude,
+        channel_multiple,
+        min_channels,
+        remove_blocks,
+        input_shape,
+        filters=filters,
     )
     problem = PruningProblem(graph, space)
     channels, smallest = problem.channel_graph, problem.smallest

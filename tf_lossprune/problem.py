@@ -25,8 +25,8 @@ class SearchSpace:
     """The widths among which a search chooses, as `prune_model` takes them.
 
     Args:
-        exclude, channel_multiple, min_channels, remove_blocks, input_shape, widths: as
-            in `prune_model`.
+        exclude, channel_multiple, min_channels, remove_blocks, input_shape, widths,
+            filters: as in `prune_model`.
 
     Raises:
         TypeError: for widths that are no dict.
@@ -38,6 +38,7 @@ class SearchSpace:
     remove_blocks: bool = False
     input_shape: InputShape = None
     widths: Mapping[str, int] | None = None
+    filters: Exclude = None
 
     def __post_init__(self) -> None:
         if self.widths is not None and not isinstance(self.widths, Mapping):
@@ -46,10 +47,18 @@ class SearchSpace:
                 f"Received: {self.widths!r} (of type {type(self.widths).__name__})"
             )
 
-    def for_layers(self, names: list[str]) -> "SearchSpace":
-        """The same of a copy of the model, whose excluded layers have these names."""
-        exact = [rf"\A{re.escape(name)}\Z" for name in names]
-        return dataclasses.replace(self, exclude=exact)
+    def for_layers(
+        self, excluded: list[str], chosen: list[str] | None
+    ) -> "SearchSpace":
+        """The same of a copy of the model.
+
+        Args:
+            excluded: names of the layers in the copy that `exclude` names.
+            chosen: names of those that `filters` names; None: there are no filters.
+        """
+        exact = [rf"\A{re.escape(name)}\Z" for name in excluded]
+        filters = chosen and [rf"\A{re.escape(name)}\Z" for name in chosen]
+        return dataclasses.replace(self, exclude=exact, filters=filters)
 
     def get_config(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -89,7 +98,7 @@ class PruningProblem:
 
     def __init__(self, model: keras.Model | Graph, space: SearchSpace) -> None:
         self.space = space
-        channels = analyze(model, space.exclude, space.input_shape)
+        channels = analyze(model, space.exclude, space.input_shape, space.filters)
         self.channel_graph = channels
         self.sizes = np.array([group.size for group in channels.groups], int)
         producers = [group.producers for group in channels.groups]

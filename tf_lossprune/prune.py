@@ -39,6 +39,7 @@ def prune_model(
     constraint: str | dict | Constraint | None = None,
     ratio_optimizer: str | dict | keras.optimizers.Optimizer | None = None,
     exclude: Exclude = None,
+    filters: Exclude = None,
     channel_multiple: Multiple = "auto",
     min_channels: int = 1,
     remove_blocks: bool = False,
@@ -75,8 +76,10 @@ def prune_model(
         ratio_optimizer: Keras optimizer for the ratios or None (Adam).
         exclude: layers whose output channels all stay: None; a regular expression
             or a list of them, searched for in the layer's name; or a function
-            `layer -> bool`, true for layers to leave alone (the forms that
-            `filters` takes in `keras.Model.quantize`).
+            `layer -> bool`, true for layers to leave alone.
+        filters: the reverse, in the same forms: only layers that match lose output
+            channels, as with `filters` in `keras.Model.quantize`. Channels that one of
+            these shares with another layer stay. None: all layers.
         channel_multiple: int >= 1, widths become multiples of it; or `"auto"`, up
             to 8 depending on the group's size; or a dict from regular expressions
             for layer names to those.
@@ -138,14 +141,17 @@ def prune_model(
     bound = Budget(budget).with_measurer(LitertMeasurer())
     template, names, flat = traced_copy(graph)
     layers = excluded_layers(graph.layers, exclude, names)
-    excluded = [names[id(layer)] for layer in layers]
+    excluded, chosen = [names[id(layer)] for layer in layers], None
+    if filters is not None:
+        layers = excluded_layers(graph.layers, filters, names, "filters")
+        chosen = [names[id(layer)] for layer in layers]
     space = SearchSpace(
         channel_multiple=channel_multiple,
         min_channels=min_channels,
         remove_blocks=remove_blocks,
         input_shape=input_shape,
         widths=widths,
-    ).for_layers(excluded)
+    ).for_layers(excluded, chosen)
     options = PruningOptions(
         method=method,
         schedule=schedule,

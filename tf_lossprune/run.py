@@ -224,7 +224,9 @@ class Run:
             "search_steps": sum(pruned.options.schedule.steps(self.steps)),
             "distill": float(self.settings.distill),
             # Names made up by Keras differ from process to process.
-            "options": {k: v for k, v in options.items() if k != "exclude"},
+            "options": {
+                k: v for k, v in options.items() if k not in ("exclude", "filters")
+            },
             "weights": [list(w.shape) for w in pruned.network.weights],
         }
 

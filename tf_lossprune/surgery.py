@@ -145,26 +145,28 @@ def copy_graph(graph, dtype=None, share=False):
     return model, {id(o): cloner.copy(o).name for o in operations}
 
 
-def flat_graph(model, exclude=None, input_shape=None):
+def flat_graph(model, choices=(), input_shape=None):
     """The graph of a model to look at, in which everything is called by its path.
 
     Args:
         model: `keras.Model`; not changed.
-        exclude: as in `prune_model`.
+        choices: what chooses layers: `exclude`, `filters` of `prune_model`.
         input_shape: as in `open_model`.
 
     Returns:
         The `Graph` of the model; where something had to be opened, that of a flat copy
-        which reads the same variables. And what `exclude` is for that one.
+        which reads the same variables. And a list of what the choices are for that one.
     """
     graph = open_model(model, input_shape)
     if not graph.opened:
-        return graph, exclude
+        return graph, list(choices)
     _, names, flat = traced_copy(graph, share=True)
     originals = {names[id(c.operation)]: c.operation for c in graph.calls}
-    if callable(exclude):
-        return flat, lambda layer: exclude(originals[layer.name])
-    return flat, exclude
+
+    def of_original(choice):
+        return lambda layer: choice(originals[layer.name])
+
+    return flat, [of_original(c) if callable(c) else c for c in choices]
 
 
 def traced_copy(graph, share=False):

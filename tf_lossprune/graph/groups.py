@@ -109,7 +109,7 @@ class ChannelGraph:
         return found if found is not None and found[0].any() else None
 
 
-def analyze(model, exclude=None, input_shape=None):
+def analyze(model, exclude=None, input_shape=None, filters=None):
     """Finds the coupling groups of a model.
 
     Args:
@@ -118,6 +118,7 @@ def analyze(model, exclude=None, input_shape=None):
         exclude: as in `prune_model`; the output channels of these layers stay.
         input_shape: tuple, the shape of one sample to count operations for, if the
             model's own has unknown sizes; a list or dict of them for several inputs.
+        filters: as in `prune_model`; the channels that other layers make stay.
 
     Returns:
         A `ChannelGraph`.
@@ -128,6 +129,10 @@ def analyze(model, exclude=None, input_shape=None):
     """
     graph = model if isinstance(model, Graph) else trace(model)
     excluded = {id(layer) for layer in excluded_layers(graph.layers, exclude)}
+    others = set()
+    if filters is not None:
+        chosen = excluded_layers(graph.layers, filters, option="filters")
+        others = {id(la) for la in graph.layers} - {id(la) for la in chosen}
     ties = lb.Ties()
     log = []
     records, labels, uniform = {}, {}, set()
@@ -147,6 +152,8 @@ def analyze(model, exclude=None, input_shape=None):
         opaque = work.follow(ctx, _apply_rule(ctx, graph.closed))
         if opaque is not None:
             record.opaque[id(call)] = opaque
+        if id(operation) in others:
+            ctx.freeze(np.arange(first, ties.count), "not among the filters")
         if id(operation) in excluded:
             ctx.freeze(np.arange(first, ties.count), "excluded")
             ctx.freeze(

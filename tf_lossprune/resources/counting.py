@@ -26,7 +26,7 @@ def known_costs(
     Returns:
         Dict, resource -> number.
     """
-    graph, _ = flat_graph(model, None, input_shape)
+    graph, _ = flat_graph(model, input_shape=input_shape)
     channels = analyze(graph, None, input_shape)
     costs = cost_models(channels, resources, optional=dict.fromkeys(resources))
     return {name: plain(found.dense) for name, found in costs.items()}
@@ -58,7 +58,7 @@ def cost(
     tf_lossprune.cost(model)["macs"]
     ```
     """
-    graph, _ = flat_graph(model, None, input_shape)
+    graph, _ = flat_graph(model, input_shape=input_shape)
     channels = analyze(graph, None, input_shape)
     costs = cost_models(channels)
     sizes = [group.size for group in channels.groups]
