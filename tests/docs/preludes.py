@@ -124,4 +124,5 @@ def recipes():
         "train_words": _batches(sounds, words),
         "val_words": _batches(sounds, words),
         "sounds": sounds,
+        "photos": x,
     }

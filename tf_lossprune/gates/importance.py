@@ -25,8 +25,6 @@ class Importance(Configurable):
 
     Attributes:
         name: string, for `prune_model(importance=...)`.
-        comparable: bool, whether scores compare between groups. Then they are divided
-            by the mean of all.
 
     Example:
 
@@ -53,7 +51,6 @@ class Importance(Configurable):
     """
 
     name: str | None = None
-    comparable = False
     interval = 16
 
     def __init__(self, interval: int = 16) -> None:
@@ -83,7 +80,7 @@ class Importance(Configurable):
         return None
 
     def __call__(self, channels: ChannelGraph) -> BackendTensor:
-        """The scores `[num_units + 1]`, with mean 1 over each group, or over all."""
+        """The scores `[num_units + 1]`, with mean 1 over each group."""
         scores = ops.cast(self.score(channels), "float32")
         if tuple(scores.shape) != (channels.num_units + 1,):
             raise ValueError(
@@ -91,8 +88,6 @@ class Importance(Configurable):
                 f"channel unit, shape ({channels.num_units + 1},). "
                 f"Received: shape {tuple(scores.shape)}"
             )
-        if self.comparable:
-            return scores / (ops.mean(scores[1:]) + 1e-12)
         return normalize(ops.stop_gradient(scores), channels)
 
 

@@ -26,7 +26,8 @@ class Inside:
         units: int `[inputs]`, the unit of each of its inputs.
         inputs: int, how many axes of the weight they run along, from `axis` on.
         axis: int.
-        bias: `(variable, index)` or None, what is added to its outputs.
+        bias: variable or None, what is added to its outputs.
+        place: index into it.
         probe: layer that takes what its layer takes, and returns `[..., inputs]`.
     """
 
@@ -35,6 +36,7 @@ class Inside:
     inputs: int
     axis: int
     bias: Any
+    place: Any
     probe: keras.layers.Layer
 
 
@@ -53,22 +55,22 @@ def find_inside(record: Any, weight: str) -> Inside | str | None:
     if type(layer) in _SEPARABLE and weight == "depthwise_kernel":
         # Both kernels lose the channel; the second one can read others in its place.
         units = record.weights["pointwise_kernel"][layer.rank]
-        bias = None if layer.bias is None else (layer.bias, ...)
+        probe = _Probe(layer, _depthwise)
         name = "pointwise_kernel"
-        return Inside(name, units, 1, layer.rank, bias, _Probe(layer, _depthwise))
+        return Inside(name, units, 1, layer.rank, layer.bias, ..., probe)
     if type(layer) in _RECURRENT and weight == "cell.recurrent_kernel":
         if type(layer) is layers.GRU and not layer.cell.reset_after:
             return "it reads the state after a reset"
         bias = layer.cell.bias if layer.cell.use_bias else None
-        if bias is not None:
-            bias = bias, _OF_THE_STATE if len(bias.shape) > 1 else ...
+        place: Any = ...
+        if bias is not None and len(bias.shape) > 1:
+            place = _OF_THE_STATE
         probe = _Probe(layer, _states, _sequence(layer))
-        return Inside(weight, units, 1, 0, bias, probe)
+        return Inside(weight, units, 1, 0, bias, place, probe)
     if type(layer) is layers.MultiHeadAttention and weight == f"{OUTPUT}.kernel":
         output = internals.output_projection(layer)
         units = np.repeat(units, output.kernel.shape[1])
-        bias = None if output.bias is None else (output.bias, ...)
-        return Inside(weight, units, 2, 0, bias, _Probe(layer, _heads))
+        return Inside(weight, units, 2, 0, output.bias, ..., _Probe(layer, _heads))
     if "recurrent" in weight or weight.startswith(OUTPUT):
         return "it reads what its layer makes inside"
     return None

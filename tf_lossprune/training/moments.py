@@ -132,7 +132,7 @@ def _probe(channel_graph, readers):
         graph.inputs,
     )
     given = zip(tree.flatten(graph.inputs), tree.flatten(inputs), strict=True)
-    seen = {id(t): x for t, x in given}
+    seen: dict = {id(t): x for t, x in given}
     probes: dict = {}
     for reader in readers:
         if reader.probe is not None:

@@ -52,7 +52,6 @@ class Prediction(Importance):
     """
 
     name = "prediction"
-    comparable = True
 
     def __init__(
         self, inputs: Data = None, samples: int = SAMPLES, scores: Any = None

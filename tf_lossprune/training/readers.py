@@ -188,7 +188,9 @@ def _inner(record, inside, calls):
     flat = np.moveaxis(flat, first, list(range(inside.inputs)))
     index = flat.reshape(len(inside.units), -1)
     columns = np.arange(len(inside.units))[None]
-    constant = None if inside.bias is None else Constant(*inside.bias, 1.0)
+    constant = None
+    if inside.bias is not None:
+        constant = Constant(inside.bias, inside.place, 1.0)
     return Reader(
         f"{record.layer.name}.{inside.weight}",
         variable,
