@@ -111,6 +111,7 @@ def test_without_labels_and_without_training(capsys, tmp_path):
 
     np.save(tmp_path / "x.npy", np.random.default_rng(0).random((32, 8, 8, 3)))
     flags = [f"--calibration={tmp_path / 'x.npy'}", "--nolitert", "--method=magnitude"]
+    flags.append("--importance=prediction")
     assert lossprune(*command, *flags, f"--out={tmp_path / 'b'}") == 0
 
     hooks = tmp_path / "hooks.py"
@@ -128,6 +129,7 @@ def test_without_labels_and_without_training(capsys, tmp_path):
         ((hooks, "--epochs=0"), "--calibration=FOLDER|FILE.npy"),
         ((path, "--epochs=0"), "--calibration=FOLDER|FILE.npy"),
         ((hooks, f"--calibration={images}"), "--calibration with --epochs=0"),
+        ((hooks, "--importance=prediction"), "--importance=prediction with"),
         ((path, "--epochs=0", "--calibration=x.txt"), "--calibration as a folder"),
         ((path, "--epochs=0", "--calibration=x.npy"), "--calibration as a .npy file"),
         (

@@ -62,6 +62,8 @@ def _run(values, arguments, budget, out, state):
     if not (values.model or resumed):
         source.model.save(state / "dense.keras")  # the hook may have trained it
     options = {**_given(channel_options(values)), "seed": values.seed, **source.options}
+    if values.importance:
+        options["importance"] = values.importance
     if values.widths:
         options["widths"] = read_widths(values.widths)
     if values.epochs:

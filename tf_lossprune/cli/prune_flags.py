@@ -56,6 +56,14 @@ def define_prune(values):
         "What chooses the widths. Default: loss; with --epochs=0 uniform.",
         flag_values=values,
     )
+    flags.DEFINE_enum(
+        "importance",
+        None,
+        ["group_l2", "l1", "bn_scale", "taylor", "prediction"],
+        "Which channels of a group go first; prediction needs --epochs=0. Default: "
+        "group_l2.",
+        flag_values=values,
+    )
     flags.DEFINE_string(
         "widths",
         None,
@@ -146,6 +154,11 @@ def check_prune(values, arguments):
         _check_untrained(values, arguments[0])
     else:
         checks.check_source(arguments[0], values.model)
+        if values.importance == "prediction":
+            raise InputError(
+                "Expected --importance=prediction with --epochs=0. Received: "
+                f"--epochs={values.epochs}"
+            )
         if values.calibration:
             raise InputError(
                 "Expected --calibration with --epochs=0: where there is training, the "
