@@ -50,7 +50,7 @@ def measure(make):
         found = tf_lossprune.inspect_model(model, channel_multiple=1)
     return {
         "groups": len(found.groups),
-        "opened": _opened(found),
+        "opened": opened_share(found),
         "smallest": found.smallest.get("macs", math.nan),
         "difference": _difference(model, graph),
         "build": built - began,
@@ -59,7 +59,7 @@ def measure(make):
     }
 
 
-def _opened(found):
+def opened_share(found):
     """Share of the MACs that are in layers with rules; NaN: it cannot be counted."""
     if "macs" not in found.cost:
         return math.nan

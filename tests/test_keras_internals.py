@@ -150,13 +150,17 @@ class TestGraphs:
         def on_node(operation, args, kwargs, outputs):
             seen.append((type(operation).__name__, outputs.shape))
 
+        before = keras.KerasTensor.__getitem__
         with internals.intercepted_calls(on_layer, on_node):
             ops.relu(dense(x))
+            shapes = [y.shape for y in (x[None], x[1:], x[...])]
+        assert shapes == [(1, None, 4), (None, 4), (None, 4)]
+        assert before is keras.KerasTensor.__getitem__
         assert seen[:2] == [("dense", 1), ("Dense", (None, 3))]
-        assert seen[2:] == [("Relu", (None, 3))]
+        assert seen[2] == ("Relu", (None, 3))
         assert not dense._inbound_nodes and not internals.has_origin(x)
         y = keras.Input((4,))
-        assert internals.has_origin(dense(y)) and len(seen) == 3
+        assert internals.has_origin(dense(y)) and len(seen) == 6
 
     def test_arguments_and_shapes_are_asked_for(self):
         x, dense = keras.KerasTensor((None, 4)), layers.Dense(3)
@@ -284,6 +288,18 @@ class TestLayers:
         assert not model.compiled
         assert {"_losses", "_nodes"} <= internals.NOT_COPIED | internals.OF_THE_GRAPH
         assert internals.OF_TRAINING
+
+    @pytest.mark.parametrize("trainable", [True, False])
+    def test_dense_with_a_kernel(self, trainable):
+        value = np.arange(6, dtype="float32").reshape(2, 3)
+        kernel = keras.Variable(value, trainable=trainable)
+        layer = internals.dense_with(kernel, "float32")
+        x = np.ones((4, 5, 2), "float32")
+        np.testing.assert_allclose(layer(x), x @ value)
+        assert layer.weights == [kernel] and layer.trainable == trainable
+        again = layers.Dense.from_config(layer.get_config())
+        again.build((None, 2))
+        assert again.kernel.shape == (2, 3)
 
     def test_attention(self):
         layer = layers.MultiHeadAttention(2, 4)

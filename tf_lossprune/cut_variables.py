@@ -18,11 +18,13 @@ class CutVariable:
         source: `keras.Variable` of the model with all channels.
         target: `keras.Variable` of the compact model.
         axes: dict, axis -> bool array, which of its entries stay; others stay whole.
+        factor: float, what the entries that stay were multiplied with.
     """
 
     source: keras.Variable
     target: keras.Variable
     axes: dict
+    factor: float = 1.0
 
     def cut(self, value: np.ndarray, axes: tuple | None = None) -> np.ndarray:
         """Cuts what belongs to the weight as the weight was.
@@ -83,11 +85,16 @@ def cut_variables(channels, model) -> list[CutVariable]:
             )
         record = channels.record(source)
         declared = {id(record.weight(n)): axes for n, axes in record.weights.items()}
+        factors = {
+            id(record.weight(n)): function(keep[units])
+            for n, (units, function) in record.factors.items()
+        }
         for before, after in zip(source.weights, target.weights, strict=True):
             axes = {
                 axis: keep[units]
                 for axis, units in declared.get(id(before), {}).items()
                 if not keep[units].all()
             }
-            found.append(CutVariable(before, after, axes))
+            factor = factors.get(id(before), 1.0)
+            found.append(CutVariable(before, after, axes, factor))
     return found

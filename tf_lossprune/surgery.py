@@ -213,12 +213,18 @@ def _value(variable):
 def _kept_weights(record, keep):
     """The kept slices of a layer's weights."""
     declared = {id(record.weight(n)): axes for n, axes in record.weights.items()}
+    factors = {id(record.weight(n)): f for n, f in record.factors.items()}
     values = []
     for variable in record.layer.weights:
         value = _value(variable)
         for axis, units in declared.get(id(variable), {}).items():
             if not keep[units].all():
                 value = np.asarray(value).compress(keep[units], axis=axis)
+        if id(variable) in factors:
+            units, function = factors[id(variable)]
+            if not keep[units].all():
+                value = np.asarray(value)
+                value = value * np.asarray(function(keep[units]), value.dtype)
         values.append(value)
     return values
 

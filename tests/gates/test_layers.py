@@ -30,7 +30,7 @@ class GatedLayerTest(parameterized.TestCase):
         layer.build((None, *shape))
         gates = np.array([1.0, 0.5, 0.0, 1.0, 0.25], "float32")
         units = [1, 2, 0, 4]
-        gated = GatedLayer(layer, {weight: (axis, units)})
+        gated = GatedLayer(layer, {weight: {axis: units}})
         wanted = layer(x * gates[units])
         np.testing.assert_allclose(gated(x, gates), wanted, rtol=1e-4, atol=1e-5)
         # Nothing is left behind in the wrapped layer.
@@ -39,7 +39,7 @@ class GatedLayerTest(parameterized.TestCase):
     def test_config_and_weights(self):
         layer = layers.Conv2D(2, 1)
         layer.build((None, 4, 4, 3))
-        gated = GatedLayer(layer, {"kernel": (2, [1, 2, 3])})
+        gated = GatedLayer(layer, {"kernel": {2: [1, 2, 3]}})
         config = keras.saving.serialize_keras_object(gated)
         again = keras.saving.deserialize_keras_object(config)
         self.assertEqual(again.gates, gated.gates)
@@ -48,7 +48,7 @@ class GatedLayerTest(parameterized.TestCase):
     def test_mixed_precision_keeps_the_weight_in_float32(self):
         layer = layers.Conv2D(2, 1, dtype="mixed_bfloat16")
         layer.build((None, 4, 4, 3))
-        gated = GatedLayer(layer, {"kernel": (2, [1, 2, 3])})
+        gated = GatedLayer(layer, {"kernel": {2: [1, 2, 3]}})
         x = np.ones((1, 4, 4, 3), "float32")
         y = gated(x, np.ones(4, "float32"))
         self.assertEqual(keras.backend.standardize_dtype(y.dtype), "bfloat16")

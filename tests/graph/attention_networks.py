@@ -150,6 +150,61 @@ def equations(talking=False, heads=3, dim=4):
     return classified(inputs, x + out(y))
 
 
+def stock_layers():
+    """Keras' own layers, of which one reads another's output."""
+    inputs = keras.Input((16, 6))
+    x = layers.Dense(8, name="embed")(inputs)
+    y = layers.Dense(6, name="other")(inputs)
+    several = layers.MultiHeadAttention(3, 4, value_dim=5, name="several")
+    x = x + several(x, y)
+    grouped = layers.GroupQueryAttention(3, 4, 2, use_bias=False, name="grouped")
+    x = x + grouped(x, x, y)
+    return classified(inputs, x)
+
+
+class OwnAttention(layers.Layer):
+    """Kernels and relative positions are weights of its own."""
+
+    def __init__(self, heads, heads_first, **kwargs):
+        super().__init__(**kwargs)
+        self.heads, self.heads_first = heads, heads_first
+        places = np.arange(16)
+        self.offsets = np.abs(places[:, None] - places)
+
+    def build(self, shape):
+        width = shape[-1]
+        self.kernel = self.add_weight(shape=(width, 3 * width), name="kernel")
+        self.bias = self.add_weight(shape=(3 * width,), name="bias")
+        table = (self.heads, 16) if self.heads_first else (16, self.heads)
+        self.table = self.add_weight(shape=table, name="table")
+        self.out = self.add_weight(shape=(width, width), name="out")
+
+    def call(self, x):
+        width = x.shape[-1]
+        y = split_heads(ops.matmul(x, self.kernel) + self.bias, self.heads)
+        q, k, v = ops.split(y, 3, axis=-1)
+        if self.heads_first:
+            bias = ops.take(self.table, self.offsets, axis=1)
+        else:
+            bias = ops.transpose(ops.take(self.table, self.offsets, axis=0), (2, 0, 1))
+            bias = bias[None]
+        scores = ops.matmul(q, ops.transpose(k, (0, 1, 3, 2))) * 0.5 + bias
+        y = ops.matmul(ops.softmax(scores), v)
+        y = ops.reshape(ops.transpose(y, (0, 2, 1, 3)), (-1, 16, width))
+        return ops.matmul(y, self.out)
+
+
+def own_weights():
+    """Opened layers, and a permutation of the channels as a product."""
+    inputs = keras.Input((16, 6))
+    x = layers.Dense(8, name="embed")(inputs)
+    x = x + OwnAttention(2, True, name="first")(x)
+    x = ops.matmul(x, np.eye(8, dtype="float32")[[1, 0, 3, 2, 5, 4, 7, 6]])
+    x = x + OwnAttention(4, False, name="second")(x)
+    mixing = np.random.default_rng(0).normal(size=(8, 6)).astype("float32")
+    return classified(inputs, layers.Dense(7, name="last")(ops.matmul(x, mixing)))
+
+
 def mixer():
     """Dense layers over the positions, and no attention."""
     inputs = keras.Input((16, 6))
@@ -165,9 +220,12 @@ NETWORKS = {
     "fused": lambda: transformer(fused),
     "split": lambda: transformer(split),
     "per head": lambda: transformer(per_head),
+    "one head": lambda: transformer(fused, heads=1, dim=8),
     "shifted windows": shifted_windows,
     "spatial reduction": spatial_reduction,
     "equations": equations,
     "talking heads": lambda: equations(talking=True),
+    "stock layers": stock_layers,
+    "own weights": own_weights,
     "mixer": mixer,
 }

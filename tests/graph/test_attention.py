@@ -9,7 +9,6 @@ from examples import models
 from tests import judge
 from tests.graph.attention_networks import NETWORKS
 from tests.graph.test_random_graphs import check_model
-from tf_lossprune.graph import analyze
 from tf_lossprune.testing import close_at_random
 
 #: The groups besides the output's: size by the layer that makes them.
@@ -19,12 +18,20 @@ GROUPS = {
     "fused": {"first_qkv": 3, "second_qkv": 3, **BLOCKS},
     "split": {"first_qkv": 3, "second_qkv": 3, **BLOCKS},
     "per head": {"first_qkv": 3, "second_qkv": 3, **BLOCKS},
+    "one head": {
+        "patches": 8, "first_qkv": 8, "first_up": 16, "second_qkv": 8, "second_up": 16,
+    },
     "shifted windows": {
         "patches": 8, "first_qkv": 2, "first_up": 16, "second_qkv": 2, "second_up": 16,
     },
     "spatial reduction": {"patches": 8, "reduce": 8, "kv": 2},
     "equations": {"embed": 8, "q": 3},
     "talking heads": {"embed": 8, "q": 3, "talk": 3, "talk_again": 3},
+    "stock layers": {
+        "embed": 8, "other": 6, "several": 3, "several/2": 4, "several/3": 5,
+        "grouped": 2, "grouped/2": 3,
+    },
+    "own weights": {"embed": 8, "first.kernel": 2, "second.kernel": 4, "last": 7},
     "mixer": {"embed": 8},
 }  # fmt: skip
 
@@ -35,7 +42,7 @@ class AttentionTest(parameterized.TestCase):
         keras.utils.set_random_seed(0)
         model = NETWORKS[name]()
         models.randomize(model, 1)
-        groups = analyze(model).groups
+        groups = tf_lossprune.inspect_model(model).groups
         self.assertEqual({g.name: g.size for g in groups}, GROUPS[name])
         for seed in range(2):
             check_model(model, seed)

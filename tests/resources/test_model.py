@@ -6,8 +6,10 @@ from absl.testing import parameterized
 
 import tf_lossprune
 from examples import models
+from tests.graph import attention_networks
 from tf_lossprune.graph import analyze
 from tf_lossprune.resources import cost_models
+from tf_lossprune.resources.base import CostFunction
 
 
 class CostModelTest(parameterized.TestCase):
@@ -44,11 +46,19 @@ class CostModelTest(parameterized.TestCase):
         ratios = np.full(len(channels.groups), ratio, "float32")
         self.assertAlmostEqual(float(macs.fraction(ratios)), share, delta=2e-3)
 
-    def test_gradients_agree_with_finite_differences(self):
-        channels = analyze(models.build("mobilenet_v2"))
+    @parameterized.parameters(
+        lambda: models.build("mobilenet_v2"),
+        lambda: attention_networks.stock_layers(),
+    )
+    def test_gradients_agree_with_finite_differences(self, build):
+        channels = analyze(build())
         rng = np.random.default_rng(0)
         ratios = rng.uniform(0.3, 1.0, len(channels.groups))
         for cost in cost_models(channels).values():
+            widths = [rng.integers(1, cost.sizes + 1) for _ in range(2)]
+            np.testing.assert_array_equal(
+                cost.totals_with(*widths), CostFunction.totals_with(cost, *widths)
+            )
             kept = ratios * cost.sizes
             exact = cost.gradient(kept)
             shares = np.array(cost.gradient_fraction(ratios.astype("float32")))

@@ -135,7 +135,7 @@ def depend(channel_graph, keep, mix):
         for name, axes in record.weights.items():
             variable = record.weight(name)
             for axis, units in axes.items():
-                if record.gates.get(name) == axis:
+                if axis in record.gates.get(name, ()):
                     continue
                 value = np.moveaxis(ops.convert_to_numpy(variable.value), axis, 0)
                 value = value.copy()

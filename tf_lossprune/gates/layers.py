@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from tf_lossprune import keras_internals as internals
-from tf_lossprune.graph.context import find_weight
+from tf_lossprune.graph.record import find_weight
 
 
 @keras.saving.register_keras_serializable(package="tf_lossprune")
@@ -19,14 +19,14 @@ class GatedLayer(keras.layers.Wrapper):
 
     Args:
         layer: the built layer to wrap.
-        gates: dict, weight name -> `(axis, units)`: which axis of the weight
-            belongs to input channels, and the unit index of each of its entries.
-            Unit 0 is never gated.
+        gates: dict, weight name -> {axis: units}: which axes of the weight belong to
+            channels, and the unit index of each of their entries. Unit 0 is never
+            gated.
 
     Example:
 
     ```python
-    gated = GatedLayer(conv, {"kernel": (2, [1, 2, 3])})
+    gated = GatedLayer(conv, {"kernel": {2: [1, 2, 3]}})
     y = gated(x, mask=keras.ops.array([1.0, 1.0, 0.0, 1.0]))  # drops channel 1
     ```
     """
@@ -38,8 +38,8 @@ class GatedLayer(keras.layers.Wrapper):
         super().__init__(layer, **kwargs)
         self.supports_masking = True  # as far as the wrapped layer does
         self.gates = {
-            name: (int(axis), tuple(int(u) for u in units))
-            for name, (axis, units) in gates.items()
+            name: {int(axis): tuple(map(int, units)) for axis, units in axes.items()}
+            for name, axes in gates.items()
         }
 
     def build(self, *shapes, **named_shapes):
@@ -59,13 +59,15 @@ class GatedLayer(keras.layers.Wrapper):
         kwargs = unpacked(kwargs, mask, tensors)
         # All of them: a scope inside another one does not see the latter's values.
         values = [(variable, variable.value) for variable in self.layer.variables]
-        for name, (axis, units) in self.gates.items():
+        for name, axes in self.gates.items():
             variable = find_weight(self.layer, name)
-            gate = ops.take(gates, np.array(units, "int32"))
-            shape = [1] * len(variable.shape)
-            shape[axis] = -1
-            gate = ops.cast(ops.reshape(gate, shape), variable.dtype)
-            values.append((variable, variable.value * gate))
+            value = variable.value
+            for axis, units in axes.items():
+                gate = ops.take(gates, np.array(units, "int32"))
+                shape = [1] * len(variable.shape)
+                shape[axis] = -1
+                value = value * ops.cast(ops.reshape(gate, shape), variable.dtype)
+            values.append((variable, value))
         with keras.StatelessScope(values, collect_losses=True) as scope:
             outputs = self.layer(inputs, *others, **kwargs)
         for variable in self.layer.non_trainable_variables:
@@ -89,7 +91,11 @@ class GatedLayer(keras.layers.Wrapper):
     def get_config(self):
         config = super().get_config()
         config.pop("autocast", None)
-        return {**config, "gates": {k: list(v) for k, v in self.gates.items()}}
+        gates = {
+            name: {str(axis): list(units) for axis, units in axes.items()}
+            for name, axes in self.gates.items()
+        }
+        return {**config, "gates": gates}
 
 
 def unpacked(kwargs, mask, tensors):

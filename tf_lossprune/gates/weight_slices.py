@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from tf_lossprune.graph import ChannelGraph
-from tf_lossprune.graph.context import find_weight
+from tf_lossprune.graph.record import find_weight
 from tf_lossprune.types import BackendTensor
 
 
@@ -72,7 +72,7 @@ def weight_slices(channels: ChannelGraph) -> list[WeightSlices]:
             for axis, units in axes.items():
                 if name in ("gamma", "scale"):
                     role = "scale"
-                elif record.gates.get(name) == axis:
+                elif axis in record.gates.get(name, ()):
                     role = "consumer"
                 elif len(record.weight(name).shape) > 1:
                     role = "producer"

@@ -1,85 +1,11 @@
 """What a layer's rule sees and what it may say about its channels."""
 
 import math
-import operator
 from typing import Any
 
 import numpy as np
 
 from tf_lossprune.graph import labels as lb
-
-
-class LayerRecord:
-    """All that the rules said about one layer, over all of its calls.
-
-    Attributes:
-        layer: the layer.
-        weights: dict, weight name -> {axis: labels `[size]`}.
-        gates: dict, weight name -> axis whose labels gate this weight.
-        gated_calls: dict, `id(call)` -> (labels, computation), see
-            `Context.gated_call`.
-        config: dict, config entry -> (labels, function from which of them are
-            kept to the entry's value).
-        arguments: dict, `id(call)` -> (labels, function from the call's
-            positional arguments and which labels are kept to new arguments).
-        positions: dict, weight name -> how often a sample is multiplied with
-            each entry of the weight, over all calls.
-        products: list of `(number, factors)`: multiplications per sample which no
-            weight takes part in, for each combination of a kept label of every
-            factor, which are label arrays.
-        inside: dict, `id(call)` -> (number, labels): elements for each kept label of
-            the tensors that only live inside the layer, at their fullest moment.
-        opaque: dict, `id(call)` -> `OpaqueCall`, for calls whose cost was read off
-            their operations.
-    """
-
-    def __init__(self, layer):
-        self.layer = layer
-        self.weights = {}
-        self.gates = {}
-        self.gated_calls = {}
-        self.config = {}
-        self.arguments = {}
-        self.positions = {}
-        self.products = []
-        self.inside = {}
-        self.opaque = {}
-
-    def weight(self, name):
-        """The variable of a declared weight."""
-        return find_weight(self.layer, name)
-
-    def relabel(self, unit_of):
-        """Replaces all labels by `unit_of[label]`."""
-        for name, axes in self.weights.items():
-            for axis in [*axes]:
-                units = unit_of[axes.pop(axis)]
-                if isinstance(axis, tuple):
-                    place, units = _settled(units)
-                    if self.gates.get(name) == axis:
-                        self.gates[name] = axis[place]
-                    axis = axis[place]
-                axes[axis] = units
-        for table in (self.config, self.arguments, self.gated_calls):
-            for key, (labels, function) in table.items():
-                table[key] = (unit_of[labels], function)
-        self.inside = {k: (n, unit_of[lb]) for k, (n, lb) in self.inside.items()}
-        self.products = [
-            (n, tuple(unit_of[labels] for labels in factors))
-            for n, factors in self.products
-        ]
-
-
-def _settled(units):
-    """Along which axis the units of several axes of a weight vary, and `[size]`."""
-    varying = lb.varying(lb.compact(units)) or [0]
-    first = tuple(slice(None) if k in varying else 0 for k in range(units.ndim))
-    return varying[0], units[first]
-
-
-def find_weight(layer, name):
-    """The variable of a layer under a name, dotted for a layer inside it."""
-    return operator.attrgetter(name)(layer)
 
 
 def _count(kept):
@@ -205,8 +131,23 @@ class Context:
         labels = self.input_labels[index]
         if len(lb.varying(labels)) > 1:
             main = lb.main_axis(labels)
-            others = [axis for axis in range(labels.ndim) if axis != main]
-            self.input_labels[index] = self.tie(labels, others)
+            self.input_labels[index] = self.tie(labels, {*range(labels.ndim)} - {main})
+
+    def settle(self):
+        """Makes all inputs what rules expect that do not take any layout.
+
+        Returns:
+            Bool, whether that could be done.
+        """
+        for index, labels in enumerate(self.input_labels):
+            if self.batch_axis(index) is None and not labels.any():
+                self.inputs[index].batch_axis = 0  # which makes no difference
+                ndim = max(labels.ndim - 1, 0)
+                self.input_labels[index] = np.zeros((1,) * ndim, int)
+            elif self.batch_axis(index) != 0:
+                return False
+            self.straighten(index)
+        return True
 
     def channels(self, index=0, axis=-1):
         """The labels `[size]` of an input along one axis of its sample.
@@ -282,9 +223,29 @@ class Context:
         total = self._record.positions.get(name, 0) + positions
         self._record.positions[name] = total
 
-    def gate(self, name, axis):
-        """Declares that zeroing slices of a weight removes its input channels."""
-        self._record.gates[name] = axis
+    def gate(self, name, axis, inside=False):
+        """Declares that zeroing slices of a weight removes channels.
+
+        Args:
+            name: string, the weight.
+            axis: int, as in `weight`; there may be several of one weight.
+            inside: bool, whether it makes these channels, which only the layer itself
+                reads; else it reads them.
+        """
+        table = self._record.inner_gates if inside else self._record.gates
+        axes = table.setdefault(name, [])
+        if axis not in axes:
+            axes.append(axis)
+
+    def factor(self, name, labels, value):
+        """Declares a factor that what is left of a weight gets at the cut.
+
+        Args:
+            name: string, the weight.
+            labels: array of labels.
+            value: function from which of them are kept to the factor.
+        """
+        self._record.factors[name] = (np.asarray(labels), value)
 
     def gated_call(self, computation, labels=None):
         """Declares that this call mixes channels, and how to leave some of them out.

@@ -8,8 +8,9 @@ from keras import tree
 
 from tf_lossprune.exclude import excluded_layers
 from tf_lossprune.graph import labels as lb
-from tf_lossprune.graph.context import Context, LayerRecord
+from tf_lossprune.graph.context import Context
 from tf_lossprune.graph.copying import used_by_hand
+from tf_lossprune.graph.record import LayerRecord
 from tf_lossprune.graph.rules import PASSING, find_rule
 from tf_lossprune.graph.tracing import Graph, trace
 from tf_lossprune.graph.training_only import passes_elements
@@ -94,13 +95,15 @@ class ChannelGraph:
         return self.records[id(operation)]
 
     def gated(self, layer):
-        """The gates of a layer that can close: dict, weight -> (axis, units)."""
+        """The gates of a layer that can close: dict, weight -> {axis: units}."""
         record = self.record(layer)
         found = {}
-        for name, axis in record.gates.items():
-            units = record.weights[name][axis]
-            if units.any():
-                found[name] = (axis, units)
+        for gates in (record.gates, record.inner_gates):
+            for name, axes in gates.items():
+                for axis in axes:
+                    units = record.weights[name][axis]
+                    if units.any():
+                        found.setdefault(name, {})[axis] = units
         return found
 
     def gated_call(self, call):
@@ -150,6 +153,7 @@ def analyze(model, exclude=None, input_shape=None, filters=None):
         first = ties.count
         work.begin(call)
         opaque = work.follow(ctx, _apply_rule(ctx, graph.closed))
+        labels.update((id(t), found) for t, found in zip(call.data, ctx.input_labels))
         if opaque is not None:
             record.opaque[id(call)] = opaque
         if id(operation) in others:
@@ -184,12 +188,9 @@ def _apply_rule(ctx, closed):
         ctx.freeze_all("it is quantized")
     elif getattr(ctx.layer, "lora_enabled", False):
         ctx.freeze_all("it has LoRA weights")
-    elif not rule.any_layout and any(t.batch_axis != 0 for t in ctx.inputs):
+    elif not rule.any_layout and not ctx.settle():
         ctx.freeze_all("the batch is not the first axis of its input")
     else:
-        if not rule.any_layout:
-            for index in range(len(ctx.inputs)):
-                ctx.straighten(index)
         rule.apply(ctx, ctx.layer)
         if why and ctx.frozen:
             ctx.frozen += f": {why}"
@@ -308,7 +309,7 @@ def _name_groups(records, ties, unit_of, group_of, count):
         name = record.layer.name
         for weight, axes in record.weights.items():
             for axis, units in axes.items():
-                if record.gates.get(weight) == axis:
+                if axis in record.gates.get(weight, ()):
                     add(consumers, units, name)
                 elif len(axes) == 1:
                     for group in np.unique(group_of[units]):

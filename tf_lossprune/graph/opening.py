@@ -105,6 +105,7 @@ class _Opening(Walk):
         self._opened = {}
         self._closed = {}
         self._weights = {}
+        self._kernels = {}
         self._in_front = {}  # tensors with one more axis than the code knows
         self._kept = []  # An id stands for an object only while that lives.
 
@@ -273,6 +274,8 @@ class _Opening(Walk):
             del self.calls[before[0] :]
             self._names, self._opened = before[1:]
             self._close(operation, step.args, str(error))
+        if _multiplies_with_kernel(step):
+            return self._dense(step, tensors, place)
         ndim = None
         if type(operation).__name__ in _BROADCASTING and not step.kwargs:
             ndim = max(len(getattr(x, "shape", ())) for x in step.args)
@@ -300,6 +303,19 @@ class _Opening(Walk):
                 self._in_front[id(tensor)] = tensor
         return made
 
+    def _dense(self, step, tensors, place):
+        """A product with a weight, as the dense layer that it is."""
+        x, kernel = step.args
+        variable = kernel.variable
+        if id(variable) not in self._kernels:
+            layer = internals.dense_with(variable, kernel.policy)
+            self._names[id(layer)] = f"{place.path}{kernel.name}"
+            self._kernels[id(variable)] = layer
+        made = [tensor_like(t) for t in step.outputs]
+        x = self._tensor(x, tensors, place)
+        self.calls.append(Call(self._kernels[id(variable)], (x,), {}, made))
+        return made
+
     def _close(self, operation, args, reason):
         self._kept.append(operation)
         for x in args if len(args) == 1 and hasattr(args[0], "dtype") else ():
@@ -319,3 +335,13 @@ class _Opening(Walk):
             self._names[id(operation)] = local
             self._kept.append(operation)
         return self._names.get(id(operation), operation.name)
+
+
+def _multiplies_with_kernel(step):
+    """Whether a step is `matmul(x, weight)` as in a dense layer."""
+    if type(step.operation).__name__ != "Matmul" or step.kwargs or len(step.args) != 2:
+        return False
+    x, kernel = step.args
+    found = isinstance(kernel, WeightTensor) and len(kernel.shape) == 2
+    symbolic = isinstance(x, keras.KerasTensor) and len(x.shape) > 1
+    return found and symbolic and not isinstance(x, (WeightTensor, ConstantTensor))

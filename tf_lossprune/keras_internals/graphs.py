@@ -121,7 +121,7 @@ def intercepted_calls(
     layer_class: Any = keras.layers.Layer
     symbolic_call, layer_call = layer_class.symbolic_call, layer_class.__call__
     modules = [sys.modules[name] for name in _OPS if name in sys.modules]
-    shape = keras.ops.shape
+    shape, item = keras.ops.shape, keras.KerasTensor.__getitem__
 
     def tell(self, operation, call_args=None, call_kwargs=None, outputs=None):
         if threading.get_ident() == thread:
@@ -144,8 +144,15 @@ def intercepted_calls(
             return on_shape(x)
         return shape(x)
 
+    def item_of(x, key):
+        # Keras knows `x[None,]` of symbolic tensors, not `x[None]`, as of real ones.
+        alone = key is None or key is Ellipsis or isinstance(key, slice)
+        return item(x, (key,) if alone else key)
+
     patched: Any = Node
     patched.__init__ = tell
+    tensor_class: Any = keras.KerasTensor
+    tensor_class.__getitem__ = item_of
     layer_class.symbolic_call, layer_class.__call__ = ask, call
     for module in modules:
         vars(module)["shape"] = shape_of
@@ -153,6 +160,7 @@ def intercepted_calls(
         yield
     finally:
         patched.__init__ = init
+        tensor_class.__getitem__ = item
         layer_class.symbolic_call, layer_class.__call__ = symbolic_call, layer_call
         for module in modules:
             vars(module)["shape"] = shape

@@ -80,3 +80,12 @@ def without_output_projection(layer: Any, *args: Any, **kwargs: Any) -> Any:
         return layer(*args, **kwargs)
     finally:
         object.__setattr__(layer, OUTPUT_PROJECTION, projection)
+
+
+def dense_with(kernel: keras.Variable, policy: Any) -> keras.layers.Dense:
+    """A dense layer without bias whose kernel is a variable that there is already."""
+    layer: Any = keras.layers.Dense(kernel.shape[1], use_bias=False, dtype=policy)
+    layer._kernel, layer.bias = kernel, None
+    layer.trainable = kernel.trainable
+    layer.built = True
+    return layer

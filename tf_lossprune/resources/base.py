@@ -9,7 +9,7 @@ import numpy as np
 
 from tf_lossprune.config import Configurable
 from tf_lossprune.graph import ChannelGraph
-from tf_lossprune.graph.context import LayerRecord
+from tf_lossprune.graph.record import LayerRecord
 from tf_lossprune.resources.measurer import Measurer
 from tf_lossprune.types import BackendTensor
 
@@ -33,7 +33,7 @@ class Term:
     Attributes:
         layer: string, the layer it belongs to.
         coefficient: number, cost of one entry.
-        factors: tuple of at most two unit index arrays; a factor's value is
+        factors: tuple of unit index arrays; a factor's value is
             the number of its entries whose unit is kept (unit 0 always is).
     """
 
@@ -191,11 +191,6 @@ def weight_terms(
                 continue
             shape = record.weight(name).shape
             varying = sorted(axis for axis in axes if axes[axis].any())
-            if len(varying) > 2:
-                raise ValueError(
-                    "Expected channels along at most two axes of a weight. Received: "
-                    f"{len(varying)} axes of {name!r} of layer {record.layer.name!r}"
-                )
             for axis, size in enumerate(shape):
                 per_entry *= 1 if axis in varying else size
             factors = tuple(axes[axis] for axis in varying)

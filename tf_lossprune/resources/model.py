@@ -1,6 +1,7 @@
 """A cost as a function of how many channels each group keeps."""
 
 import functools
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -37,7 +38,7 @@ def plain(value: Any) -> float:
 
 
 class CostModel(CostFunction):
-    """`F(n) = sum_t coef_t * left_t(n) * right_t(n)`, each side linear in `n`.
+    """`F(n) = sum_t coef_t * prod_k factor_tk(n)`, each factor linear in `n`.
 
     The units of one group are interchangeable by construction of the groups, so
     that the cost depends on the kept numbers `n` alone: exactly for whole
@@ -62,40 +63,40 @@ class CostModel(CostFunction):
         self.sizes = np.asarray(sizes)
         self.layers = [t.layer for t in terms]
         self.coefficients = np.array([t.coefficient for t in terms], np.float64)
-        self._left, self._left_fixed = self._side(terms, 0, group_of)
-        self._right, self._right_fixed = self._side(terms, 1, group_of)
+        self._numbers = np.array([len(t.factors) for t in terms], int)
+        most = self._numbers.max(initial=0)
+        self._factors = [self._factor(terms, k, group_of) for k in range(most)]
         whole = np.array_equal(self.coefficients, np.rint(self.coefficients))
         self._rounded = np.rint if whole else np.asarray
         self.dense = self.total(self.sizes)
         share = self.coefficients / max(self.dense, 1e-12)
         self._weights = share.astype("float32")
-        self._left32 = self._left.astype("float32")
-        self._right32 = self._right.astype("float32")
+        self._factors32 = [
+            (counts.astype("float32"), fixed.astype("float32"))
+            for counts, fixed in self._factors
+        ]
 
-    def _side(
-        self, terms: Sequence[Term], side: int, group_of: np.ndarray
+    def _factor(
+        self, terms: Sequence[Term], place: int, group_of: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Counts `[terms, groups]` and constants `[terms]` of one factor."""
         groups = len(self.sizes)
         per_group = np.zeros((len(terms), groups))
         fixed = np.ones(len(terms))
         for t, term in enumerate(terms):
-            if len(term.factors) > side:
+            if len(term.factors) > place:
                 per_group[t], fixed[t] = unit_counts(
-                    term.factors[side], group_of, groups
+                    term.factors[place], group_of, groups
                 )
         return per_group / np.maximum(self.sizes, 1), fixed
 
-    def _sides(self, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return (
-            self._left @ kept + self._left_fixed,
-            self._right @ kept + self._right_fixed,
-        )
+    def _values(self, kept: np.ndarray) -> list[np.ndarray]:
+        kept = np.asarray(kept, np.float64)
+        return [counts @ kept + fixed for counts, fixed in self._factors]
 
     def per_term(self, kept: np.ndarray) -> np.ndarray:
         """Cost of each term at `kept` `[groups]` channels."""
-        left, right = self._sides(np.asarray(kept, np.float64))
-        return self.coefficients * left * right
+        return math.prod(self._values(kept), start=self.coefficients)
 
     def total(self, kept: np.ndarray) -> float:
         """Cost at `kept` `[groups]` whole channels: a float.
@@ -110,18 +111,29 @@ class CostModel(CostFunction):
         slope = product @ kept
         total = constant + (linear + 0.5 * slope) @ kept
         more = changed - kept
-        by_width = more * (linear + slope + 0.5 * more * np.diag(product))
-        return self._rounded(total + by_width)
+        found = total + more * (linear + slope + 0.5 * more * np.diag(product))
+        rows = np.flatnonzero(self._numbers > 2)
+        if rows.size:
+            found += self.coefficients[rows] @ math.prod(
+                (counts[rows] @ kept + fixed[rows])[:, None] + counts[rows] * more
+                for counts, fixed in self._factors
+            )
+        return self._rounded(found)
 
     @functools.cached_property
     def _quadratic(self) -> tuple[float, np.ndarray, np.ndarray]:
-        """`c, b, H` of the cost as `c + b n + n H n / 2`."""
-        sides = self._left, self._right
-        left, right = (self.coefficients[:, None] * side for side in sides)
-        product = left.T @ self._right
+        """`c, b, H` of the terms of up to two factors as `c + b n + n H n / 2`."""
+        coefficients = np.where(self._numbers > 2, 0.0, self.coefficients)
+        none = (
+            np.zeros((len(coefficients), len(self.sizes))),
+            np.ones_like(coefficients),
+        )
+        left, right = [*self._factors[:2], none, none][:2]
+        weighted = [coefficients[:, None] * counts for counts, _ in (left, right)]
+        product = weighted[0].T @ right[0]
         return (
-            self.coefficients @ (self._left_fixed * self._right_fixed),
-            self._right_fixed @ left + self._left_fixed @ right,
+            coefficients @ (left[1] * right[1]),
+            right[1] @ weighted[0] + left[1] @ weighted[1],
             product + product.T,
         )
 
@@ -134,10 +146,12 @@ class CostModel(CostFunction):
 
     def gradient(self, kept: np.ndarray) -> np.ndarray:
         """Derivative of the cost by each group's kept channels, `[groups]`."""
-        left, right = self._sides(np.asarray(kept, np.float64))
-        return (self.coefficients * right) @ self._left + (
-            self.coefficients * left
-        ) @ self._right
+        values = self._values(kept)
+        found = np.zeros(len(self.sizes))
+        for place, (counts, _) in enumerate(self._factors):
+            others = values[:place] + values[place + 1 :]
+            found += math.prod(others, start=self.coefficients) @ counts
+        return found
 
     def fraction(self, ratios: BackendTensor) -> BackendTensor:
         """Expected share of the dense cost, as a tensor.
@@ -148,30 +162,27 @@ class CostModel(CostFunction):
         Returns:
             A float32 scalar tensor, 1 where all ratios are 1.
         """
-        left, right = self._shares(ratios)
-        return ops.sum(self._weights * left * right)
+        return ops.sum(math.prod(self._shares(ratios), start=self._weights))
 
     def gradient_fraction(self, ratios: BackendTensor) -> BackendTensor:
         """The gradient of `fraction` by the ratios, `[groups]`."""
-        left, right = self._shares(ratios)
-        by_kept = ops.sum((self._weights * right)[:, None] * self._left32, axis=0)
-        by_kept = by_kept + ops.sum(
-            (self._weights * left)[:, None] * self._right32, axis=0
-        )
-        return by_kept * self.sizes.astype("float32")
+        values = self._shares(ratios)
+        found = ops.zeros(len(self.sizes), "float32")
+        for place, (counts, _) in enumerate(self._factors32):
+            others = values[:place] + values[place + 1 :]
+            slope = math.prod(others, start=ops.convert_to_tensor(self._weights))
+            found = found + ops.sum(slope[:, None] * counts, axis=0)
+        return found * self.sizes.astype("float32")
 
-    def _shares(self, ratios: BackendTensor) -> tuple[BackendTensor, BackendTensor]:
+    def _shares(self, ratios: BackendTensor) -> list[BackendTensor]:
         kept = ops.cast(ratios, "float32") * self.sizes.astype("float32")
-        left = ops.sum(self._left32 * kept, axis=1)
-        right = ops.sum(self._right32 * kept, axis=1)
-        return (
-            left + self._left_fixed.astype("float32"),
-            right + self._right_fixed.astype("float32"),
-        )
+        return [
+            ops.sum(counts * kept, axis=1) + fixed for counts, fixed in self._factors32
+        ]
 
 
 class BilinearResource(Resource):
-    """A resource that is a sum of products of at most two widths each."""
+    """A resource that is a sum of products of widths: of two, in attention of three."""
 
     def terms(self, channels: ChannelGraph) -> list[Term]:
         """Returns a list of `Term`s for a `ChannelGraph`."""

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from tf_lossprune.graph import ChannelGraph
-from tf_lossprune.graph.context import LayerRecord, find_weight
+from tf_lossprune.graph.record import LayerRecord, find_weight
 from tf_lossprune.precision import check_precision
 from tf_lossprune.resources.base import (
     BYTES,

@@ -29,6 +29,7 @@ class Inside:
         bias: variable or None, what is added to its outputs.
         place: index into it.
         probe: layer that takes what its layer takes, and returns `[..., inputs]`.
+        also: int `[inputs]` or None, a further unit with which each goes.
     """
 
     weight: str
@@ -38,20 +39,22 @@ class Inside:
     bias: Any
     place: Any
     probe: keras.layers.Layer
+    also: np.ndarray | None = None
 
 
-def find_inside(record: Any, weight: str) -> Inside | str | None:
+def find_inside(record: Any, weight: str, axis: int) -> Inside | str | None:
     """Finds what a gated weight of a layer reads inside.
 
     Args:
         record: `LayerRecord`.
         weight: string, the name of the weight that loses channels.
+        axis: int, the axis along which it does.
 
     Returns:
         An `Inside`; a string, why there is none; or None if the weight reads a tensor
         of the network.
     """
-    layer, units = record.layer, record.weights[weight].get(record.gates[weight])
+    layer, units = record.layer, record.weights[weight][axis]
     if type(layer) in _SEPARABLE and weight == "depthwise_kernel":
         # Both kernels lose the channel; the second one can read others in its place.
         units = record.weights["pointwise_kernel"][layer.rank]
@@ -69,8 +72,18 @@ def find_inside(record: Any, weight: str) -> Inside | str | None:
         return Inside(weight, units, 1, 0, bias, place, probe)
     if type(layer) is layers.MultiHeadAttention and weight == f"{OUTPUT}.kernel":
         output = internals.output_projection(layer)
-        units = np.repeat(units, output.kernel.shape[1])
-        return Inside(weight, units, 2, 0, output.bias, ..., _Probe(layer, _heads))
+        heads, dims = record.weights[weight][0], record.weights[weight][1]
+        both = np.repeat(heads, len(dims)), np.tile(dims, len(heads))
+        return Inside(
+            weight,
+            both[axis],
+            2,
+            0,
+            output.bias,
+            ...,
+            _Probe(layer, _heads),
+            both[1 - axis],
+        )
     if "recurrent" in weight or weight.startswith(OUTPUT):
         return "it reads what its layer makes inside"
     return None

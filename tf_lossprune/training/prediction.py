@@ -88,8 +88,9 @@ def predicted(channel_graph: ChannelGraph, inputs: list) -> np.ndarray:
     unknown = {
         unit
         for record in channel_graph.records.values()
-        for weight, axis in record.gates.items()
+        for weight, axes in record.gates.items()
         if f"{record.layer.name}.{weight}" in left
+        for axis in axes
         for unit in np.unique(record.weights[weight][axis])
     }
     scores = np.zeros(channel_graph.num_units + 1)

@@ -2,12 +2,13 @@
 
 import dataclasses
 import math
+import re
 from typing import Any
 
 import keras
 import numpy as np
 
-from tf_lossprune.graph.context import find_weight
+from tf_lossprune.graph.record import find_weight
 from tf_lossprune.training.inside import find_inside
 from tf_lossprune.training.windows import Window
 
@@ -61,12 +62,19 @@ class Slice:
         index: int `[inputs, outputs]`, where in the flat weight its matrix is.
         shares: float `[parts]`; the outputs are as many equal parts, and their sum,
             with these factors, is what the layer gains by a constant.
+        also: int `[inputs]` or None, a further unit with which each goes.
     """
 
     columns: np.ndarray
     units: np.ndarray
     index: np.ndarray
     shares: np.ndarray
+    also: np.ndarray | None = None
+
+    def kept(self, keep):
+        """Which of its inputs stay: a bool array."""
+        kept = keep[self.units]
+        return kept if self.also is None else kept & keep[self.also]
 
 
 @dataclasses.dataclass(eq=False)
@@ -94,6 +102,11 @@ class Reader:
     constant: Constant | None
     probe: Any = None
 
+    def reads_all_of(self, record, weight):
+        """Whether it stands for all axes along which a weight loses channels."""
+        same = self.weight is record.weight(weight)
+        return same and any(part.also is not None for part in self.slices)
+
 
 def find_readers(channel_graph, keep=None):
     """Finds the weights that lose channels.
@@ -109,9 +122,11 @@ def find_readers(channel_graph, keep=None):
     """
     found, left = [], {}
     for record in channel_graph.records.values():
-        for weight, axis in record.gates.items():
+        for weight, axis in ((w, a) for w, axes in record.gates.items() for a in axes):
             units = record.weights[weight][axis]
             if not (units.any() if keep is None else _some_go(units, keep)):
+                continue
+            if keep is not None and found and found[-1].reads_all_of(record, weight):
                 continue
             name = f"{record.layer.name}.{weight}"
             reader = _reader(channel_graph, record, name, weight, axis)
@@ -129,7 +144,8 @@ def loses(reader, keep):
         reader: `Reader`.
         keep: bool `[num_units + 1]`, the units that stay.
     """
-    return _some_go(np.concatenate([part.units for part in reader.slices]), keep)
+    kept = np.concatenate([part.kept(keep) for part in reader.slices])
+    return not kept.all() and kept.any()
 
 
 def _some_go(units, keep):
@@ -141,9 +157,11 @@ def _reader(channel_graph, record, name, weight, axis):
     """A `Reader`, or why there is none."""
     layer, graph = record.layer, channel_graph.graph
     calls = [call for call in graph.calls if call.operation is layer]
-    inside = find_inside(record, weight)
+    inside = find_inside(record, weight, axis)
     if inside is not None:
         return inside if isinstance(inside, str) else _inner(record, inside, calls)
+    if type(layer) is layers.EinsumDense and len(_added_up(layer)) > 1:
+        return "it adds up over several axes"
     if type(layer) not in _LINEAR:
         return f"what a {type(layer).__name__} computes with it is not known"
     if any(len({id(t) for t in call.data}) > 1 for call in calls):
@@ -196,10 +214,16 @@ def _inner(record, inside, calls):
         variable,
         calls,
         None,
-        [Slice(columns, inside.units, index, np.ones(1))],
+        [Slice(columns, inside.units, index, np.ones(1), inside.also)],
         constant,
         inside.probe,
     )
+
+
+def _added_up(layer):
+    """The letters of an equation that only input and kernel have."""
+    given, kernel, result = re.split(",|->", layer.equation)
+    return {*given} & {*kernel} - {*result} - {"."}
 
 
 def _groups(flat, held, groups):

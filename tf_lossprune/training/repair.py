@@ -92,7 +92,7 @@ def repair(channel_graph, keep, compact, data, samples=SAMPLES):
         unexplained.update(fold(part, moments, keep, values))
     for piece in cut_variables(channel_graph, compact):
         if id(piece.source) in values:
-            value = piece.cut(values[id(piece.source)][1])
+            value = piece.factor * piece.cut(values[id(piece.source)][1])
             piece.target.assign(ops.cast(value, piece.target.dtype))
     return Repair(unexplained, left, sum(len(tree.flatten(x)[0]) for x in inputs))
 
@@ -152,7 +152,7 @@ def _fold(reader, moments, keep, values):
                 "Expected finite activations to repair the network with. Received: NaN "
                 f"or Inf in what {reader.name!r} reads"
             )
-        kept = keep[part.units]
+        kept = part.kept(keep)
         matrix = flat[part.index]
         ridge, left, whole = _best_ridge(halves, kept, matrix[~kept], centred)
         rest, lost = rest + left, lost + whole

@@ -72,7 +72,7 @@ def _padded(ctx, index, rank):
         # A batch that does not meet the others' own.
         if labels.any() or tensor.shape[batch_axis] is None:
             return None, shape, None
-        batch_axis = None
+        shape, batch_axis = tensor.shape, None
     labels = labels.reshape((1,) * missing + labels.shape)
     return labels, (1,) * missing + tuple(shape), batch_axis
 

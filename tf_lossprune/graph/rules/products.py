@@ -9,7 +9,9 @@ import dataclasses
 import math
 
 import numpy as np
+from keras import ops
 
+from tf_lossprune.graph import gated_calls
 from tf_lossprune.graph import labels as lb
 from tf_lossprune.graph.letters import filled, spread
 from tf_lossprune.graph.rules.merging import REASON, join
@@ -65,10 +67,40 @@ def matmul(ctx, operation):
     if ctx.call.kwargs or len(ranks) != 2 or min(ranks) < 2:
         ctx.freeze_all(UNKNOWN)
         return
+    if isinstance(ctx.call.args[0], Tensor) and ranks[1] == 2:
+        if not isinstance(ctx.call.args[1], Tensor) and ctx.varies(-1):
+            _times_array(ctx, ops.convert_to_numpy(ctx.call.args[1]))
+            return
     # Batch axes are numbered from the right, as they are broadcast.
     batch = [list(range(rank - 2, 0, -1)) for rank in ranks]
     names = [batch[0] + ["row", "sum"], batch[1] + ["sum", "column"]]
     contract(ctx, names, max(batch, key=len) + ["row", "column"])
+
+
+def _times_array(ctx, array):
+    """A product with a constant matrix, whose rows are cut with the channels.
+
+    Its columns too, where each of them picks one channel, as a permutation does.
+    """
+    ctx.straighten(0)
+    channels = ctx.channels()
+    if channels is None or ctx.batch_axis() == len(ctx.inputs[0].shape) - 1:
+        ctx.freeze_all(UNKNOWN)
+        return
+    rows, columns = array.shape
+    picks = ((array != 0).sum(axis=0) == 1).all()
+    made = channels[np.argmax(array != 0, axis=0)] if picks else np.zeros(columns, int)
+
+    def cut(args, kept):
+        chosen = kept[rows:] if picks else slice(None)
+        return [args[0], array[kept[:rows]][:, chosen]]
+
+    ctx.arguments(np.concatenate([channels, made]), cut)
+    if not picks:
+        ctx.gated_call(gated_calls.gated_operand)
+    ctx.products(ctx.input_positions(), channels, made)
+    labels = lb.on_axis(made, -1, len(ctx.call.outputs[0].sample_shape))
+    ctx.output(labels, batch_axis=ctx.batch_axis())
 
 
 @register_rule(
@@ -124,7 +156,7 @@ def contract(ctx, names, result):
     ctx.products(total / math.prod(x.size for x in factors), *factors)
     ctx.output_with_batch(made, batch)
     if summed is not None:
-        ctx.freeze(summed[1], "no gate")
+        ctx.gated_call(gated_calls.gated_operand)
 
 
 def _operands(ctx, names):

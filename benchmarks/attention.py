@@ -1,0 +1,197 @@
+"""How far networks with attention can be cut: `python -m benchmarks.attention`.
+
+Small configurations with random weights (or those named behind), one line each: groups,
+share of the multiply-accumulates in layers with rules, smallest reachable share, the
+largest difference between gated and compact models over the largest output, and what
+holds channels back. Of keras-hub and, where it is installed, zeromodels.
+"""
+
+import collections
+import sys
+import warnings
+
+import keras
+import numpy as np
+
+import tf_lossprune
+from benchmarks.opening import opened_share, with_head
+from examples.models import randomize
+from tf_lossprune.testing import close_at_random
+
+SHAPE = (64, 64, 3)
+CUTS = 2
+
+
+def keras_hub():
+    """Dict, name -> function that builds a network."""
+    import keras_hub.models as hub
+
+    def vit():
+        return hub.ViTBackbone(
+            image_shape=SHAPE,
+            patch_size=8,
+            num_layers=2,
+            num_heads=3,
+            hidden_dim=96,
+            mlp_dim=192,
+        )
+
+    def mit():
+        return hub.MiTBackbone(
+            layerwise_depths=[1, 1],
+            num_layers=2,
+            layerwise_num_heads=[1, 2],
+            layerwise_sr_ratios=[2, 1],
+            max_drop_path_rate=0.1,
+            layerwise_patch_sizes=[7, 3],
+            layerwise_strides=[4, 2],
+            image_shape=SHAPE,
+            hidden_dims=[32, 64],
+        )
+
+    def swin():
+        return hub.SwinTransformerBackbone(
+            image_shape=SHAPE,
+            patch_size=4,
+            embed_dim=32,
+            depths=[2, 2],
+            num_heads=[2, 4],
+            window_size=4,
+        )
+
+    def segformer():
+        return hub.SegFormerBackbone(image_encoder=mit(), projection_filters=32)
+
+    found = {"ViT": vit, "MiT": mit, "Swin": swin, "SegFormer": segformer}
+    return {f"keras-hub {name}": _headed(make) for name, make in found.items()}
+
+
+def _headed(make):
+    return lambda: with_head(make())
+
+
+def zeromodels():
+    """The same of zeromodels; none where it is not installed."""
+    try:
+        import zeromodels.models as zoo
+    except ImportError:
+        return {}
+    import importlib
+
+    def build(module, name, **config):
+        def make():
+            found = importlib.import_module(f"{zoo.__name__}.{module}")
+            return getattr(found, name)(num_classes=10, **config)
+
+        return make
+
+    vit = {"patch_size": 8, "embed_dim": 96, "depth": 2, "num_heads": 3}
+    return {
+        "ViT": build("vit", "ViTImageClassify", image_size=64, **vit),
+        "DeiT": build("deit", "DeiTImageClassify", image_size=64, **vit),
+        "Swin": build(
+            "swin",
+            "SwinImageClassify",
+            image_size=64,
+            pretrain_size=64,
+            window_size=4,
+            embed_dim=48,
+            depths=(2, 2),
+            num_heads=(3, 6),
+        ),
+        "ConvNeXt": build(
+            "convnext",
+            "ConvNeXtImageClassify",
+            image_size=64,
+            depths=(1, 1, 1, 1),
+            projection_dim=(32, 64, 96, 128),
+        ),
+        "MobileViT": build("mobilevit", "MobileViTImageClassify", image_size=64),
+        "LeViT": build(
+            "levit",
+            "LevitImageClassify",
+            image_size=128,
+            hidden_sizes=(64, 96, 128),
+            depths=(1, 1, 1),
+        ),
+        "PVTv2": build(
+            "pvt_v2", "PvtV2ImageClassify", image_size=64, depths=(1, 1, 1, 1)
+        ),
+        "EfficientFormer": build(
+            "efficientformer",
+            "EfficientFormerImageClassify",
+            image_size=224,
+            depths=(1, 1, 1, 2),
+            embed_dim=(32, 48, 64, 96),
+        ),
+        "MLP-Mixer": build(
+            "mlp_mixer",
+            "MLPMixerImageClassify",
+            image_size=64,
+            patch_size=8,
+            depths=2,
+            embed_dim=96,
+        ),
+    }
+
+
+def measure(make):
+    """Dict, what is told of a network."""
+    keras.utils.set_random_seed(0)
+    model = make()
+    randomize(model, 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = tf_lossprune.inspect_model(model, channel_multiple=1)
+        pruned = tf_lossprune.prune_model(
+            model, {"macs": 1.0}, method="uniform", channel_multiple=1
+        )
+    rng, errors = np.random.default_rng(0), []
+    x = rng.normal(size=(2, *model.input_shape[1:])).astype("float32")
+    for _ in range(CUTS):
+        close_at_random(pruned, rng)
+        compact = tf_lossprune.strip_pruning(pruned, check=False)
+        gated = np.asarray(pruned(x, training=False))
+        error = np.abs(np.asarray(compact(x, training=False)) - gated)
+        errors.append(error.max() / np.abs(gated).max())
+    return {
+        "groups": len(found.groups),
+        "opened": opened_share(found),
+        "smallest": found.smallest.get("macs", 1.0),
+        "error": max(errors),
+        "held": held_back(found),
+    }
+
+
+def held_back(found):
+    """The reasons why layers are frozen, the most frequent ones first."""
+    reasons = [reason for _, reason in found.frozen if "model output" not in reason]
+    plain = [reason.partition(" (")[0] for reason in reasons]
+    counts = collections.Counter(plain).most_common(3)
+    return "; ".join(f"{reason} ({count})" for reason, count in counts)
+
+
+def main(names):
+    print("| network | groups | MACs opened | smallest | error | held back by |")
+    print("|---|---|---|---|---|---|")
+    networks = {
+        **keras_hub(),
+        **{f"zeromodels {k}": v for k, v in zeromodels().items()},
+    }
+    for name, make in networks.items():
+        if names and not any(part in name for part in names):
+            continue
+        try:
+            row = measure(make)
+        except Exception as error:  # the next one may work
+            print(f"| {name} | {' '.join(str(error).split())[:300]} |", flush=True)
+            continue
+        print(
+            f"| {name} | {row['groups']} | {row['opened']:.1%} | {row['smallest']:.1%} "
+            f"| {row['error']:.0e} | {row['held']} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
