@@ -64,7 +64,9 @@ flags.DEFINE_string("budget", "macs=0.25", "Such as macs=0.5,params=0.4.")
 flags.DEFINE_integer("epochs", 5, "Epochs in all, search included.")
 flags.DEFINE_float("search_epochs", None, "Epochs of the search.")
 flags.DEFINE_integer("seed", 0, "Seed of the run.")
-flags.DEFINE_string("distill", "false", "false, true, or the teacher's weight.")
+flags.DEFINE_string(
+    "distill", "false", "false, true, auto (the default), or the teacher's weight."
+)
 flags.DEFINE_enum(
     "split", "validation", ["validation", "held_out", "test"], "What is evaluated."
 )
@@ -100,19 +102,19 @@ class KeepCut(keras.callbacks.Callback):
 
 
 def parse_distill(text):
-    """Turns "false", "true" or a number into what `compress` takes.
+    """Turns "false", "true", "auto" or a number into what `compress` takes.
 
     Raises:
         ValueError: If the text is none of those.
     """
-    named = {"false": False, "true": True}
+    named = {"false": False, "true": True, "auto": "auto"}
     if text.lower() in named:
         return named[text.lower()]
     try:
         return float(text)
     except ValueError:
         raise ValueError(
-            f"`--distill` must be false, true or a number. Received: {text!r}"
+            f"`--distill` must be false, true, auto or a number. Received: {text!r}"
         ) from None
 
 

@@ -39,7 +39,7 @@ _METHOD = flags.DEFINE_enum(
     "method", "loss", ["loss", "magnitude", "uniform"], "What chooses the widths."
 )
 _EPOCHS = flags.DEFINE_integer("epochs", 5, "Epochs in all, search included.", 1)
-_DISTILL = flags.DEFINE_bool("distill", False, "Whether the dense net is a teacher.")
+_DISTILL = flags.DEFINE_bool("distill", True, "Whether the dense net is a teacher.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 128, "Images in a batch.", 1)
 _CHANNEL_MULTIPLE = flags.DEFINE_integer("channel_multiple", 8, "Widths' divisor.", 1)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of weights, order and draws.")

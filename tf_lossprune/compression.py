@@ -171,8 +171,8 @@ def compress(
 ) -> tuple[keras.Model, CompressionResult]:
     """Prunes a model, trains it, and measures it before and after.
 
-    The same as `prune_model`, `compile`, one `fit` and `strip_pruning`, with a teacher
-    and a backup on request. Before any training, one batch goes through model, loss,
+    The same as `prune_model`, `compile`, one `fit` and `strip_pruning`, with a backup
+    on request. Before any training, one batch goes through model, loss,
     metrics and distillation, and the validation data through the dense model.
 
     Args:
@@ -205,10 +205,6 @@ def compress(
             loss, metrics, loss_weights, weighted_metrics: as in `compile`. None: the
                 model's own.
             jit_compile: as in `compile`; `"auto"`.
-            distill: bool or float in (0, 1]: whether, or with which weight, the
-                compact model also learns the dense model's outputs, each in its own
-                way (`training.distillation.Distillation`). True means 0.5.
-            temperature: float > 0, softens classes for the distillation; 3.
             statistics_batches: int >= 0, training batches from which batch
                 normalisation statistics are re-estimated after the cut; 32.
             check: bool, whether to compare the compact model with the pruned one when

@@ -21,6 +21,7 @@ from tf_lossprune.surgery import cut
 from tf_lossprune.team import Team
 from tf_lossprune.training import PrunedModel, reestimate_statistics
 from tf_lossprune.training.fresh_optimizer import fresh_optimizer
+from tf_lossprune.training.lesson import Lesson
 from tf_lossprune.training.moments import some_inputs
 from tf_lossprune.training.optimizer_state import cut_optimizer, join_optimizers
 from tf_lossprune.training.phases import PhaseCallback, StepCallback
@@ -151,7 +152,10 @@ def _train(
         one.compile(**run.compiling(optimizer=fresh_optimizer(pruned.optimizer)))
         # Inside a compiled step no variables can be made.
         build_symbolically(one, as_in_fit(run.train.batch))
-    team = Team(models, run.dense, run.distillation, run.settings.teacher_weight)
+    lesson = None
+    if run.distillation is not None:
+        lesson = Lesson(run.dense, run.distillation, pruned.options.distill)
+    team = Team(models, lesson)
     optimizer = join_optimizers(optimizers, team.trainable_variables)
     team.compile(**run.compiling(optimizer=optimizer))
     cut = time.perf_counter() - began

@@ -46,6 +46,8 @@ def prune_model(
     input_shape: InputShape = None,
     repair: str | None = "auto",
     widths: Mapping[str, int] | None = None,
+    distill: str | bool | float = "auto",
+    temperature: float = 3.0,
     seed: int = 0,
 ) -> PrunedModel:
     """Makes a copy of a model whose channels are gated under a budget.
@@ -102,6 +104,14 @@ def prune_model(
             that need no training choose the groups that are left out; with others
             there may be none. They have to keep the budget, which may be all
             (`1.0`).
+        distill: whether, or with which weight in (0, 1], the compact network also
+            learns the dense model's outputs in `fit`, each in its own way
+            (`training.distillation.Distillation`); True means 0.5. `"auto"` is 0.5
+            for outputs that are classes, in batches on which the dense model's loss
+            is below the compact network's. For this a copy of the dense model is kept,
+            and a step takes its forward pass longer; it goes after an epoch in which
+            it had nothing to say. False: no teacher.
+        temperature: float > 0, softens classes for that.
         seed: int, of the samples.
 
     Returns:
@@ -162,6 +172,8 @@ def prune_model(
         ratio_optimizer=ratio_optimizer,
         seed=seed,
         repair=repair,
+        distill=distill,
+        temperature=temperature,
     )
     problem = PruningProblem(flat, space).with_budget(bound)
     if widths is not None and not method.one_shot:

@@ -14,6 +14,7 @@ from tf_lossprune.surgery import copy_graph
 from tf_lossprune.training import PrunedModel
 from tf_lossprune.training.distillation import Distillation
 from tf_lossprune.training.feed import Feed, split
+from tf_lossprune.training.options import PruningOptions
 from tf_lossprune.training.phases import PhaseCallback, StepCallback
 from tf_lossprune.training.trial import (
     check_class_weight,
@@ -118,8 +119,7 @@ class Run:
         self.start(pruned)
         pruned.compile(**self._compiling)
         if self.distillation is not None:
-            weight = self.settings.teacher_weight
-            pruned.learn_from(self.dense, self.distillation, weight)
+            pruned.learn_from(self.dense)
         start, fixed = 0, pruned.phase == "fixed"
         if self.method.plans and not fixed:
             pruned.plan(self.train.data, self.settings.batch_size)
@@ -151,14 +151,24 @@ class Run:
         outputs = try_batch(dense, batch, targets)
         if self.settings.class_weight is not None:
             check_class_weight(dense, batch)
-        if self.settings.distill:
-            self.distillation = Distillation(dense, self.settings.temperature)
-            self.distillation.check(outputs)
-            self.distillation(outputs, outputs)
-            if self.settings.verbose:
-                print(f"The dense model teaches {self.distillation}.")
+        self._teach(pruned.options, outputs)
         costs = {n: c.dense for n, c in pruned.costs.items() if n in COUNTED}
         self.dense_figures = self.figures(dense, costs, self._measured)
+
+    def _teach(self, options: PruningOptions, outputs: Any) -> None:
+        """Finds out what the dense model can teach, and tries it."""
+        if not options.distill:
+            return
+        automatic = options.distill == "auto"
+        found = Distillation(self.dense, options.temperature, only_classes=automatic)
+        if automatic and not found.outputs:
+            return
+        if not automatic:
+            found.check(outputs)
+        found(outputs, outputs)
+        self.distillation = found
+        if self.settings.verbose:
+            print(f"The dense model teaches {found}.")
 
     def fit(
         self,
@@ -222,7 +232,6 @@ class Run:
             "budget": dict(pruned.budget.limits),
             "steps": self.steps,
             "search_steps": sum(pruned.options.schedule.steps(self.steps)),
-            "distill": float(self.settings.distill),
             # Names made up by Keras differ from process to process.
             "options": {
                 k: v for k, v in options.items() if k not in ("exclude", "filters")

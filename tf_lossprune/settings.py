@@ -12,9 +12,6 @@ from tf_lossprune.prune import check_options
 from tf_lossprune.training.feed import HeldOut
 from tf_lossprune.types import Data
 
-#: Weight of the teacher if `distill` is True.
-TEACHER_WEIGHT = 0.5
-
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -22,8 +19,6 @@ class Settings:
 
     epochs: int = 5
     search_epochs: float | None = None
-    distill: bool | float = False
-    temperature: float = 3.0
     statistics_batches: int = 32
     check: bool = True
     calibration: Any = None
@@ -48,7 +43,6 @@ class Settings:
 
     def __post_init__(self) -> None:
         _check_epochs(self.epochs, self.search_epochs, self.calibration)
-        _check_distillation(self.distill, self.temperature)
         check_count("statistics_batches", self.statistics_batches, 0)
         for name in (
             "batch_size",
@@ -89,11 +83,6 @@ class Settings:
         check_options(rest, own)
         return cls(**{n: v for n, v in options.items() if n in own}), rest
 
-    @property
-    def teacher_weight(self) -> float:
-        """Float in [0, 1]: how much of the loss is the teacher's."""
-        return TEACHER_WEIGHT if self.distill is True else float(self.distill)
-
     def held_out(self, validation: Data) -> HeldOut | None:
         """Validation data as a `HeldOut`, or None where there are none."""
         if validation is None:
@@ -122,18 +111,6 @@ def _check_epochs(epochs: Any, search_epochs: Any, calibration: Any) -> None:
             f"Expected search_epochs above 0 and at most epochs={epochs}. "
             f"Received: {search_epochs!r}"
         )
-
-
-def _check_distillation(distill: Any, temperature: Any) -> None:
-    if not isinstance(distill, bool):
-        check_number("distill, if it is no bool, as a weight in (0, 1] and", distill)
-    check_number("temperature", temperature)
-    if not 0 <= float(distill) <= 1:
-        raise ValueError(
-            f"Expected distill as a bool or a weight in (0, 1]. Received: {distill!r}"
-        )
-    if not temperature > 0:
-        raise ValueError(f"Expected a temperature above 0. Received: {temperature!r}")
 
 
 def _check_callbacks(callbacks: Any) -> None:

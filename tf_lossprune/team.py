@@ -3,6 +3,7 @@
 import keras
 
 from tf_lossprune.keras_internals import loss_tracker
+from tf_lossprune.training.lesson import added_losses, lesson_metrics
 
 
 class Team(keras.Model):
@@ -15,23 +16,14 @@ class Team(keras.Model):
 
     Args:
         members: list of compiled `keras.Model`s.
-        teacher: `keras.Model`.
-        distillation: `Distillation` or None.
-        weight: float in [0, 1], of the distillation.
+        lesson: `Lesson` or None.
     """
 
-    def __init__(self, members, teacher, distillation, weight):
+    def __init__(self, members, lesson=None):
         super().__init__(autocast=False)  # the members' layers cast for themselves
         self.members = members
-        # In a function, Keras does not track the teacher's weights.
-        self._teacher = lambda x: teacher(x, training=False)
-        self._distillation, self._weight = distillation, weight
-        self._parts = []
-        if distillation is not None:
-            self._parts = [
-                keras.metrics.Mean(name="student_loss"),
-                keras.metrics.Mean(name="distillation_loss"),
-            ]
+        self._lesson = lesson
+        self._parts = lesson_metrics() if lesson is not None else []
         self.built = True
 
     def compile(self, optimizer="rmsprop", loss=None, metrics=None, **options):
@@ -58,17 +50,22 @@ class Team(keras.Model):
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
     ):
-        task = sum(
+        losses = [
             member.compute_loss(x, y, output, sample_weight, training)
             for member, output in zip(self.members, y_pred)
-        )
-        if self._distillation is None:
-            return task
-        taught = self._teacher(x)
-        distance = sum(self._distillation(taught, output) for output in y_pred)
-        for part, value in zip(self._parts, (task, distance)):
-            part.update_state(value / len(self.members))
-        return (1.0 - self._weight) * task + self._weight * distance
+        ]
+        if self._lesson is None:
+            return sum(losses)
+        taught = self._lesson.teach(x)
+        total = 0.0
+        for member, output, loss in zip(self.members, y_pred, losses):
+            mixed, distance = self._lesson(
+                taught, y, output, loss, added_losses(member)
+            )
+            total = total + mixed
+            for part, value in zip(self._parts, (loss, distance)):
+                part.update_state(value)
+        return total
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         self.members[-1].compute_metrics(x, y, y_pred[-1], sample_weight)

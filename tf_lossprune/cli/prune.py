@@ -117,7 +117,7 @@ def _trained(values, name, source, budget, options, state, resumed):
         **{n: v for n, v in source.settings.items() if n not in _OWN},
         method=values.method or "loss",
         search_epochs=values.search_epochs,
-        distill=values.distill,
+        distill="auto" if values.distill is None else values.distill,
         callbacks=[log, StopUnlessFinite()],
         verbose=_verbose(values),
         backup=backup,

@@ -26,6 +26,11 @@ def loss_parts(model: keras.Model) -> tuple[Any, list]:
     return compiled._y_pred_build_structure, compiled._flat_losses
 
 
+def is_loss_built(model: keras.Model) -> bool:
+    """Whether a compiled model has seen which output has which loss."""
+    return bool(getattr(getattr(model, "_compile_loss", None), "built", False))
+
+
 def loss_function_options(loss: Any) -> dict[str, Any]:
     """What a loss object passes on to its function."""
     return dict(getattr(loss, "_fn_kwargs", {}))

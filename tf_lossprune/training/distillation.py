@@ -62,20 +62,25 @@ class Distillation:
         model: compiled `keras.Model` whose loss is built; teacher and students have
             its outputs.
         temperature: float > 0.
+        network: functional `keras.Model` with the outputs, where `model` is none.
+        only_classes: bool, whether outputs that are no classification are left out.
 
     Attributes:
         outputs: list of `Taught`.
-
-    Raises:
-        ValueError: if there is no output to teach.
+        losses: list of `OutputLoss`, what these outputs were compiled with.
     """
 
-    def __init__(self, model, temperature):
+    def __init__(self, model, temperature, network=None, only_classes=False):
         self._temperature = temperature
-        self.outputs = [
-            _taught(loss, model.outputs[loss.index], model.output_names[loss.index])
-            for loss in compiled_losses(model)
-        ]
+        outputs = (network or model).outputs
+        self.outputs, self.losses = [], []
+        for loss in compiled_losses(model):
+            name = model.output_names[loss.index]
+            taught = _taught(loss, outputs[loss.index], name)
+            if taught.kind == "regression" and only_classes:
+                continue
+            self.outputs.append(taught)
+            self.losses.append(loss)
         # A mean over classes that exclude each other, as Keras' loss takes it.
         self._divergence = keras.losses.KLDivergence()
 

@@ -2,8 +2,9 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
-from keras import tree
+from keras import ops, tree
 
 from tf_lossprune import keras_internals as internals
 
@@ -18,6 +19,7 @@ class OutputLoss:
         name: string, the name of Keras' function, else an empty string.
         options: dict of that function's options, such as `from_logits`.
         weight: float.
+        function: the loss object, from targets and outputs to a scalar.
     """
 
     index: int
@@ -25,6 +27,7 @@ class OutputLoss:
     name: str
     options: dict
     weight: float
+    function: Callable
 
     @property
     def from_logits(self):
@@ -65,10 +68,26 @@ def compiled_losses(model):
             place = place[key]
         # A loss of several outputs together is counted for each of them.
         found += [
-            OutputLoss(index, tuple(path), name, options, weight)
+            OutputLoss(index, tuple(path), name, options, weight, loss)
             for index in tree.flatten(place)
         ]
     return found
+
+
+def task_loss(losses, y, y_pred):
+    """The loss of some outputs as a float32 scalar; no metric takes notice.
+
+    Args:
+        losses: list of `OutputLoss`.
+        y, y_pred: targets and outputs, in the model's structure.
+    """
+    total, outputs = 0.0, tree.flatten(y_pred)
+    for loss in losses:
+        target = loss.of(y)
+        if target is not None:
+            value = loss.function(target, outputs[loss.index])
+            total = total + loss.weight * ops.cast(ops.mean(value), "float32")
+    return total
 
 
 def _function(loss):

@@ -360,9 +360,11 @@ class PrunedModel(
             fixed = self.phase == "fixed"
             widths = np.array([*self.widths.values()]) if fixed else None
             check_sharding(self.problem, widths)
+        self._make_teacher()
         if self.options.method.plans and self.phase != "fixed":
             self.plan(x if y is None else (x, y), batch_size)
         self.make_variables(batch_spec(x, y, kwargs.get("sample_weight")))
+        self._dismiss_idle_teacher()
         phases = PhaseCallback(lambda: batches(first_of(x), batch_size))
         callbacks = with_phases(callbacks, phases)
         return super().fit(

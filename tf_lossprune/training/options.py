@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from tf_lossprune.allocation import CONSTRAINTS, SCHEDULES, Constraint, Schedule
-from tf_lossprune.config import check_count
+from tf_lossprune.config import check_count, check_number
 from tf_lossprune.gates import (
     IMPORTANCES,
     SAMPLERS,
@@ -16,6 +16,7 @@ from tf_lossprune.gates import (
 )
 from tf_lossprune.methods import METHODS, Method
 from tf_lossprune.methods.search import Search
+from tf_lossprune.training.lesson import TEACHER_WEIGHT
 
 #: What is given as a name, a config or an object.
 _REGISTRIES = (METHODS, SCHEDULES, IMPORTANCES, THRESHOLDS, SAMPLERS, CONSTRAINTS)
@@ -37,6 +38,8 @@ class PruningOptions:
         ratio_optimizer: what `keras.optimizers.get` takes, or None (Adam).
         seed: int.
         repair: `"auto"`, `"least_squares"` or None.
+        distill: `"auto"`, bool or float in [0, 1]; True is the teacher's usual weight.
+        temperature: float > 0.
     """
 
     method: Method
@@ -57,6 +60,8 @@ class PruningOptions:
         ratio_optimizer: Any = None,
         seed: int = 0,
         repair: str | None = "auto",
+        distill: str | bool | float = "auto",
+        temperature: float = 3.0,
     ) -> None:
         given = {
             "method": method,
@@ -74,6 +79,12 @@ class PruningOptions:
         if repair not in REPAIRS:
             raise ValueError(f"Expected repair among {REPAIRS}. Received: {repair!r}")
         self.repair = repair
+        _check_distillation(distill, temperature)
+        #: `"auto"`, or the teacher's weight: 0.0 without one.
+        self.distill = distill
+        if distill != "auto":
+            self.distill = TEACHER_WEIGHT if distill is True else float(distill)
+        self.temperature = temperature
         search = self.method.search_class
         if self.freezes and search.penalty is not Search.penalty:
             raise ValueError(
@@ -106,11 +117,28 @@ class PruningOptions:
             "ratio_optimizer": self._ratio_optimizer,
             "seed": self.seed,
             "repair": self.repair,
+            "distill": self.distill,
+            "temperature": self.temperature,
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "PruningOptions":
         return cls(**config)
+
+
+def _check_distillation(distill: Any, temperature: Any) -> None:
+    if distill != "auto":
+        if not isinstance(distill, bool):
+            name = 'distill, if it is neither "auto" nor a bool, as a weight in (0, 1]'
+            check_number(f"{name} and", distill)
+        if not 0 <= float(distill) <= 1:
+            raise ValueError(
+                'Expected distill as "auto", a bool or a weight in (0, 1]. '
+                f"Received: {distill!r}"
+            )
+    check_number("temperature", temperature)
+    if not temperature > 0:
+        raise ValueError(f"Expected a temperature above 0. Received: {temperature!r}")
 
 
 def _optimizer_config(optimizer: Any) -> dict[str, Any] | None:

@@ -74,6 +74,7 @@ class PhaseCallback(StepCallback):
         if self._fixed():
             if not self.model.is_compact:  # by a method without a search
                 self._cut()
+            self.model.begin_lesson()
             return
         steps = self.params.get("steps")
         total = steps * self.params.get("epochs", 1) if steps else None
@@ -108,6 +109,7 @@ class PhaseCallback(StepCallback):
                 self.model.commit_state()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        self.model.end_of_epoch(logs or {})
         # Data of unknown length: the first epoch tells how long one is.
         if self._ends_unknown:
             self._ends_unknown = False
@@ -145,6 +147,7 @@ class PhaseCallback(StepCallback):
         if self.model.repairs:
             self.model.repair_cut(self._batches())
         self._reestimate()
+        self.model.begin_lesson()
 
     def _still_moving(self) -> bool:
         """Whether moving statistics have not forgotten what was before the cut."""

@@ -30,6 +30,8 @@ class SavedState:
             store[f"random_state_{index}"] = ops.convert_to_numpy(variable.value)
         text = json.dumps({name: float(s) for name, s in self.shares.items()})
         store["budget"] = np.frombuffer(text.encode(), "uint8")
+        if self.teacher is not None:
+            store["teacher"] = np.ones((), "uint8")
         if self.is_compact:
             store["compact"] = self.kept_units().astype("uint8")
 
@@ -39,6 +41,7 @@ class SavedState:
         if budget is not None:
             self._check_budget(json.loads(bytes(np.array(budget)).decode()))
         # Before Keras comes to the network: its weights have to find their places.
+        self._match_teacher(own.pop("teacher", None) is not None)
         self._match(own.pop("compact", None))
         for index, variable in enumerate(self._random_states()):
             value = own.pop(f"random_state_{index}", None)

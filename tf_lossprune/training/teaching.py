@@ -4,47 +4,111 @@ from typing import Any
 
 import keras
 
+from tf_lossprune import keras_internals as internals
+from tf_lossprune.surgery import copy_graph
 from tf_lossprune.training.distillation import Distillation
+from tf_lossprune.training.lesson import Lesson, added_losses, lesson_metrics
+from tf_lossprune.training.network import arranged
+
+#: A teacher that changes the loss by no more than this share has nothing to say.
+IDLE = 1e-3
 
 
 class Teaching:
-    """Mix-in for `PrunedModel`: from the cut on, another model's outputs teach too.
+    """Mix-in for `PrunedModel`: from the cut on, the dense model's outputs teach too.
 
-    In the search the task loss alone decides the widths.
+    In the search the task loss alone decides the widths. The teacher is a part of the
+    model, so that what is saved goes on with it.
+
+    Attributes:
+        teacher: `keras.Model` that is not trained, or None.
     """
 
+    teacher = None
     _lesson = None
+    _lesson_metrics: list | tuple = ()
+    _teaches = False  # in the step that is being traced
 
-    def learn_from(
-        self, teacher: keras.Model, distillation: Distillation, weight: float
-    ) -> None:
-        """Adds a teacher; call it before `fit`.
-
-        Metrics `student_loss`, by the targets, and `distillation_loss` are added.
+    def learn_from(self, teacher: keras.Model) -> None:
+        """Takes a teacher in place of the dense model; call it before `fit`.
 
         Args:
-            teacher: `keras.Model`, such as the dense model; not changed.
-            distillation: `Distillation`.
-            weight: float in [0, 1], of the distillation in the loss.
+            teacher: functional `keras.Model` with this model's inputs and outputs. It
+                becomes a part of this model, and does not train.
         """
-        # In a function, Keras does not track the teacher's weights.
-        self._lesson = (lambda x: teacher(x, training=False), distillation, weight)
-        self._lesson_metrics = [
-            keras.metrics.Mean(name="student_loss"),
-            keras.metrics.Mean(name="distillation_loss"),
-        ]
+        teacher.trainable = False
+        self._set_teacher(teacher)
+        self._lesson_metrics = lesson_metrics()
+
+    def begin_lesson(self) -> None:
+        """Lets the teacher speak from now on; `fit` does this at the cut."""
+        if self.teacher is None or self._lesson is not None or not self.is_compact:
+            return
+        if not internals.is_loss_built(self):
+            return
+        distillation = self._distillation()
+        if distillation.outputs:
+            self._lesson = Lesson(self.teacher, distillation, self.options.distill)
+        else:
+            self._set_teacher(None)
+        self.forget_programs()
+
+    def _distillation(self) -> Distillation:
+        classes = self.options.distill == "auto"
+        temperature = self.options.temperature
+        return Distillation(self, temperature, self.network, only_classes=classes)
+
+    def _make_teacher(self) -> None:
+        """Copies the dense model, while the weights are still its own."""
+        trained = self.is_compact or self.search.read("step") > 0
+        if self.teacher is None and self.options.distill and not trained:
+            self._copy_dense()
+
+    def _dismiss_idle_teacher(self) -> None:
+        """Lets a teacher go that has nothing to say, so far as the loss tells."""
+        if self.teacher is not None and internals.is_loss_built(self):
+            if not self._distillation().outputs:
+                self._set_teacher(None)
+
+    def end_of_epoch(self, logs: dict) -> None:
+        """Lets a teacher go that was better in hardly any batch of an epoch."""
+        if self._lesson is None or self.options.distill != "auto":
+            return
+        student, loss = logs.get(self._lesson_metrics[0].name), logs.get("loss")
+        if student is not None and abs(loss - student) <= IDLE * abs(student):
+            self._set_teacher(None)
+            self.forget_programs()
+
+    def _copy_dense(self) -> None:
+        with self.variable_scope():
+            self.learn_from(copy_graph(self.channel_graph.graph)[0])
+
+    def _match_teacher(self, wanted: bool) -> None:
+        """Has a teacher, or none, as the state that is about to be loaded."""
+        wanted = wanted and bool(self.options.distill)
+        if wanted and self.teacher is None:
+            self._copy_dense()
+        elif self.teacher is not None and not wanted:
+            self._set_teacher(None)
+
+    def _set_teacher(self, teacher: keras.Model | None) -> None:
+        if self.teacher is not None:
+            internals.untrack(self, self.teacher)
+        self.teacher = teacher
+        self._lesson = None
+
+    @property
+    def layers(self) -> list:
+        """Its layers, the teacher last: files number them in this order."""
+        return sorted(super().layers, key=lambda layer: layer is self.teacher)
 
     @property
     def metrics(self) -> list:
         """Those of the compiled model; after the cut also the lesson's."""
         found = super().metrics
-        if self._lesson is None:
-            return found
-        known = {id(metric) for metric in found}
-        own = [m for m in self._lesson_metrics if id(m) not in known]
-        if self.is_compact:
-            return [*found, *own]
-        return [m for m in found if all(m is not o for o in self._lesson_metrics)]
+        own = [] if self._lesson is None else self._lesson_metrics
+        names = {id(metric) for metric in self._lesson_metrics}
+        return [*(m for m in found if id(m) not in names), *own]
 
     def compute_loss(
         self,
@@ -56,10 +120,21 @@ class Teaching:
     ) -> Any:
         """As in Keras, with the teacher's part while the compact network trains."""
         loss = super().compute_loss(x, y, y_pred, sample_weight, training)
-        if self._lesson is None or not self.is_compact or not training:
+        self._teaches = training and self._lesson is not None and self.is_compact
+        if not self._teaches:
             return loss
-        teacher, distillation, weight = self._lesson
-        distance = distillation(teacher(x), y_pred)
+        added = added_losses(self)
+        taught = self._lesson.teach(arranged(x, self.channel_graph.graph.inputs))
+        mixed, distance = self._lesson(taught, y, y_pred, loss, added)
         for metric, value in zip(self._lesson_metrics, (loss, distance)):
             metric.update_state(value)
-        return (1.0 - weight) * loss + weight * distance
+        return mixed
+
+    def get_metrics_result(self) -> dict:
+        """As in Keras; in evaluation nobody teaches."""
+        found = super().get_metrics_result()
+        if self._lesson is not None and not self._teaches:
+            found = dict(found)
+            for metric in self._lesson_metrics:
+                found.pop(metric.name, None)
+        return found
