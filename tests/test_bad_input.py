@@ -493,6 +493,10 @@ RUNS = {
         budgets=[{"macs": 0.5, "params": 0.9}, {"macs": 0.9, "params": 0.5}],
     ),
     "frontier_method": with_frontier("compress", method="uniform"),
+    "frontier_widths": with_frontier("`compress`", widths={"first": 4}),
+    "widths_search": with_compress(
+        "no `search_epochs`", widths={"first": 4}, search_epochs=1
+    ),
     "frontier_impossible": with_frontier(
         "Raise the budget", Infeasible, budgets=[0.5, 1e-5]
     ),

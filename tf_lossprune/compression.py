@@ -256,6 +256,11 @@ def compress_measured(
             None: they are measured.
     """
     settings, prune_options = Settings.read(options)
+    if settings.search_epochs is not None and prune_options.get("widths") is not None:
+        raise ValueError(
+            "Expected no `search_epochs` with `widths`, which leave nothing to search. "
+            f"Received: search_epochs={settings.search_epochs!r}"
+        )
     if settings.epochs == 0:
         method = "uniform" if method is None else method
         return _untrained(model, budget, validation, settings, method, prune_options)

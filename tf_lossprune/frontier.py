@@ -88,6 +88,11 @@ def compress_frontier(
             "Expected a method such as 'loss': others have no search to share, so "
             f"call `compress` for each budget. Received: method={method.name!r}"
         )
+    if prune_options.get("widths") is not None:
+        raise ValueError(
+            "Expected no `widths`, since a frontier finds others for each budget: call "
+            f"`compress` for given ones. Received: widths={prune_options['widths']!r}"
+        )
     asked = _read(budgets)
     run = Run(model, train, validation, settings, method)
     if prune_options.get("schedule") is None:
