@@ -77,6 +77,7 @@ class Shrinking:
         """
         if self.options.repair != "auto":
             return bool(self.options.repair)
+        self.sync_state()  # within an epoch, variables lag behind on JAX
         dense = self.search.read("step") <= self.search.read("warmup_steps")
         return self.options.freezes or dense
 
