@@ -1,6 +1,6 @@
 r"""Draws what a run of `benchmarks.accuracy` kept of each group of channels.
 
-    python -m benchmarks.learned_widths benchmarks/results/headline.jsonl \
+python -m benchmarks.learned_widths benchmarks/results/headline.jsonl \
         --where=budget=macs=0.125,seed=0 --out=docs/figures/learned_widths.png
 """
 
