@@ -35,6 +35,7 @@ flags.DEFINE_integer("epochs", 5, "Epochs of every fit.")
 flags.DEFINE_integer("batch_size", 128, "Images in a batch.")
 flags.DEFINE_integer("limit", None, "Images in each split, for quick tries.")
 flags.DEFINE_integer("turns", 1, "Runs of each, of which the median counts.")
+flags.DEFINE_bool("teacher", True, "Whether the dense network teaches, as by default.")
 flags.DEFINE_string("out", "out/fit_time.jsonl", "File the JSON lines go to.")
 
 
@@ -82,7 +83,11 @@ def measure(arch, data, train, steps):
             keras.utils.set_random_seed(turn)
             model = common.build_dense(arch, data, FLAGS.width)
             if name != "plain":
-                model = tf_lossprune.prune_model(model, parse_budget(name))
+                model = tf_lossprune.prune_model(
+                    model,
+                    parse_budget(name),
+                    distill="auto" if FLAGS.teacher else False,
+                )
             found[name].append(fit(model, train, steps))
     middle = {
         name: {k: statistics.median(run[k] for run in runs) for k in runs[0]}
@@ -91,6 +96,7 @@ def measure(arch, data, train, steps):
     for name in budgets:
         yield {
             "arch": arch,
+            "teacher": FLAGS.teacher,
             "budget": name,
             "epochs": FLAGS.epochs,
             "steps": steps * FLAGS.epochs,
