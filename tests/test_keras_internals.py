@@ -185,6 +185,29 @@ class TestGraphs:
         internals.set_shape(y, (None, 5))
         assert y.shape == (None, 5)
 
+    def test_outputs_are_told(self):
+        model, seen = network(), []
+        x = np.zeros((2, 8), "float32")
+        with internals.told_outputs(lambda la, y: seen.append((la.name, y.shape[-1]))):
+            model(x)
+        model(x)
+        assert seen == [("first", 6), ("last", 3), ("net", 3)]
+
+    def test_draws_are_asked_for(self):
+        before = keras.random.uniform
+        seen = []
+
+        def on_draw(name, args, kwargs):
+            seen.append((name, args))
+            return "drawn" if name == "uniform" else None
+
+        with internals.intercepted_draws(on_draw):
+            assert keras.random.uniform((2,)) == "drawn"
+            assert keras.random.normal((2,)).shape == (2,)
+            assert internals.random_function("uniform") is before
+        assert seen == [("uniform", ((2,),)), ("normal", ((2,),))]
+        assert keras.random.uniform is before
+
     @pytest.mark.parametrize("name", ["Tile", "Squeeze", "Reshape", "BroadcastTo"])
     def test_operations_by_name(self, name):
         assert internals.operation_class(name).__name__ == name

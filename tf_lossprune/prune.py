@@ -11,11 +11,13 @@ from tf_lossprune.advice import check_backbone, check_trained
 from tf_lossprune.allocation import Schedule
 from tf_lossprune.allocation.constraint import Constraint
 from tf_lossprune.budget import Budget
-from tf_lossprune.check import check_compact, check_copy
+from tf_lossprune.check import call_model, check_compact, check_copy
 from tf_lossprune.deploy.measurer import LitertMeasurer
+from tf_lossprune.errors import DifferenceError
 from tf_lossprune.exclude import excluded_layers
+from tf_lossprune.fidelity import unfaithful_layer
 from tf_lossprune.gates import GateSampler, Importance, SoftThreshold
-from tf_lossprune.graph import open_model, trace
+from tf_lossprune.graph import Graph, open_model, trace
 from tf_lossprune.methods import Method, find_method
 from tf_lossprune.problem import PruningProblem, SearchSpace
 from tf_lossprune.resources.opaque import warn_of_opaque
@@ -149,19 +151,13 @@ def prune_model(
     if not method.one_shot:
         _check_training(model)
     bound = Budget(budget).with_measurer(LitertMeasurer())
-    template, names, flat = traced_copy(graph)
-    layers = excluded_layers(graph.layers, exclude, names)
-    excluded, chosen = [names[id(layer)] for layer in layers], None
-    if filters is not None:
-        layers = excluded_layers(graph.layers, filters, names, "filters")
-        chosen = [names[id(layer)] for layer in layers]
     space = SearchSpace(
         channel_multiple=channel_multiple,
         min_channels=min_channels,
         remove_blocks=remove_blocks,
         input_shape=input_shape,
         widths=widths,
-    ).for_layers(excluded, chosen)
+    )
     options = PruningOptions(
         method=method,
         schedule=schedule,
@@ -175,15 +171,45 @@ def prune_model(
         distill=distill,
         temperature=temperature,
     )
-    problem = PruningProblem(flat, space).with_budget(bound)
-    if widths is not None and not method.one_shot:
-        _check_all_given(problem, method.name)
-    pruned = PrunedModel(template, problem, options)
-    check_copy(model, graph, names, pruned)
+    pruned, closed = None, {}
+    while pruned is None:
+        try:
+            pruned = _wrapped(model, graph, exclude, filters, space, bound, options)
+        except DifferenceError:
+            layer = unfaithful_layer(model, graph, call_model) if graph.opened else None
+            if layer is None:
+                raise
+            closed[id(layer)] = "opened, it computes something else than on numbers"
+            graph = open_model(model, input_shape, closed)
     check_backbone(pruned.channel_graph)
     warn_of_opaque(pruned.channel_graph, pruned.costs, bound.limits)
     if method.one_shot or widths is not None:
         pruned.decide()
+    return pruned
+
+
+def _wrapped(
+    model: keras.Model,
+    graph: Graph,
+    exclude: Exclude,
+    filters: Exclude,
+    space: SearchSpace,
+    budget: Budget,
+    options: PruningOptions,
+) -> PrunedModel:
+    """The pruned model, which computes what the model does with all channels kept."""
+    template, names, flat = traced_copy(graph)
+    layers = excluded_layers(graph.layers, exclude, names)
+    excluded, chosen = [names[id(layer)] for layer in layers], None
+    if filters is not None:
+        layers = excluded_layers(graph.layers, filters, names, "filters")
+        chosen = [names[id(layer)] for layer in layers]
+    space = space.for_layers(excluded, chosen)
+    problem = PruningProblem(flat, space).with_budget(budget)
+    if space.widths is not None and not options.method.one_shot:
+        _check_all_given(problem, options.method.name)
+    pruned = PrunedModel(template, problem, options)
+    check_copy(model, graph, names, pruned)
     return pruned
 
 

@@ -53,7 +53,8 @@ class Composite(layers.Layer):
 
     Args:
         parts: functional `keras.Model`.
-        kind: what else it does: "", "weight", "drop", "dropout" or "sizes".
+        kind: what else it does: "", "weight", "drop", "dropout", "random" or
+            "sizes".
     """
 
     def __init__(self, parts, kind="", **kwargs):
@@ -61,6 +62,7 @@ class Composite(layers.Layer):
         self.parts, self.kind = parts, kind
         self.drop = Drop()
         self.dropout = layers.Dropout(0.3, seed=5)
+        self.seed = keras.random.SeedGenerator(9)
 
     def build(self, shape):
         if self.kind == "weight":
@@ -75,6 +77,10 @@ class Composite(layers.Layer):
             y = self.gamma * y
         if self.kind == "drop":
             y = y + self.drop(ops.tanh(y))
+        if self.kind == "random" and training:
+            count = ops.shape(y)[0]
+            kept = keras.random.uniform((count, 1, 1, 1), seed=self.seed) > 0.5
+            y = ops.tanh(y) * ops.cast(kept, y.dtype)
         if self.kind == "dropout" and training:
             y = self.dropout(y, training=training)
         if self.kind == "sizes":
@@ -84,7 +90,7 @@ class Composite(layers.Layer):
         return y
 
 
-KINDS = ("", "weight", "drop", "dropout", "sizes")
+KINDS = ("", "weight", "drop", "dropout", "random", "sizes")
 
 
 def composite_graph(rng):

@@ -205,6 +205,34 @@ class EachElement(DropPath):
         return x * keras.random.binomial(ops.shape(x), 1.0, 0.5, seed=self.seed)
 
 
+class Inline(layers.Layer):
+    """Random numbers among the layers."""
+
+    def __init__(self, kind, **kwargs):
+        super().__init__(**kwargs)
+        self.kind = kind
+        self.convs = [layers.Conv2D(8, 3, padding="same") for _ in range(2)]
+        self.norm = layers.BatchNormalization()
+        self.seed = keras.random.SeedGenerator(3)
+
+    def call(self, x, training=None):
+        y = self.norm(self.convs[0](x), training=training)
+        if training:
+            y = self.dropped(y)
+        return x + self.convs[1](ops.relu(y + x))
+
+    def dropped(self, y):
+        count = ops.shape(y)[0]
+        if self.kind == "path":
+            keep = keras.random.uniform((count, 1, 1, 1), seed=self.seed) + 0.5
+            return y / 0.5 * ops.floor(keep)
+        if self.kind == "noise":
+            return y + 0.3 * keras.random.normal(ops.shape(y), seed=self.seed)
+        if self.kind == "dropout":
+            return keras.random.dropout(y, 0.4, seed=self.seed)
+        return y * 2.0
+
+
 class Deep(layers.Layer):
     """Blocks with stochastic depth."""
 
@@ -365,6 +393,10 @@ CASES = {
     "lambdas": anonymous,
     "time_distributed": lambda: each_step(layers.MaxPooling2D(2)),
     "time_distributed_model": each_step_of_a_model,
+    "random_paths": lambda: image(Inline("path")),
+    "random_noise": lambda: image(Inline("noise")),
+    "random_dropout": lambda: image(Inline("dropout")),
+    "scaled_in_training": lambda: image(Inline("scale")),
     "stochastic_depth": lambda: image(Deep()),
     "dropout_by_hand": lambda: image(Deep(EachElement)),
 }
@@ -662,7 +694,7 @@ class OwnWeightsTest(parameterized.TestCase):
 
 
 class Drops(layers.Layer):
-    """Stochastic depth by hand."""
+    """Random numbers in inference too."""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -671,9 +703,13 @@ class Drops(layers.Layer):
 
     def call(self, x, training=None):
         y = self.conv(x)
-        if training:
-            y = y * keras.random.binomial((1, 1, 1, 1), 1.0, 0.5, seed=self.seed)
-        return x + y
+        return x + y * keras.random.binomial((1, 1, 1, 1), 1.0, 0.5, seed=self.seed)
+
+
+class Unseeded(Drops):
+    def call(self, x, training=None):
+        y = self.conv(x)
+        return y * keras.random.uniform((8,)) if training else y
 
 
 class Auxiliary(Drops):
@@ -752,6 +788,18 @@ class OwnSpec(Drops):
     raw = Raw.raw
 
 
+class LooksAtItsInput(layers.Layer):
+    """Computes something else on symbolic tensors."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.conv = layers.Conv2D(8, 3, padding="same")
+
+    def call(self, x):
+        y = self.conv(x)
+        return ops.relu(y) if isinstance(y, keras.KerasTensor) else ops.tanh(y)
+
+
 class Regularized(Drops):
     def __init__(self, **kwargs):
         super().__init__(activity_regularizer="l2", **kwargs)
@@ -761,7 +809,8 @@ class Regularized(Drops):
 
 
 CLOSED = {
-    "stochastic_depth": (Drops, "computes with the value"),
+    "random_numbers_in_inference": (Drops, "random numbers in inference"),
+    "random_numbers_of_nobody": (Unseeded, "without a `SeedGenerator`"),
     "other_code_in_training": (Auxiliary, "takes another path"),
     "a_counter": (Counts, ""),
     "a_loss": (AddsLoss, ""),
@@ -817,6 +866,18 @@ class ClosedTest(parameterized.TestCase):
         np.testing.assert_allclose(model(x), copy(x), 2e-5, 2e-5)
         self.assertEqual(len(model.losses), len(copy.losses))
 
+    def test_what_computes_something_else_when_opened_stays_closed(self):
+        model = image(Siblings(LooksAtItsInput()))
+        models.randomize(model, 0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            pruned = tf_lossprune.prune_model(
+                model, {"params": 0.8}, method="uniform", channel_multiple=1
+            )
+        reasons = " ".join(why for _, why in pruned.channel_graph.frozen)
+        self.assertIn("LooksAtItsInput, and opened, it computes", reasons)
+        self.assertTrue(any("siblings" in group.name for group in pruned.groups))
+
     def test_a_subclassed_model_that_stays_closed_is_an_error_with_the_reason(self):
         class Bad(keras.Model):
             def __init__(self):
@@ -828,7 +889,8 @@ class ClosedTest(parameterized.TestCase):
 
         class Worse(Bad):
             def call(self, x, training=None):
-                return ops.relu(self.dense(x)) if training else self.dense(x)
+                y = self.dense(x)
+                return ops.relu(y) if training else ops.tanh(y)
 
         model = Worse()
         model(np.zeros((1, 3), "float32"))

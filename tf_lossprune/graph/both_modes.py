@@ -7,7 +7,8 @@ import numpy as np
 from keras import tree
 
 from tf_lossprune.graph.own_weight import ConstantTensor, WeightTensor
-from tf_lossprune.graph.symbolic_call import CannotOpen
+from tf_lossprune.graph.randomness import InTraining, RandomDraw
+from tf_lossprune.graph.symbolic_call import CannotOpen, Step
 
 #: Layers that do nothing in inference.
 ONLY_IN_TRAINING = (
@@ -22,45 +23,151 @@ ONLY_IN_TRAINING = (
 
 
 def steps_of(body, twin):
-    """The steps that a call consists of, in whatever mode it runs.
+    """What a call consists of, in whatever mode it runs.
 
     Args:
         body: `Body` in training.
         twin: `Body` in inference; in the same mode, if it is only ever run in one.
 
     Returns:
-        List of `Step`s, where `training` is no argument if it follows the outer mode.
+        List of `Step`s, where `training` is no argument if it follows the outer mode,
+        and the structure of their results.
 
     Raises:
-        CannotOpen: if the two differ in more.
+        CannotOpen: if the two differ in more than operations on tensors.
     """
-    steps = _read(body)
-    others = _read(twin)
-    numbers, theirs = _numbers(body), _numbers(twin)
-    merged, remaining = [], list(others)
-    for one in steps:
-        other = remaining[0] if remaining else None
-        if other is not None and _same(one, other, numbers, theirs):
-            remaining.pop(0)
-            kwargs = dict(one.kwargs)
-            if kwargs.get("training") is True and other.kwargs["training"] is False:
-                del kwargs["training"]
-            merged.append(dataclasses.replace(one, kwargs=kwargs, twin=other))
-            for a, b in zip(one.outputs, other.outputs, strict=True):
-                theirs.setdefault(id(b), numbers.setdefault(id(a), len(numbers)))
-        elif type(one.operation) in ONLY_IN_TRAINING:
-            kwargs = {k: v for k, v in one.kwargs.items() if k != "training"}
-            merged.append(dataclasses.replace(one, kwargs=kwargs))
-            numbers[id(one.outputs[0])] = _numbered(one.inputs[0], numbers)
+    merge, steps = _Merge(body, twin), _read(body)
+    if merge.is_identity_in_inference() and not all(map(_is_dropout, steps)):
+        raise CannotOpen("it does nothing in inference")
+    for step in steps:
+        merge.add(step)
+    return merge.steps_to(body.result, twin.result)
+
+
+_ANOTHER_PATH = "in training it takes another path through its code"
+_RANDOM_INFERENCE = "it draws random numbers in inference"
+
+
+class _Merge:
+    """The steps of a call in training beside those in inference.
+
+    Attributes:
+        steps: list of `Step`s that hold for both.
+    """
+
+    def __init__(self, body, twin):
+        self.steps = []
+        self._remaining = _read(twin)
+        self._numbers, self._theirs = _numbers(body), _numbers(twin)
+        self._tensors = {self._numbers[id(t)]: t for t in body.inputs}
+        self._chosen = {}  # id of a tensor in training -> what stands for both modes
+
+    def add(self, step):
+        """Takes the next step in training."""
+        step = self._with_chosen(step)
+        other = self._remaining[0] if self._remaining else None
+        if other is not None and self._meets(step, other):
+            self._keep(step, other)
+        elif _is_dropout(step):
+            kwargs = {k: v for k, v in step.kwargs.items() if k != "training"}
+            self.steps.append(dataclasses.replace(step, kwargs=kwargs))
+            number = _numbered(step.inputs[0], self._numbers)
+            self._numbers[id(step.outputs[0])] = number
+        elif _may_differ(step):
+            self.steps.append(step)
+            for t in step.outputs:
+                self._numbers[id(t)] = "in training", len(self._numbers)
         else:
-            raise CannotOpen("in training it takes another path through its code")
-    results = [
-        _signature(body.result, found)
-        for body, found in ((body, numbers), (twin, theirs))
-    ]
-    if remaining or results[0] != results[1]:
-        raise CannotOpen("in training it takes another path through its code")
-    return merged
+            raise CannotOpen(_ANOTHER_PATH)
+
+    def is_identity_in_inference(self):
+        return not self._remaining
+
+    def steps_to(self, result, other):
+        """All steps, with a choice of the mode where the results differ."""
+        for step in self._remaining:
+            drawing = isinstance(step.operation, RandomDraw)
+            raise CannotOpen(_RANDOM_INFERENCE if drawing else _ANOTHER_PATH)
+        try:
+            tree.map_structure(self._choose, result, other)
+        except (ValueError, TypeError) as error:  # they are built otherwise
+            raise CannotOpen(_ANOTHER_PATH) from error
+        result = tree.map_structure(self._standing, result)
+        found = [
+            _signature(struct, numbers)
+            for struct, numbers in ((result, self._numbers), (other, self._theirs))
+        ]
+        if found[0] != found[1]:
+            raise CannotOpen(_ANOTHER_PATH)
+        return self.steps, result
+
+    def _keep(self, step, other):
+        """Appends a step that is the same in both modes."""
+        self._remaining.pop(0)
+        step = self._with_chosen(step)
+        kwargs = dict(step.kwargs)
+        if kwargs.get("training") is True and other.kwargs["training"] is False:
+            del kwargs["training"]
+        self.steps.append(dataclasses.replace(step, kwargs=kwargs, twin=other))
+        for a, b in zip(step.outputs, other.outputs, strict=True):
+            number = self._numbers.setdefault(id(a), len(self._numbers))
+            self._tensors.setdefault(number, a)
+            self._theirs.setdefault(id(b), number)
+
+    def _meets(self, step, other):
+        """Whether both steps are the same, if need be with a choice before them."""
+        if _same(step, other, self._numbers, self._theirs):
+            return True
+        if type(step.operation) is not type(other.operation):
+            return False
+        before = dict(self._numbers), dict(self._chosen), len(self.steps)
+        try:
+            tree.map_structure(self._choose, step.args, other.args)
+        except (ValueError, TypeError):  # they are built otherwise
+            return False
+        if _same(self._with_chosen(step), other, self._numbers, self._theirs):
+            return True
+        self._numbers, self._chosen = before[0], before[1]
+        del self.steps[before[2] :]
+        return False
+
+    def _choose(self, one, other):
+        """Lets the mode choose between what is computed in training and its twin.
+
+        That is right in both modes, whichever twin is taken.
+        """
+        tensors = isinstance(one, keras.KerasTensor) and hasattr(other, "dtype")
+        if not tensors or id(one) in self._chosen:
+            return
+        number = self._theirs.get(id(other))
+        mine = self._numbers.get(id(one))
+        alike = (one.shape, one.dtype) == (other.shape, other.dtype)
+        if not isinstance(mine, tuple) or number not in self._tensors or not alike:
+            return
+        made = keras.KerasTensor(one.shape, one.dtype)
+        inputs = (self._tensors[number], one)
+        self.steps.append(Step(InTraining(), inputs, {}, [made]))
+        self._numbers[id(made)] = number
+        self._chosen[id(one)] = made
+
+    def _with_chosen(self, step):
+        args, kwargs = tree.map_structure(self._standing, (step.args, step.kwargs))
+        return dataclasses.replace(step, args=args, kwargs=kwargs)
+
+    def _standing(self, x):
+        return self._chosen.get(id(x), x)
+
+
+def _is_dropout(step):
+    return type(step.operation) in ONLY_IN_TRAINING
+
+
+def _may_differ(step):
+    """Whether a step has nothing to lose if the other mode goes without it."""
+    operation = step.operation
+    return isinstance(operation, RandomDraw) or not isinstance(
+        operation, keras.layers.Layer
+    )
 
 
 def _read(body):

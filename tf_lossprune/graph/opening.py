@@ -22,6 +22,7 @@ from tf_lossprune.graph.own_weight import (
     WeightTensor,
 )
 from tf_lossprune.graph.paths import attribute_paths, without_number
+from tf_lossprune.graph.randomness import RandomDraw
 from tf_lossprune.graph.rules import find_rule
 from tf_lossprune.graph.sample_count import NUMBERS, ForEachSample
 from tf_lossprune.graph.stock_composites import stock_call
@@ -41,13 +42,14 @@ from tf_lossprune.graph.training_only import passes_elements
 _CLOSED = {"keras", "tf_lossprune"}
 
 
-def open_model(model, input_shape=None):
+def open_model(model, input_shape=None, closed=None):
     """Flattens any model, with layers and models of the user's own opened.
 
     Args:
         model: built `keras.Model`; not changed.
         input_shape: the shape of one sample, for a subclassed model that does not
             know it: a tuple, or a list or dict of them as the model takes them.
+        closed: dict, id of a layer that is not to be opened -> why, or None.
 
     Returns:
         A `Graph`. Its `opened` and `closed` say what was opened and what was not.
@@ -57,7 +59,7 @@ def open_model(model, input_shape=None):
         ValueError: if the shapes that it takes are not known.
     """
     check_model(model, subclassed=True)
-    walk = _Opening()
+    walk = _Opening(closed or {})
     if functional_of(model) is not None:
         return walk.model(model)
     return walk.subclassed(model, placeholders(model, input_shape))
@@ -99,8 +101,10 @@ _BROADCASTING = {
 
 
 class _Opening(Walk):
-    def __init__(self):
+    def __init__(self, refused):
         super().__init__()
+        self._refused = refused
+        self._results = []
         self._names = {}
         self._opened = {}
         self._closed = {}
@@ -122,8 +126,12 @@ class _Opening(Walk):
         found = super().graph(inputs, outputs, name)
         found.names = self._names
         found.opened = list(self._opened.values())
-        found.closed = self._closed
+        found.closed = {**self._closed, **self._refused}
+        found.results = self._results
         return found
+
+    def _call_of(self, layer):
+        return None if id(layer) in self._refused else composite_call(layer)
 
     def subclassed(self, model, args):
         """The `Graph` of a model with a `call` of its own."""
@@ -131,7 +139,8 @@ class _Opening(Walk):
         self._root = tree.flatten(given)[0]
         self._names[id(model)] = ""
         try:
-            (result, found) = self._note(model, given, {}, Place()), self._closed
+            result = self._note(model, given, {}, Place())
+            found = {**self._closed, **self._refused}
         except CannotOpen as error:
             result, found = None, {id(model): str(error)}
         else:
@@ -150,7 +159,7 @@ class _Opening(Walk):
 
     def leaf(self, operation, args, kwargs, outputs, place):
         self._path(operation, place, None)
-        if composite_call(operation) is not None:
+        if self._call_of(operation) is not None:
             try:
                 if place.masked and not any(map(is_mask, kwargs)):
                     raise CannotOpen("a mask comes with its input")
@@ -190,7 +199,7 @@ class _Opening(Walk):
         while weights != len(layer.variables):  # else its first call has built it
             weights = len(layer.variables)
             one, twin = (
-                note_call(layer, args, kwargs, mode, composite_call, number)
+                note_call(layer, args, kwargs, mode, self._call_of, number)
                 for mode, number in zip(modes, NUMBERS)
             )
         self._kept += [one, twin]
@@ -200,13 +209,12 @@ class _Opening(Walk):
 
     def _body(self, body, twin, tensors, place, paths):
         """Appends what a call does; returns its result with `Tensor`s."""
-        for step in steps_of(body, twin):
+        steps, result = steps_of(body, twin)
+        for step in steps:
             made = self._step(step, tensors, place, paths)
             for keras_tensor, tensor in zip(step.outputs, made, strict=True):
                 tensors[id(keras_tensor)] = tensor
-        return tree.map_structure(
-            lambda t: self._tensor(t, tensors, place), body.result
-        )
+        return tree.map_structure(lambda t: self._tensor(t, tensors, place), result)
 
     def _tensor(self, symbolic, tensors, place, ndim=None):
         """The `Tensor` that a symbolic tensor stands for, or numbers; None for None."""
@@ -269,7 +277,9 @@ class _Opening(Walk):
                 twin = step.twin and step.twin.body
                 below = dataclasses.replace(place, path=f"{path}." if path else "")
                 paths = attribute_paths(operation, below.path)
-                return tree.flatten(self._body(step.body, twin, tensors, below, paths))
+                made = tree.flatten(self._body(step.body, twin, tensors, below, paths))
+                self._results.append((operation, made))
+                return made
         except CannotOpen as error:
             del self.calls[before[0] :]
             self._names, self._opened = before[1:]
@@ -291,7 +301,9 @@ class _Opening(Walk):
             ),
             (step.args, step.kwargs),
         )
-        if isinstance(operation, ForEachSample):
+        if isinstance(operation, ForEachSample) or (
+            isinstance(operation, RandomDraw) and not args
+        ):
             args = (*args, self._root)
         if isinstance(operation, keras.Model) and functional_of(operation):
             place = dataclasses.replace(place, path=f"{path}.")

@@ -16,6 +16,7 @@ from keras import tree
 from tf_lossprune import keras_internals as internals
 from tf_lossprune.graph.masks import is_mask
 from tf_lossprune.graph.own_weight import ConstantTensor, WeightTensor
+from tf_lossprune.graph.randomness import noted_draw
 from tf_lossprune.graph.sample_count import NUMBERS, SampleCount
 
 
@@ -91,7 +92,7 @@ def note_call(layer, args, kwargs, training, call_of, samples=NUMBERS[0]):
     given = keras_tensors((args, kwargs))
     caller = _Caller(lambda: layer(*args, **kwargs))
     try:
-        with noting.scope, noting.interception():
+        with noting.scope, noting.interception(), noting.draws():
             result = caller(given, training=training)
     except Exception as error:
         raise CannotOpen(noting.scope.reason or _in_words(error)) from error
@@ -112,6 +113,21 @@ class _Noting:
         return internals.intercepted_calls(
             self.layer, self.node, self.arguments, self.shape
         )
+
+    def draws(self):
+        return internals.intercepted_draws(self.draw)
+
+    def draw(self, name, args, kwargs):
+        """Random numbers as a symbolic tensor."""
+        if self._muted:
+            return None
+        number, refuse = self._count.number, self.scope.refuse
+        layer, x = noted_draw(name, args, kwargs, number, refuse)
+        given = () if x is None else (x,)
+        y = layer.compute_output_spec(x if given else keras.KerasTensor((None,)))
+        self._count.settle(layer, given, [y])
+        self.steps.append(Step(layer, given, {}, [y]))
+        return y
 
     def arguments(self, layer, args, kwargs):
         """What to call a layer with: numbers become symbolic, else it would compute."""

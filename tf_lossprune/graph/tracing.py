@@ -95,6 +95,8 @@ class Graph:
         names: dict, id of an operation -> name, for those found inside opened layers.
         opened: list of `Opened` layers.
         closed: dict, id of a layer that could not be opened -> why.
+        results: list of `(layer, [Tensor])`: what each call of an opened layer returns,
+            inner ones first.
     """
 
     inputs: object
@@ -104,6 +106,7 @@ class Graph:
     names: dict = dataclasses.field(default_factory=dict)
     opened: list = dataclasses.field(default_factory=list)
     closed: dict = dataclasses.field(default_factory=dict)
+    results: list = dataclasses.field(default_factory=list)
 
     def name_of(self, operation):
         """What an operation is called: its path if it was found in an opened layer."""

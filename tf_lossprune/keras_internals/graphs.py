@@ -93,6 +93,58 @@ def set_shape(tensor: Any, shape: tuple) -> None:
     tensor._shape = tuple(shape)
 
 
+#: The functions that draw random numbers, and the modules from which they are called.
+DRAWS = [
+    "beta", "binomial", "dropout", "gamma", "normal", "randint", "truncated_normal",
+    "uniform",
+]  # fmt: skip
+_RANDOM = [
+    "keras.random", "keras.src.random", "keras.src.random.random",
+    "keras._tf_keras.keras.random",
+]  # fmt: skip
+
+
+def random_function(name: str) -> Callable:
+    """A function of `keras.random`, whether draws are being told of or not."""
+    function = getattr(keras.random, name)
+    return getattr(function, "original", function)
+
+
+@contextlib.contextmanager
+def intercepted_draws(on_draw: Callable) -> Iterator[None]:
+    """Takes over what draws random numbers, in this thread.
+
+    Args:
+        on_draw: function `(name, args, kwargs)`, asked for the numbers; None: they are
+            drawn.
+    """
+    thread = threading.get_ident()
+    modules = [sys.modules[name] for name in _RANDOM if name in sys.modules]
+    before = {name: getattr(keras.random, name) for name in DRAWS}
+
+    def asking(name: str) -> Callable:
+        def draw(*args, **kwargs):
+            if threading.get_ident() == thread:
+                found = on_draw(name, args, kwargs)
+                if found is not None:
+                    return found
+            return before[name](*args, **kwargs)
+
+        vars(draw)["original"] = before[name]
+        return draw
+
+    for name in DRAWS:
+        function = asking(name)
+        for module in modules:
+            vars(module)[name] = function
+    try:
+        yield
+    finally:
+        for name, function in before.items():
+            for module in modules:
+                vars(module)[name] = function
+
+
 #: The modules from which `ops.shape` is called.
 _OPS = ("keras.ops", "keras.src.ops", "keras.src.ops.core", "keras._tf_keras.keras.ops")
 
@@ -164,6 +216,26 @@ def intercepted_calls(
         layer_class.symbolic_call, layer_class.__call__ = symbolic_call, layer_call
         for module in modules:
             vars(module)["shape"] = shape
+
+
+@contextlib.contextmanager
+def told_outputs(on_outputs: Callable) -> Iterator[None]:
+    """Tells of what layers return, in this thread: `on_outputs(layer, outputs)`."""
+    thread = threading.get_ident()
+    layer_class: Any = keras.layers.Layer
+    layer_call = layer_class.__call__
+
+    def call(layer, *args, **kwargs):
+        outputs = layer_call(layer, *args, **kwargs)
+        if threading.get_ident() == thread:
+            on_outputs(layer, outputs)
+        return outputs
+
+    layer_class.__call__ = call
+    try:
+        yield
+    finally:
+        layer_class.__call__ = layer_call
 
 
 def shapes_at_build(layer: Any) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Weights of opened layers, which are cut with the channels that they meet."""
+"""What opened layers held or drew, which is cut with the channels that it meets."""
 
 import math
 
@@ -6,6 +6,8 @@ import numpy as np
 
 from tf_lossprune.graph import labels as lb
 from tf_lossprune.graph.own_weight import OwnConstant, OwnWeight
+from tf_lossprune.graph.randomness import InTraining, RandomDraw
+from tf_lossprune.graph.rules.merging import merge
 from tf_lossprune.graph.rules.registry import register_rule
 from tf_lossprune.graph.sample_count import ForEachSample
 
@@ -52,3 +54,22 @@ def for_each_sample(ctx, layer):
 def own_constant(ctx, layer):
     made = ctx.call.outputs[0].shape
     ctx.output(np.zeros((), int), batch_axis=0 if made and made[0] == 1 else None)
+
+
+register_rule(
+    InTraining, remark="what an opened layer does in training only", any_layout=True
+)(merge)
+
+
+@register_rule(RandomDraw, effect="prunes", remark="random numbers of an opened layer")
+def random_draw(ctx, layer):
+    """Numbers for each channel are drawn for those that are left."""
+    shape = layer.shape
+    if shape is None:
+        ctx.output(ctx.input_labels[0])
+    elif len(shape) < 2 or shape[0] is not None or shape[-1] == 1:
+        ctx.output(np.zeros((), int))
+    else:
+        labels = ctx.fresh(shape[-1])
+        ctx.config("shape", labels, lambda kept: (*shape[:-1], int(kept.sum())))
+        ctx.output(lb.on_axis(labels, len(shape) - 2, len(shape) - 1))
