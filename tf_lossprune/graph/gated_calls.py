@@ -30,29 +30,26 @@ _SMALL = 1e-6
 @register
 def layer_normalization(layer, gates, x):
     """`keras.layers.LayerNormalization`: n = sum g, mean = sum g x / n, and so on."""
-    y = _standardized(layer, gates, _floating(x), layer.axis)
-    for weight, apply in ((layer.gamma, ops.multiply), (layer.beta, ops.add)):
-        if weight is not None:
-            weight = _on_axes(ops.cast(weight, y.dtype), layer.axis, y)
-            y = apply(y, weight)
+    y = _standardized(layer, gates, x, layer.gamma, layer.beta)
     return ops.cast(y, layer.compute_dtype)
 
 
 @register
 def layer_norm(operation, gates, x, gamma=None, beta=None):
     """`keras.ops.layer_normalization`."""
-    y = _standardized(operation, gates, _floating(x), operation.axis)
-    beta = None if operation.rms_scaling else beta
-    for weight, apply in ((gamma, ops.multiply), (beta, ops.add)):
-        if weight is not None:
-            y = apply(y, _on_axes(ops.cast(weight, y.dtype), operation.axis, y))
-    return ops.cast(y, x.dtype)
+    return ops.cast(_standardized(operation, gates, x, gamma, beta), x.dtype)
 
 
-def _standardized(operation, gates, x, axis):
+def _standardized(operation, gates, x, gamma, beta):
+    x, axis = _floating(x), operation.axis
     mean, variance = _moments(x, gates, axis)
-    inverse = ops.rsqrt(variance + _epsilon(operation))
-    return x * inverse if operation.rms_scaling else (x - mean) * inverse
+    factor = ops.rsqrt(variance + _epsilon(operation))
+    if gamma is not None:
+        factor = factor * _on_axes(gamma, axis, x)
+    if operation.rms_scaling:  # of Keras' own making: no mean is taken off
+        return x * factor
+    y = (x - mean) * factor
+    return y if beta is None else y + _on_axes(beta, axis, x)
 
 
 @register
@@ -90,9 +87,8 @@ def group_normalization(layer, gates, x):
     axes = [a for a in range(1, rank + 1) if a != axis]
     mean, variance = _moments(y, gates, axes)
     y = ops.reshape((y - mean) * ops.rsqrt(variance + layer.epsilon), shape)
-    for weight, apply in ((layer.gamma, ops.multiply), (layer.beta, ops.add)):
-        if weight is not None:
-            y = apply(y, _on_axes(ops.cast(weight, y.dtype), [axis], y))
+    y = y if layer.gamma is None else y * _on_axes(layer.gamma, axis, y)
+    y = y if layer.beta is None else y + _on_axes(layer.beta, axis, y)
     return ops.cast(y, layer.compute_dtype)
 
 
@@ -263,7 +259,7 @@ def _on_axes(weight, axis, x):
     shape = [1] * len(x.shape)
     for a in _axes(axis, x):
         shape[a] = x.shape[a]
-    return ops.reshape(weight, shape)
+    return ops.reshape(ops.cast(weight, x.dtype), shape)
 
 
 def _sum(x, gates, axis):
@@ -277,7 +273,9 @@ def _mean(x, gates, axis):
 def _moments(x, gates, axis):
     shares = _shares(x, gates, axis)
     mean = _sum(x, shares, axis)
-    return mean, _sum(ops.square(x - mean), shares, axis)
+    distance = x - mean
+    square = distance * (distance * shares)
+    return mean, ops.sum(square, axis=axis, keepdims=True)
 
 
 def _shares(x, gates, axis):
