@@ -3,13 +3,14 @@
 import keras
 import numpy as np
 from absl.testing import parameterized
+from keras import ops
 
 import tf_lossprune
 from examples import models
 from tests import judge
 from tests.graph.test_random_graphs import check_model, compare
 from tf_lossprune import keras_internals as internals
-from tf_lossprune.graph import analyze
+from tf_lossprune.graph import analyze, open_model
 
 layers = keras.layers
 LayerScale, StochasticDepth = internals.layers_of_applications(
@@ -61,6 +62,22 @@ def u_net(groups, width=32):
     return keras.Model(inputs, layers.Conv2D(2, 1)(block(x, width)))
 
 
+class ByHand(layers.Layer):
+    """Three ways to write layer normalisation, one after another."""
+
+    def build(self, shape):
+        self.gamma, self.scale = (
+            self.add_weight(shape=(shape[-1],), initializer="ones") for _ in range(2)
+        )
+        self.beta = self.add_weight(shape=(shape[-1],))
+
+    def call(self, x):
+        x = x - ops.mean(x, axis=-1, keepdims=True)
+        square = ops.mean(ops.square(x), axis=-1, keepdims=True)
+        x = ops.layer_normalization(x / ops.sqrt(square + 1e-5), self.gamma, self.beta)
+        return ops.rms_normalization(x, self.scale)
+
+
 class NormalizationTest(parameterized.TestCase):
     @parameterized.named_parameters(
         ("convnext", convnext),
@@ -98,6 +115,14 @@ class NormalizationTest(parameterized.TestCase):
         self.assertEqual(widths(3), {"a": 8})
         self.assertEqual(widths(1), {"a": 24})
         self.assertEqual(widths(-1), {"a": 24})
+
+    def test_written_by_hand(self):
+        inputs = keras.Input((6, 3))
+        x = ByHand()(layers.Dense(8, name="stem")(inputs))
+        model = keras.Model(inputs, layers.Dense(2)(x))
+        models.randomize(model, 0)
+        self.assertEqual(analyze(open_model(model)).groups[0].size, 8)
+        check_model(model)
 
     def test_a_post_norm_block_can_go_as_a_whole(self):
         inputs = keras.Input((6, 3))

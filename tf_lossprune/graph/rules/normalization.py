@@ -7,6 +7,7 @@ from tf_lossprune import keras_internals as internals
 from tf_lossprune.graph import gated_calls
 from tf_lossprune.graph import labels as lb
 from tf_lossprune.graph.rules.elementwise import across, axes_of
+from tf_lossprune.graph.rules.merging import REASON, join
 from tf_lossprune.graph.rules.registry import register_rule
 
 OF_KEPT = "over the kept channels, if it spans their axis"
@@ -68,20 +69,29 @@ def rms_normalization(ctx, layer):
 
 def _with_weights(ctx, layer, computation, names):
     """A layer with weights for each element along the axes that it mixes."""
-    axes = axes_of(layer.axis, len(ctx.inputs[0].shape))
-    along = [ctx.sample_axis(axis) for axis in axes]
-    if not {*lb.varying(ctx.input_labels[0])} <= {*along} and None not in along:
-        # Heads, and dimensions that it mixes in each of them: whole heads go.
-        ctx.input_labels[0] = ctx.tie(ctx.input_labels[0], along)
-    elif len(lb.varying(ctx.input_labels[0])) > 1:
-        ctx.straighten(0)
-    if not across(ctx, axes, computation):
-        return
+    along = _across_one_axis(ctx, layer, computation)
     for place, axis in enumerate(along):
         if ctx.varies(axis):
             for name in names:
                 if getattr(layer, name) is not None:
                     ctx.weight(name, {place: ctx.channels(axis=axis)})
+
+
+def _across_one_axis(ctx, layer, computation):
+    """As `across`, with labels that vary along one of its axes at most.
+
+    Returns:
+        The axes of a sample that it mixes; none of them, if that is not possible.
+    """
+    axes = axes_of(layer.axis, len(ctx.inputs[0].shape))
+    along = [ctx.sample_axis(axis) for axis in axes]
+    labels = ctx.input_labels[0]
+    if not {*lb.varying(labels)} <= {*along} and None not in along:
+        # Heads, and dimensions that it mixes in each of them: whole heads go.
+        ctx.input_labels[0] = ctx.tie(labels, along)
+    else:
+        ctx.straighten(0)
+    return along if across(ctx, axes, computation) else []
 
 
 @register_rule(keras.layers.UnitNormalization, remark=OF_KEPT, any_layout=True)
@@ -99,12 +109,25 @@ def normalize(ctx, operation):
 
 @register_rule("LayerNorm", "RMSNorm", remark=OF_KEPT, any_layout=True)
 def normalizing_operation(ctx, operation):
-    if len(ctx.inputs) > 1:
+    """Scale and offset are tensors: weights of a layer that was opened."""
+    axes = axes_of(operation.axis, len(ctx.inputs[0].shape))
+    weights = range(1, len(ctx.inputs))
+    if any(len(axes) > 1 or len(ctx.inputs[i].shape) != 1 for i in weights) or any(
+        ctx.batch_axis(i) is not None for i in weights
+    ):
         ctx.freeze_all("an operation with tensors for parameters")
         return
     whole = type(operation).__name__ == "LayerNorm"
     computation = gated_calls.layer_norm if whole else gated_calls.rms_norm
-    across(ctx, axes_of(operation.axis, len(ctx.inputs[0].shape)), computation)
+    for axis in _across_one_axis(ctx, operation, computation):
+        labels = ctx.input_labels[0]
+        for index in weights:
+            own = lb.on_axis(ctx.input_labels[index], axis, labels.ndim)
+            if ctx.varies(axis):
+                labels = join(ctx, labels, own)
+            else:
+                ctx.freeze(own, REASON)
+        ctx.output(labels, batch_axis=ctx.batch_axis())
 
 
 @register_rule(*internals.layers_of_applications("LayerScale"))
