@@ -55,6 +55,7 @@ class Worth:
             shares: float `[costs]`, the shares of the dense costs that are allowed.
             steps: int `[groups]`.
         """
+        shares = np.maximum(shares, 1e-9)
 
         def at(scale: float) -> np.ndarray:
             return np.minimum(ratios * scale, 1.0).astype("float32")

@@ -4,7 +4,6 @@ import csv
 import functools
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -27,7 +26,7 @@ from tf_lossprune.resources.probes import (
     executed_calls,
     signature,
 )
-from tf_lossprune.surgery import copy_graph, flat_graph
+from tf_lossprune.surgery import flat_graph
 from tf_lossprune.types import Path
 
 #: Names of the two rows that are no operations: an empty file and the network.
@@ -263,14 +262,11 @@ class Latency(AsksMeasurer, Resource):
         """Milliseconds of the dense model and of others in each turn, `[turns, n]`."""
         measurer = self.ask()
         precision = self.table.device["precision"]
-        models = (copy_graph(channels.graph)[0], *models)
-        with tempfile.TemporaryDirectory() as folder:
-            paths = [os.path.join(folder, f"{k}.tflite") for k in range(len(models))]
-            for model, path in zip(models, paths):
-                measurer.convert(model, path, precision)
-            if callable(self._measure):
-                return np.array([[float(self._measure(path)) for path in paths]])
-            return measurer.times(paths, self.table.device["threads"], TURNS)
+        models = (measurer.dense(channels), *models)
+        paths = [measurer.file(model, precision) for model in models]
+        if callable(self._measure):
+            return np.array([[float(self._measure(path)) for path in paths]])
+        return measurer.times(paths, self.table.device["threads"], TURNS)
 
     def function(self, channels: ChannelGraph) -> LatencyFunction:
         operations = []

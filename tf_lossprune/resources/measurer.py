@@ -1,8 +1,13 @@
 """What measures networks that resources cannot count."""
 
 import copy
+import functools
+import logging
 import os
+import shutil
 import tempfile
+import time
+import weakref
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -11,6 +16,7 @@ import numpy as np
 
 from tf_lossprune.config import Configurable
 from tf_lossprune.graph import ChannelGraph
+from tf_lossprune.surgery import copy_graph
 from tf_lossprune.types import Path
 
 
@@ -57,6 +63,49 @@ class Measurer(Configurable):
     def works_here(self) -> bool:
         """Whether files can be made and run in this process: a bool."""
         return True
+
+    def file(self, model: keras.Model, precision: str) -> str:
+        """The path of a network's file, made when it is first asked for.
+
+        It is there as long as the network, so that size, memory and time are read off
+        one file.
+
+        Args:
+            model, precision: as in `convert`.
+        """
+        files = self._files.setdefault(model, {})
+        if precision not in files:
+            folder = tempfile.mkdtemp(prefix="lossprune_")
+            weakref.finalize(model, shutil.rmtree, folder, ignore_errors=True)
+            path = os.path.join(folder, "model.tflite")
+            began = time.perf_counter()
+            self.convert(model, path, precision)
+            files[precision] = path
+            logging.getLogger(__name__).info(
+                "Converted %s to %s in %.1f s",
+                model.name,
+                precision,
+                time.perf_counter() - began,
+            )
+        return files[precision]
+
+    def dense(self, channels: ChannelGraph) -> keras.Model:
+        """The network of a channel graph with all its channels, always the same one.
+
+        Args:
+            channels: `ChannelGraph`.
+        """
+        if channels not in self._dense:
+            self._dense[channels] = copy_graph(channels.graph)[0]
+        return self._dense[channels]
+
+    @functools.cached_property
+    def _files(self) -> weakref.WeakKeyDictionary:
+        return weakref.WeakKeyDictionary()
+
+    @functools.cached_property
+    def _dense(self) -> weakref.WeakKeyDictionary:
+        return weakref.WeakKeyDictionary()
 
 
 Asks = TypeVar("Asks", bound="AsksMeasurer")
@@ -125,35 +174,4 @@ class MeasuresFile(AsksMeasurer):
 
     def measure(self, model: keras.Model, channels: ChannelGraph) -> float:
         """The figure of the file that `model` is converted to."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = os.path.join(folder, "model.tflite")
-            self.ask().convert(model, path, self.precision)
-            return self.read(path)
-
-
-def measure_all(
-    resources: dict[str, Any], model: keras.Model, channels: ChannelGraph
-) -> dict[str, float]:
-    """Measures a delivered model, with one file for each precision.
-
-    Args:
-        resources: dict, name -> measured `Resource`.
-        model: the compact model.
-        channels: `ChannelGraph` of the dense one.
-
-    Returns:
-        Dict, name -> cost.
-    """
-    found, paths = {}, {}
-    with tempfile.TemporaryDirectory() as folder:
-        for name, resource in resources.items():
-            if type(resource).measure is not MeasuresFile.measure:
-                found[name] = resource.measure(model, channels)
-                continue
-            precision = resource.precision
-            if precision not in paths:
-                path = os.path.join(folder, f"{precision}.tflite")
-                resource.ask().convert(model, path, precision)
-                paths[precision] = path
-            found[name] = resource.read(paths[precision])
-    return found
+        return self.read(self.ask().file(model, self.precision))

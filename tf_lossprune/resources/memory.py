@@ -21,7 +21,6 @@ from tf_lossprune.resources.fusion import merged_calls
 from tf_lossprune.resources.measurer import Measurer, MeasuresFile
 from tf_lossprune.resources.model import unit_counts
 from tf_lossprune.resources.opaque import check_counted, check_sizes, opaque_calls
-from tf_lossprune.surgery import copy_graph
 from tf_lossprune.types import BackendTensor, Path
 
 #: Bytes of one activation.
@@ -154,9 +153,8 @@ class PeakMemory(MeasuresFile, Resource):
         if self._measure == "auto" and not known:
             return PeakMemory(self.precision, measure=False)
         check_counted(channels, self.name)
-        dense, _ = copy_graph(channels.graph)
         try:
-            arena = self.measure(dense, channels)
+            arena = self.measure(self.ask().dense(channels), channels)
         except (ImportError, RuntimeError, TypeError, ValueError) as error:
             if self._measure is True:
                 raise

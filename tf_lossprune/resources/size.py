@@ -23,7 +23,6 @@ from tf_lossprune.resources.measurer import Measurer, MeasuresFile
 from tf_lossprune.resources.model import CostModel
 from tf_lossprune.resources.opaque import undeclared_weights
 from tf_lossprune.resources.probes import channel_entries
-from tf_lossprune.surgery import copy_graph
 from tf_lossprune.types import BackendTensor, Path
 
 #: Bytes of a weight's entry.
@@ -136,8 +135,7 @@ class SizeBytes(MeasuresFile, Resource):
     def bind(self, channels: ChannelGraph) -> "SizeBytes":
         if self.overhead is not None:
             return self
-        dense, _ = copy_graph(channels.graph)
-        measured = self.measure(dense, channels)
+        measured = self.measure(self.ask().dense(channels), channels)
         # Below 0 if weights are stored smaller than they are counted: the dense size
         # is the file's in any case.
         overhead = measured - self._weights(channels).dense

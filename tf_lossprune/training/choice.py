@@ -7,17 +7,19 @@ import numpy as np
 from tf_lossprune.advice import check_used
 from tf_lossprune.allocation import choose_units, fit_widths
 from tf_lossprune.errors import InfeasibleBudgetError
-from tf_lossprune.resources.measurer import measure_all
 from tf_lossprune.surgery import cut
 
 #: Cuts after which a measured budget is given up, and how much more each takes.
 MAX_RECUTS = 8
-RECUT_MARGIN = 1.005
+RECUT_MARGIN = 1.01
 #: A network that uses less than the first share of a measured budget is too small, and
 #: up to so many larger ones are tried. They have to stay below the second share: of
 #: several measurements close to the limit, one that is too good may be chosen.
 ENOUGH, CLOSE = 0.9, 0.97
 MAX_REGROWTHS = 3
+#: Each takes a conversion: after so many, only a network that uses less than this share
+#: of the budget is worth another.
+FEW_TRIES, WASTED = 2, 0.85
 
 
 class WidthChoice:
@@ -35,7 +37,7 @@ class WidthChoice:
     def __init__(self, problem):
         self._problem = problem
         self._channels, self._costs = problem.channel_graph, problem.costs
-        self.recuts = 0
+        self.recuts = self._tried = 0
         self.measured = {}
 
     def widths(self, ratios, shares):
@@ -99,7 +101,8 @@ class WidthChoice:
             return widths, choose_units(importance, self._channels.groups, widths)
 
         measured = [n for n in budget.limits if budget.resource(n).measured]
-        shares, self.recuts = budget.shares(self._costs), 0
+        shares = budget.shares(self._costs)
+        self.recuts = self._tried = 0
         smallest = problem.smallest
         (widths, keep), broken = chosen(shares), None
         too_much = dict.fromkeys(measured, math.inf)
@@ -121,10 +124,13 @@ class WidthChoice:
             broken, too_much = shares, self._counted(widths, budget)
             if self.recuts == MAX_RECUTS:  # what is counted leads nowhere
                 used = dict.fromkeys(measured, math.inf)
-            shares = self._tighter(shares, used)
+            shares = self._tighter(
+                shares, used, too_much, self._counted(problem.sizes, budget)
+            )
             widths, keep = chosen(shares)
         for _ in range(MAX_REGROWTHS):
-            if max(used.values()) >= ENOUGH:
+            enough = ENOUGH if self._tried < FEW_TRIES else WASTED
+            if max(used.values()) >= enough:
                 break
             larger = self._looser(shares, used, broken)
             # No group gets less than it has, so that every figure can only grow.
@@ -163,18 +169,27 @@ class WidthChoice:
     def _used(self, keep, budget, names):
         """Dict, resource -> measured cost of these units, over what is allowed."""
         compact = cut(self._channels, keep)
-        resources = {name: budget.resource(name) for name in names}
-        found = measure_all(resources, compact, self._channels)
+        self._tried += 1
+        found = {n: budget.resource(n).measure(compact, self._channels) for n in names}
         return {n: v / budget.allowed(n, self._costs[n]) for n, v in found.items()}
 
-    def _tighter(self, shares, used):
-        """Shares that make up for what a network took too much."""
+    def _tighter(self, shares, used, counted, dense):
+        """Shares that make up for what a network took too much.
+
+        Args:
+            shares: dict, those of the network.
+            used, counted, dense: dicts, resource -> share of the budget that it takes,
+                as measured and as counted, and that the dense network takes.
+        """
         found = dict(shares)
         for name, factor in used.items():
             if factor > 1.0:
                 cost = self._costs[name]
                 least = cost.total(self._problem.smallest) / cost.dense
-                found[name] = max(shares[name] / (factor * RECUT_MARGIN), least)
+                wanted = _where_it_is_one(counted[name], factor, dense[name])
+                # Of the budget; the dense network's share of it is one of its cost.
+                wanted /= dense[name] * RECUT_MARGIN
+                found[name] = max(min(wanted, shares[name] / RECUT_MARGIN), least)
         return found
 
     def _looser(self, shares, used, broken):
@@ -191,3 +206,14 @@ class WidthChoice:
             larger = {n: math.sqrt(shares[n] * broken[n]) for n in used}
         # Counted resources keep theirs, to the last digit.
         return {**shares, **larger}
+
+
+def _where_it_is_one(counted, measured, dense):
+    """What has to be counted for 1 to be measured, if both are on one line.
+
+    It goes through a network that is too large, and the dense one, of which as much is
+    counted as is measured.
+    """
+    if math.isinf(measured) or measured >= dense or counted >= dense:
+        return counted / measured
+    return counted - (measured - 1.0) * (dense - counted) / (dense - measured)

@@ -1,0 +1,94 @@
+"""Conversions are few: one for each network, and estimates choose the networks."""
+
+import gc
+import os
+
+import numpy as np
+import pytest
+from absl.testing import parameterized
+
+import tf_lossprune
+from examples import models
+from tests.resources.test_latency import table_of
+from tf_lossprune import deploy
+from tf_lossprune.resources import Latency, PeakMemory, SizeBytes
+from tf_lossprune.resources.measurer import Measurer
+
+
+class Device(Measurer):
+    """Counts conversions; its figures differ from what is counted.
+
+    Args:
+        error: float, by how much.
+    """
+
+    def __init__(self, error=0.0):
+        self.error, self.converted, self.timed = error, [], []
+
+    def convert(self, model, path, precision):
+        self.converted.append(model.count_params())
+        size = 4.0 * (1.0 + self.error) * model.count_params() + 4000
+        with open(path, "wb") as file:
+            file.write(bytes(int(size)))
+
+    def arena(self, path):
+        return int(40000 * (os.path.getsize(path) / 1e5) ** 0.5)
+
+    def times(self, paths, threads, turns):
+        self.timed += paths
+        times = [os.path.getsize(path) ** (1.0 - self.error) for path in paths]
+        return np.tile(times, (turns, 1))
+
+
+class ConversionsTest(parameterized.TestCase):
+    @parameterized.parameters(-0.1, 0.0, 0.05)
+    def test_the_dense_network_once_and_two_delivered_ones(self, error):
+        model, device = models.build("digits_resnet", width=8), Device(error)
+        table = table_of(model)
+        table.device["precision"] = "fp32"
+        resources = [
+            SizeBytes("fp32", measurer=device),
+            PeakMemory("fp32", measure=True, measurer=device),
+            Latency(table, measure=True, measurer=device),
+        ]
+        limits = {"size_bytes": 0.5, "peak_memory_bytes": 0.8, "latency_ms": 0.7}
+        budget = tf_lossprune.Budget(limits, resources)
+        pruned = tf_lossprune.prune_model(model, budget, method="uniform")
+        tf_lossprune.strip_pruning(pruned)
+        self.assertLessEqual(len(device.converted), 3)
+        self.assertEqual(device.converted.count(model.count_params()), 1)
+        used = pruned.usage().used
+        self.assertLessEqual(max(used.values()), 1.0)
+        self.assertGreater(max(used.values()), 0.8)
+
+    def test_files_go_with_their_network(self):
+        device, model = Device(), models.build("digits_resnet", width=4)
+        path = device.file(model, "fp32")
+        self.assertEqual(device.file(model, "fp32"), path)
+        self.assertNotEqual(device.file(model, "int8"), path)
+        self.assertLen(device.converted, 2)
+        self.assertTrue(os.path.exists(path))
+        del model
+        gc.collect()
+        self.assertFalse(os.path.exists(path))
+
+
+@pytest.mark.skipif(
+    not deploy.LitertMeasurer().works_here(), reason="makes and runs LiteRT files"
+)
+def test_bytes_memory_and_milliseconds_of_one_file(monkeypatch):
+    made, module = [], deploy.measurer
+
+    def convert(model, path, precision):
+        made.append(model.count_params())
+        return deploy.convert_to_measure(model, path, precision)
+
+    monkeypatch.setattr(module, "convert_to_measure", convert)
+    model = models.build("digits_resnet", width=8)
+    models.randomize(model, 0)  # a file holds equal biases once
+    latency = Latency(table_of(model), measure=True)
+    limits = {"size_bytes": 0.5, "peak_memory_bytes": 0.9, "latency_ms": "1 s"}
+    budget = tf_lossprune.Budget(limits, [latency])
+    pruned = tf_lossprune.prune_model(model, budget, method="uniform")
+    tf_lossprune.strip_pruning(pruned)
+    assert len(made) <= 3 and made.count(model.count_params()) == 1
