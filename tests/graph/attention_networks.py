@@ -155,7 +155,8 @@ def stock_layers():
     inputs = keras.Input((16, 6))
     x = layers.Dense(8, name="embed")(inputs)
     y = layers.Dense(6, name="other")(inputs)
-    several = layers.MultiHeadAttention(3, 4, value_dim=5, name="several")
+    dims = 4 if keras.backend.backend() == "jax" else 5  # where JAX asks for key_dim
+    several = layers.MultiHeadAttention(3, 4, value_dim=dims, name="several")
     x = x + several(x, y)
     grouped = layers.GroupQueryAttention(3, 4, 2, use_bias=False, name="grouped")
     x = x + grouped(x, x, y)
@@ -194,6 +195,17 @@ class OwnAttention(layers.Layer):
         return ops.matmul(y, self.out)
 
 
+def one_operation():
+    """Queries, keys and values for `ops.dot_product_attention`."""
+    inputs = keras.Input((16, 6))
+    x = layers.Dense(12, name="embed")(inputs)
+    q, k, v = (
+        layers.Reshape((16, 3, 4))(layers.Dense(12, name=name)(x)) for name in "qkv"
+    )
+    y = ops.reshape(ops.dot_product_attention(q, k, v), (-1, 16, 12))
+    return classified(inputs, x + layers.Dense(12, name="out")(y))
+
+
 def own_weights():
     """Opened layers, and a permutation of the channels as a product."""
     inputs = keras.Input((16, 6))
@@ -226,6 +238,7 @@ NETWORKS = {
     "equations": equations,
     "talking heads": lambda: equations(talking=True),
     "stock layers": stock_layers,
+    "one operation": one_operation,
     "own weights": own_weights,
     "mixer": mixer,
 }

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from tests.graph import random_products
+
 layers = keras.layers
 
 
@@ -339,6 +341,28 @@ class Builder:
         y = layers.MultiHeadAttention(heads, 2)(x, x)
         return x + y if self.rng.random() < 0.5 else y
 
+    def attended_by_hand(self, x):
+        y = random_products.attention(self.rng, x)
+        same = y.shape == x.shape and self.rng.random() < 0.5
+        return x + y if same else y
+
+    def multiplied(self, x):
+        kind = self.rng.choice(
+            [
+                random_products.product,
+                random_products.stock_attention,
+                random_products.over_positions,
+                random_products.scaled,
+            ]
+        )
+        return kind(self.rng, x)
+
+    def in_windows(self, x):
+        return random_products.windows(self.rng, x)
+
+    def with_constants(self, x):
+        return random_products.scaled(self.rng, x)
+
     def pooled(self, x):
         return self.rng.choice(
             [layers.GlobalMaxPooling1D(), lambda v: ops.max(v, axis=1)]
@@ -356,11 +380,12 @@ IMAGE_STEPS = [
     Builder.picked, Builder.stacked, Builder.merged, Builder.merged,
     Builder.concatenated, Builder.squeeze_excite, Builder.attention_map,
     Builder.gated, Builder.residual, Builder.nested, Builder.to_sequence,
-    Builder.to_vector,
+    Builder.to_vector, Builder.in_windows, Builder.with_constants,
 ]  # fmt: skip
 SEQUENCE_STEPS = [
     Builder.sequence_convolution, Builder.recurrent, Builder.attended, Builder.pooled,
     Builder.dense, Builder.einsum, Builder.normalized, Builder.activated,
+    Builder.attended_by_hand, Builder.multiplied,
 ]  # fmt: skip
 VECTOR_STEPS = [
     Builder.dense, Builder.dense, Builder.normalized, Builder.activated,

@@ -33,6 +33,8 @@ def multi_head_attention(ctx, layer):
         return
     heads = ctx.fresh(layer.num_heads)
     keys, values = ctx.fresh(layer.key_dim), ctx.fresh(layer.value_dim)
+    if keras.backend.backend() == "jax" and layer.key_dim == layer.value_dim:
+        ctx.unite(keys, values)  # JAX's own attention asks for one size of both
     _mind_masks(ctx, heads)
     for name, index in inputs.items():
         dims = keys if name in (QUERY, KEY) else values

@@ -104,6 +104,32 @@ def _times_array(ctx, array):
 
 
 @register_rule(
+    "DotProductAttention", effect="cuts", remark="whole heads", any_layout=True
+)
+def dot_product_attention(ctx, operation):
+    """Queries, keys and values `(batch, positions, heads, dimensions)`."""
+    named = {k: v for k, v in ctx.call.kwargs.items() if k != "scale"}
+    plain = all(x is None for x in (*ctx.call.args[3:5], *named.values()))
+    shapes = [t.sample_shape for t in ctx.inputs]
+    heads = {shape[-2] for shape in shapes}
+    if (
+        not plain
+        or len(ctx.inputs) != 3
+        or any(t.batch_axis != 0 for t in ctx.inputs)
+        or len(heads) > 1
+    ):
+        ctx.freeze_all("attention with masks, or with heads in groups")
+        return
+    labels = [ctx.tie(found, (0, 2)) for found in ctx.input_labels]
+    made = join(ctx, join(ctx, labels[0], labels[1]), labels[2])
+    read = ctx.positions(ctx.inputs[1], (-1, -2), batch=False)
+    pairs = ctx.positions(ctx.inputs[0], (-1, -2)) * read
+    total = pairs * (shapes[0][-1] + shapes[2][-1]) * heads.pop()
+    ctx.products(total / made.size, made)
+    ctx.output(made)
+
+
+@register_rule(
     "Einsum",
     effect="cuts",
     remark="channels that meet, or that it adds up over, go together",
