@@ -120,7 +120,7 @@ class FrontierTest(parameterized.TestCase):
             for index, member in enumerate(members):
                 models.randomize(member, index)
                 member.compile("sgd", loss)
-            learner = team.Team(members, members[0], None, 0.0)
+            learner = team.Team(members)
             learner.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss)
             learner.fit(x, y, batch_size=16, epochs=2, shuffle=False, verbose=0)
             found.append(members[0].get_weights())

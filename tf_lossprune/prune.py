@@ -111,8 +111,8 @@ def prune_model(
             (`training.distillation.Distillation`); True means 0.5. `"auto"` is 0.5
             for outputs that are classes, in batches on which the dense model's loss
             is below the compact network's. For this a copy of the dense model is kept,
-            and a step takes its forward pass longer; it goes after an epoch in which
-            it had nothing to say. False: no teacher.
+            and a step takes its forward pass longer; after an epoch in which it had
+            nothing to say it is not asked again. False: no teacher.
         temperature: float > 0, softens classes for that.
         seed: int, of the samples.
 

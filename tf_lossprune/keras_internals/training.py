@@ -31,6 +31,13 @@ def is_loss_built(model: keras.Model) -> bool:
     return bool(getattr(getattr(model, "_compile_loss", None), "built", False))
 
 
+def build_loss(model: keras.Model, y: Any, y_pred: Any) -> None:
+    """Shows a compiled model's loss the structure of targets and outputs."""
+    compiled: Any = model._compile_loss
+    if compiled is not None and not compiled.built:
+        compiled.build(y, y_pred)
+
+
 def loss_function_options(loss: Any) -> dict[str, Any]:
     """What a loss object passes on to its function."""
     return dict(getattr(loss, "_fn_kwargs", {}))

@@ -363,8 +363,9 @@ class PrunedModel(
         self._make_teacher()
         if self.options.method.plans and self.phase != "fixed":
             self.plan(x if y is None else (x, y), batch_size)
-        self.make_variables(batch_spec(x, y, kwargs.get("sample_weight")))
-        self._dismiss_idle_teacher()
+        batch = batch_spec(x, y, kwargs.get("sample_weight"))
+        self.make_variables(batch)
+        self._dismiss_idle_teacher(batch)
         phases = PhaseCallback(lambda: batches(first_of(x), batch_size))
         callbacks = with_phases(callbacks, phases)
         return super().fit(

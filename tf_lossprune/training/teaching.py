@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+from keras import ops
 
 from tf_lossprune import keras_internals as internals
 from tf_lossprune.surgery import copy_graph
@@ -27,7 +28,7 @@ class Teaching:
     teacher = None
     _lesson = None
     _lesson_metrics: list | tuple = ()
-    _teaches = False  # in the step that is being traced
+    _trains = False  # in the step that is being traced
 
     def learn_from(self, teacher: keras.Model) -> None:
         """Takes a teacher in place of the dense model; call it before `fit`.
@@ -49,9 +50,7 @@ class Teaching:
         distillation = self._distillation()
         if distillation.outputs:
             self._lesson = Lesson(self.teacher, distillation, self.options.distill)
-        else:
-            self._set_teacher(None)
-        self.forget_programs()
+            self.forget_programs()
 
     def _distillation(self) -> Distillation:
         classes = self.options.distill == "auto"
@@ -64,19 +63,27 @@ class Teaching:
         if self.teacher is None and self.options.distill and not trained:
             self._copy_dense()
 
-    def _dismiss_idle_teacher(self) -> None:
-        """Lets a teacher go that has nothing to say, so far as the loss tells."""
-        if self.teacher is not None and internals.is_loss_built(self):
-            if not self._distillation().outputs:
-                self._set_teacher(None)
+    def _dismiss_idle_teacher(self, batch: Any) -> None:
+        """Lets a teacher go that has nothing to say, so far as the loss tells.
+
+        Args:
+            batch: symbolic batch, as `batch_spec` returns it, or None.
+        """
+        if self.teacher is None:
+            return
+        if isinstance(batch, tuple) and len(batch) > 1 and batch[1] is not None:
+            outputs = self.compute_output_spec(batch[0])
+            internals.build_loss(self, batch[1], outputs)
+        if internals.is_loss_built(self) and not self._distillation().outputs:
+            self._set_teacher(None)
 
     def end_of_epoch(self, logs: dict) -> None:
-        """Lets a teacher go that was better in hardly any batch of an epoch."""
+        """Silences a teacher that was better in hardly any batch of an epoch."""
         if self._lesson is None or self.options.distill != "auto":
             return
         student, loss = logs.get(self._lesson_metrics[0].name), logs.get("loss")
         if student is not None and abs(loss - student) <= IDLE * abs(student):
-            self._set_teacher(None)
+            self._lesson = None
             self.forget_programs()
 
     def _copy_dense(self) -> None:
@@ -104,9 +111,9 @@ class Teaching:
 
     @property
     def metrics(self) -> list:
-        """Those of the compiled model; after the cut also the lesson's."""
+        """Those of the compiled model; with a teacher also the lesson's."""
         found = super().metrics
-        own = [] if self._lesson is None else self._lesson_metrics
+        own = [] if self.teacher is None else self._lesson_metrics
         names = {id(metric) for metric in self._lesson_metrics}
         return [*(m for m in found if id(m) not in names), *own]
 
@@ -120,12 +127,14 @@ class Teaching:
     ) -> Any:
         """As in Keras, with the teacher's part while the compact network trains."""
         loss = super().compute_loss(x, y, y_pred, sample_weight, training)
-        self._teaches = training and self._lesson is not None and self.is_compact
-        if not self._teaches:
+        self._trains = training
+        if self.teacher is None or not training:
             return loss
-        added = added_losses(self)
-        taught = self._lesson.teach(arranged(x, self.channel_graph.graph.inputs))
-        mixed, distance = self._lesson(taught, y, y_pred, loss, added)
+        mixed, distance = loss, ops.zeros(())
+        if self._lesson is not None and self.is_compact:
+            added = added_losses(self)
+            taught = self._lesson.teach(arranged(x, self.channel_graph.graph.inputs))
+            mixed, distance = self._lesson(taught, y, y_pred, loss, added)
         for metric, value in zip(self._lesson_metrics, (loss, distance)):
             metric.update_state(value)
         return mixed
@@ -133,7 +142,7 @@ class Teaching:
     def get_metrics_result(self) -> dict:
         """As in Keras; in evaluation nobody teaches."""
         found = super().get_metrics_result()
-        if self._lesson is not None and not self._teaches:
+        if self.teacher is not None and not self._trains:
             found = dict(found)
             for metric in self._lesson_metrics:
                 found.pop(metric.name, None)
