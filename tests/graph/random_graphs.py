@@ -3,8 +3,6 @@
 import keras
 from keras import ops
 
-from tests.graph import random_products
-
 layers = keras.layers
 
 
@@ -141,22 +139,17 @@ class Builder:
     # Each channel alone.
 
     def normalized(self, x):
-        kind = self.rng.choice(["batch", "batch", "layer", "rms", "unit", "group"])
+        kind = self.rng.choice(["batch", "batch", "instance", "layer", "group"])
         if kind == "batch":
             return layers.BatchNormalization(
                 scale=self.rng.random() < 0.8, center=self.rng.random() < 0.8
             )(x)
-        axes = self.rng.choice([-1, -1, [*range(1, len(x.shape))]])
         if kind == "layer":
-            return layers.LayerNormalization(axis=axes)(x)
-        if kind == "rms":
-            return layers.RMSNormalization(axis=axes)(x)
-        if kind == "unit":
-            return layers.UnitNormalization(axis=axes)(x)
-        divisors = [d for d in range(1, x.shape[-1] + 1) if x.shape[-1] % d == 0]
-        # Of a vector, one channel in a group is its own mean.
-        divisors = divisors if len(x.shape) > 2 else divisors[:-1] or [1]
-        return layers.GroupNormalization(self.rng.choice(divisors))(x)
+            return layers.LayerNormalization()(x)
+        if len(x.shape) == 2:
+            return layers.Activation("tanh")(x)
+        groups = x.shape[-1] if kind == "instance" else 1
+        return layers.GroupNormalization(groups)(x)
 
     def activated(self, x):
         shared = list(range(1, len(x.shape) - 1)) or None
@@ -167,7 +160,6 @@ class Builder:
                 layers.PReLU(),
                 layers.Activation("sigmoid"),
                 layers.Activation("softmax"),
-                self.of_all_channels,
                 layers.Dropout(0.2),
                 layers.Rescaling([0.5 + i for i in range(x.shape[-1])], offset=0.1),
                 ops.square,
@@ -175,12 +167,6 @@ class Builder:
                 lambda v: ops.leaky_relu(v),
             ]
         )(x)
-
-    def of_all_channels(self, x):
-        """Something of each channel and of a number that depends on all."""
-        reduce = self.rng.choice([ops.mean, ops.sum, ops.std, ops.max, ops.logsumexp])
-        y = reduce(x, axis=-1, keepdims=True)
-        return x / (1.0 + ops.abs(y)) if self.rng.random() < 0.5 else x + y
 
     # Space.
 
@@ -341,28 +327,6 @@ class Builder:
         y = layers.MultiHeadAttention(heads, 2)(x, x)
         return x + y if self.rng.random() < 0.5 else y
 
-    def attended_by_hand(self, x):
-        y = random_products.attention(self.rng, x)
-        same = y.shape == x.shape and self.rng.random() < 0.5
-        return x + y if same else y
-
-    def multiplied(self, x):
-        kind = self.rng.choice(
-            [
-                random_products.product,
-                random_products.stock_attention,
-                random_products.over_positions,
-                random_products.scaled,
-            ]
-        )
-        return kind(self.rng, x)
-
-    def in_windows(self, x):
-        return random_products.windows(self.rng, x)
-
-    def with_constants(self, x):
-        return random_products.scaled(self.rng, x)
-
     def pooled(self, x):
         return self.rng.choice(
             [layers.GlobalMaxPooling1D(), lambda v: ops.max(v, axis=1)]
@@ -380,12 +344,11 @@ IMAGE_STEPS = [
     Builder.picked, Builder.stacked, Builder.merged, Builder.merged,
     Builder.concatenated, Builder.squeeze_excite, Builder.attention_map,
     Builder.gated, Builder.residual, Builder.nested, Builder.to_sequence,
-    Builder.to_vector, Builder.in_windows, Builder.with_constants,
+    Builder.to_vector,
 ]  # fmt: skip
 SEQUENCE_STEPS = [
     Builder.sequence_convolution, Builder.recurrent, Builder.attended, Builder.pooled,
     Builder.dense, Builder.einsum, Builder.normalized, Builder.activated,
-    Builder.attended_by_hand, Builder.multiplied,
 ]  # fmt: skip
 VECTOR_STEPS = [
     Builder.dense, Builder.dense, Builder.normalized, Builder.activated,
@@ -393,6 +356,34 @@ VECTOR_STEPS = [
 ]  # fmt: skip
 
 
+class MixingBuilder(Builder):
+    """Grows networks with more that depends on all channels at once."""
+
+    def steps_for(self, x):
+        mixing = [MixingBuilder.normalized_across, MixingBuilder.of_all_channels]
+        return super().steps_for(x) + 2 * mixing
+
+    def normalized_across(self, x):
+        kind = self.rng.choice(["layer", "rms", "unit", "group"])
+        axes = self.rng.choice([-1, -1, [*range(1, len(x.shape))]])
+        if kind == "layer":
+            return layers.LayerNormalization(axis=axes)(x)
+        if kind == "rms":
+            return layers.RMSNormalization(axis=axes)(x)
+        if kind == "unit":
+            return layers.UnitNormalization(axis=axes)(x)
+        divisors = [d for d in range(1, x.shape[-1] + 1) if x.shape[-1] % d == 0]
+        # Of a vector, one channel in a group is its own mean.
+        divisors = divisors if len(x.shape) > 2 else divisors[:-1] or [1]
+        return layers.GroupNormalization(self.rng.choice(divisors))(x)
+
+    def of_all_channels(self, x):
+        """Something of each channel and of a number that depends on all."""
+        reduce = self.rng.choice([ops.mean, ops.sum, ops.std, ops.max, ops.logsumexp])
+        y = reduce(x, axis=-1, keepdims=True)
+        return x / (1.0 + ops.abs(y)) if self.rng.random() < 0.5 else x + y
+
+
 def random_graph(rng, nodes):
     """A random functional model with about `nodes` steps."""
-    return Builder(rng, nodes).model()
+    return MixingBuilder(rng, nodes).model()
