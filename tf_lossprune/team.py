@@ -60,7 +60,7 @@ class Team(keras.Model):
         total = 0.0
         for member, output, loss in zip(self.members, y_pred, losses):
             mixed, distance = self._lesson(
-                taught, y, output, loss, added_losses(member)
+                taught, y, output, loss, added_losses(member), sample_weight
             )
             total = total + mixed
             for part, value in zip(self._parts, (loss, distance)):

@@ -44,8 +44,8 @@ class RandomCompositesTest(parameterized.TestCase):
     def test_behave_as_what_they_call(self):
         check(0, 3)
 
+    @parameterized.parameters(*range(2))
     @pytest.mark.long
-    @parameterized.parameters(range(2))
     def test_behave_as_what_they_call_long(self, part):
         check(part + 1, int(os.environ.get("RANDOM_GRAPHS", 100)))
 

@@ -69,7 +69,9 @@ def fit(model, epochs=EPOCHS, **options):
 
 def state(pruned):
     """All that training changes in a pruned model, as a list of arrays."""
-    variables = [*pruned.variables, *pruned.ratio_optimizer.variables]
+    own = {id(v) for v in pruned.teacher.variables} if pruned.teacher else ()
+    variables = [v for v in pruned.variables if id(v) not in own]
+    variables += pruned.ratio_optimizer.variables
     variables += pruned.optimizer.variables
     return [keras.ops.convert_to_numpy(v.value).copy() for v in variables]
 

@@ -68,7 +68,8 @@ def method_named(name):
 def made(name, **options):
     keras.utils.set_random_seed(0)
     schedule = small.schedule(statistics_batches=0, **options)
-    return small.prune(small.network(), method=method_named(name), schedule=schedule)
+    method = method_named(name)
+    return small.prune(small.network(), method=method, schedule=schedule, distill=False)
 
 
 def looped(pruned, optimizer, epochs=small.EPOCHS):

@@ -42,7 +42,13 @@ class Lesson:
         return taught
 
     def __call__(
-        self, taught: Any, y: Any, y_pred: Any, loss: Any, fixed: Any = 0.0
+        self,
+        taught: Any,
+        y: Any,
+        y_pred: Any,
+        loss: Any,
+        fixed: Any = 0.0,
+        sample_weight: Any = None,
     ) -> tuple[Any, Any]:
         """The loss with the teacher's part in it, and the distance of the outputs.
 
@@ -52,12 +58,14 @@ class Lesson:
             y_pred: the student's outputs.
             loss: scalar tensor, by the targets.
             fixed: scalar tensor, what in it is no task loss, such as regularizers'.
+            sample_weight: of the batch, as in `compute_loss`, or None.
         """
         distance = self._distillation(taught, y_pred)
         weight = self._weight
         if self._only_if_better:
             losses = self._distillation.losses
-            better = task_loss(losses, y, taught) < task_loss(losses, y, y_pred)
+            theirs = task_loss(losses, y, taught, sample_weight)
+            better = theirs < task_loss(losses, y, y_pred, sample_weight)
             weight = weight * ops.cast(better, "float32")
         dtype = keras.backend.standardize_dtype(loss.dtype)
         share = ops.cast(weight, dtype)

@@ -74,18 +74,21 @@ def compiled_losses(model):
     return found
 
 
-def task_loss(losses, y, y_pred):
+def task_loss(losses, y, y_pred, sample_weight=None):
     """The loss of some outputs as a float32 scalar; no metric takes notice.
 
     Args:
         losses: list of `OutputLoss`.
         y, y_pred: targets and outputs, in the model's structure.
+        sample_weight: in that structure, or one for all; None: all count once.
     """
     total, outputs = 0.0, tree.flatten(y_pred)
     for loss in losses:
         target = loss.of(y)
         if target is not None:
-            value = loss.function(target, outputs[loss.index])
+            one = not tree.is_nested(sample_weight)
+            weight = sample_weight if one else loss.of(sample_weight)
+            value = loss.function(target, outputs[loss.index], weight)
             total = total + loss.weight * ops.cast(ops.mean(value), "float32")
     return total
 

@@ -134,7 +134,9 @@ class Teaching:
         if self._lesson is not None and self.is_compact:
             added = added_losses(self)
             taught = self._lesson.teach(arranged(x, self.channel_graph.graph.inputs))
-            mixed, distance = self._lesson(taught, y, y_pred, loss, added)
+            mixed, distance = self._lesson(
+                taught, y, y_pred, loss, added, sample_weight
+            )
         for metric, value in zip(self._lesson_metrics, (loss, distance)):
             metric.update_state(value)
         return mixed

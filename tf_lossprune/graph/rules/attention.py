@@ -36,6 +36,7 @@ def multi_head_attention(ctx, layer):
     if keras.backend.backend() == "jax" and layer.key_dim == layer.value_dim:
         ctx.unite(keys, values)  # JAX's own attention asks for one size of both
     _mind_masks(ctx, heads)
+    _mind_biases(ctx, layer, heads, keys, values)
     for name, index in inputs.items():
         dims = keys if name in (QUERY, KEY) else values
         _project(ctx, layer, name, index, heads, dims)
@@ -76,6 +77,7 @@ def grouped_query_attention(ctx, layer):
     heads, dims = ctx.fresh(layer.num_key_value_heads), ctx.fresh(layer.head_dim)
     queries = np.repeat(heads, layer.num_query_heads // layer.num_key_value_heads)
     _mind_masks(ctx, heads)
+    _mind_biases(ctx, layer, queries, dims)
     for name, index in inputs.items():
         own = heads if name in (KEY, VALUE) else queries
         _project(ctx, layer, name, index, own, dims)
@@ -107,6 +109,18 @@ def _read(ctx, layer):
 def _mind_masks(ctx, heads):
     if any(len(m.shape) == 4 and m.shape[1] != 1 for m in ctx.masks):
         ctx.freeze(heads, "its mask has an entry for each head")
+
+
+def _mind_biases(ctx, layer, heads, *dims):
+    """Keeps dimensions where one that is left would be added in the wrong place.
+
+    On TensorFlow, Keras takes a bias `[heads, 1]` for one of the steps, if there are as
+    many steps as heads.
+    """
+    steps = [tensor.shape[1] for tensor in ctx.inputs]
+    if layer.use_bias and any(s is not None and s <= len(heads) for s in steps):
+        for labels in dims:
+            ctx.freeze(labels, "there are no more steps than heads, and biases")
 
 
 def _project(ctx, layer, name, index, heads, dims):
