@@ -115,7 +115,7 @@ class BackupTest(parameterized.TestCase):
             self.assertEqual(set(result.history[part]), set(wanted.history[part]))
 
     def test_interrupted_in_the_fine_tuning(self):
-        self.check([(24, interrupt)])
+        self.check([(24, interrupt)], distill=False)
 
     @pytest.mark.long
     def test_interrupted_twice(self):

@@ -810,7 +810,10 @@ class Regularized(Drops):
 
 CLOSED = {
     "random_numbers_in_inference": (Drops, "random numbers in inference"),
-    "random_numbers_of_nobody": (Unseeded, "without a `SeedGenerator`"),
+    "random_numbers_of_nobody": (
+        Unseeded,
+        "JAX RNG" if keras.backend.backend() == "jax" else "without a `SeedGenerator`",
+    ),
     "other_code_in_training": (Auxiliary, "takes another path"),
     "a_counter": (Counts, ""),
     "a_loss": (AddsLoss, ""),
