@@ -14,56 +14,20 @@ import keras
 import numpy as np
 
 import tf_lossprune
+from benchmarks.hub_networks import networks
 from benchmarks.opening import opened_share, with_head
 from examples.models import randomize
 from tf_lossprune.testing import close_at_random
 
-SHAPE = (64, 64, 3)
+#: Those of `benchmarks.hub_networks` with attention.
+HUB = ("ViT", "MiT", "Swin", "SegFormer")
 CUTS = 2
 
 
 def keras_hub():
     """Dict, name -> function that builds a network."""
-    import keras_hub.models as hub
-
-    def vit():
-        return hub.ViTBackbone(
-            image_shape=SHAPE,
-            patch_size=8,
-            num_layers=2,
-            num_heads=3,
-            hidden_dim=96,
-            mlp_dim=192,
-        )
-
-    def mit():
-        return hub.MiTBackbone(
-            layerwise_depths=[1, 1],
-            num_layers=2,
-            layerwise_num_heads=[1, 2],
-            layerwise_sr_ratios=[2, 1],
-            max_drop_path_rate=0.1,
-            layerwise_patch_sizes=[7, 3],
-            layerwise_strides=[4, 2],
-            image_shape=SHAPE,
-            hidden_dims=[32, 64],
-        )
-
-    def swin():
-        return hub.SwinTransformerBackbone(
-            image_shape=SHAPE,
-            patch_size=4,
-            embed_dim=32,
-            depths=[2, 2],
-            num_heads=[2, 4],
-            window_size=4,
-        )
-
-    def segformer():
-        return hub.SegFormerBackbone(image_encoder=mit(), projection_filters=32)
-
-    found = {"ViT": vit, "MiT": mit, "Swin": swin, "SegFormer": segformer}
-    return {f"keras-hub {name}": _headed(make) for name, make in found.items()}
+    found = networks()
+    return {f"keras-hub {name}": _headed(found[name]) for name in HUB}
 
 
 def _headed(make):
@@ -174,11 +138,11 @@ def held_back(found):
 def main(names):
     print("| network | groups | MACs opened | smallest | error | held back by |")
     print("|---|---|---|---|---|---|")
-    networks = {
+    found = {
         **keras_hub(),
         **{f"zeromodels {k}": v for k, v in zeromodels().items()},
     }
-    for name, make in networks.items():
+    for name, make in found.items():
         if names and not any(part in name for part in names):
             continue
         try:
