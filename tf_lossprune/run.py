@@ -14,7 +14,6 @@ from tf_lossprune.surgery import copy_graph
 from tf_lossprune.training import PrunedModel
 from tf_lossprune.training.distillation import Distillation
 from tf_lossprune.training.feed import Feed, split
-from tf_lossprune.training.options import PruningOptions
 from tf_lossprune.training.phases import PhaseCallback, StepCallback
 from tf_lossprune.training.trial import (
     check_class_weight,
@@ -118,8 +117,6 @@ class Run:
         """
         self.start(pruned)
         pruned.compile(**self._compiling)
-        if self.distillation is not None:
-            pruned.learn_from(self.dense)
         start, fixed = 0, pruned.phase == "fixed"
         if self.method.plans and not fixed:
             pruned.plan(self.train.data, self.settings.batch_size)
@@ -151,12 +148,16 @@ class Run:
         outputs = try_batch(dense, batch, targets)
         if self.settings.class_weight is not None:
             check_class_weight(dense, batch)
-        self._teach(pruned.options, outputs)
+        self._teach(pruned, outputs)
         costs = {n: c.dense for n, c in pruned.costs.items() if n in COUNTED}
         self.dense_figures = self.figures(dense, costs, self._measured)
 
-    def _teach(self, options: PruningOptions, outputs: Any) -> None:
-        """Finds out what the dense model can teach, and tries it."""
+    def _teach(self, pruned: PrunedModel, outputs: Any) -> None:
+        """Finds out what the dense model can teach, and tries it.
+
+        It is the pruned model's teacher then, which needs no copy of its own.
+        """
+        options = pruned.options
         if not options.distill:
             return
         automatic = options.distill == "auto"
@@ -167,6 +168,7 @@ class Run:
             found.check(outputs)
         found(outputs, outputs)
         self.distillation = found
+        pruned.learn_from(self.dense)
         if self.settings.verbose:
             print(f"The dense model teaches {found}.")
 

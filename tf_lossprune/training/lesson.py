@@ -17,8 +17,7 @@ class Lesson:
     """Mixes a teacher's outputs into a student's loss.
 
     Args:
-        teacher: function from inputs to outputs; or a `keras.Model`, run in inference
-            mode.
+        teacher: `keras.Model`, which is run in inference mode.
         distillation: `Distillation`.
         weight: float in (0, 1], how much of the task loss the teacher takes over; or
             `"auto"`: half of it, in batches on which the teacher's own task loss is
@@ -27,18 +26,17 @@ class Lesson:
     """
 
     def __init__(
-        self, teacher: Any, distillation: Distillation, weight: float | str
+        self, teacher: keras.Model, distillation: Distillation, weight: float | str
     ) -> None:
-        self._teacher = lambda: teacher  # in a function, Keras does not track it
+        self._teacher = teacher
         self._distillation = distillation
         self._only_if_better = weight == "auto"
         self._weight = TEACHER_WEIGHT if weight == "auto" else float(weight)
 
     def teach(self, x: Any) -> Any:
         """The teacher's outputs."""
-        teacher = self._teacher()
-        taught = teacher(x, training=False)
-        internals.clear_losses(teacher)  # they are no part of the student's
+        taught = self._teacher(x, training=False)
+        internals.clear_losses(self._teacher)  # they are no part of the student's
         return taught
 
     def __call__(
