@@ -15,6 +15,9 @@ from tests.graph.random_graphs import random_graph
 from tf_lossprune.graph import analyze
 from tf_lossprune.testing import close_at_random
 
+#: A prime number that no widths of these graphs add up to.
+SAMPLES = 67
+
 SETTINGS = {
     "deadline": None,
     # Shrinking takes minutes; what failed is printed without.
@@ -40,7 +43,10 @@ def check_graph(rng, nodes):
 def check_model(model, seed=0):
     """The gated model equals the original, then the compact one."""
     choice = np.random.default_rng(seed)
-    x = [choice.normal(size=(2, *t.shape[1:])).astype("float32") for t in model.inputs]
+    # Outside of a graph, Keras takes `[samples, 1]` for a bias that is added to
+    # channels, if there are as many of these as samples.
+    shapes = [(SAMPLES, *t.shape[1:]) for t in model.inputs]
+    x = [choice.normal(size=shape).astype("float32") for shape in shapes]
     x = x if len(x) > 1 else x[0]
     expected = model(x, training=False)
     pruned = tf_lossprune.prune_model(
@@ -65,15 +71,9 @@ def compare(expected, actual):
 class RandomGraphsTest(parameterized.TestCase):
     """Each part draws its own graphs, so that several processes can share them."""
 
-    @parameterized.parameters(0, 1, 3)
+    @parameterized.parameters(*range(4))
     def test_few_nodes(self, part):
         check_graphs(part, 18, st.integers(2, 8))
-
-    # Open: after some other tests it draws a network whose gated and compact outputs
-    # differ by 0.07 in one of two samples.
-    @pytest.mark.xfail(strict=False, reason="one network with operations over channels")
-    def test_few_nodes_of_another_part(self):
-        check_graphs(2, 18, st.integers(2, 8))
 
     @parameterized.parameters(*range(20))
     @pytest.mark.long
