@@ -8,6 +8,7 @@ import pathlib
 import platform
 
 import keras
+import numpy as np
 
 from examples import data as example_data
 from examples import models
@@ -99,6 +100,12 @@ def dense_model(
         model.save(part)
         part.replace(path)
     return keras.models.load_model(path, compile=False)
+
+
+def cifar10_pixels(images):
+    """Normalised images of CIFAR-10 as whole pixels from 0 to 255 again."""
+    deviation, mean = example_data.CIFAR10_DEVIATION, example_data.CIFAR10_MEAN
+    return np.round(255 * (images * deviation + mean))
 
 
 def accuracy(model, dataset):

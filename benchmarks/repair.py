@@ -18,6 +18,7 @@ import numpy as np
 from absl import app, flags
 
 import tf_lossprune
+from benchmarks import common
 from examples import data as datasets
 from tf_lossprune import importances
 from tf_lossprune.gates import IMPORTANCES
@@ -97,7 +98,8 @@ def main(argv):
     del argv
     model = keras.models.load_model(FLAGS.model, compile=False)
     data = datasets.load(FLAGS.data, FLAGS.data_file)
-    x, x_val = (as_taken(a) for a in (data.x_train[:5000], data.x_val[: FLAGS.images]))
+    taken = common.cifar10_pixels if FLAGS.pixels else np.asarray
+    x, x_val = (taken(a) for a in (data.x_train[:5000], data.x_val[: FLAGS.images]))
     batches = [x[i : i + BATCH] for i in range(0, len(x), BATCH)]
 
     def accuracy(network):
@@ -133,13 +135,6 @@ def main(argv):
             add(pruned.kept_units(), importance=name, method=method, macs=share)
     if FLAGS.out:
         pathlib.Path(FLAGS.out).write_text(json.dumps(rows, indent=1))
-
-
-def as_taken(images):
-    """Normalised images as the model takes them."""
-    if not FLAGS.pixels:
-        return images
-    return np.round(255 * (images * datasets.CIFAR10_DEVIATION + datasets.CIFAR10_MEAN))
 
 
 if __name__ == "__main__":

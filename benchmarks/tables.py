@@ -8,7 +8,7 @@ A table stands between two comments, the first of which says what it is made fro
 The options are those of `benchmarks.summarize`. A test holds the pages against the
 lines.
 
-    python -m benchmarks.tables docs/methods.md benchmarks/lab/README.md
+    python -m benchmarks.tables docs/methods_measured.md benchmarks/lab/README.md
 """
 
 import argparse

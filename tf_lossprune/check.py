@@ -1,12 +1,14 @@
 """The checks before training and before delivery: both sides compute the same."""
 
+from typing import Any
+
 import keras
 import numpy as np
 
 from tf_lossprune.equivalence import Difference, Network, find_difference
 from tf_lossprune.errors import DifferenceError
 from tf_lossprune.gates import ungated
-from tf_lossprune.graph import Graph
+from tf_lossprune.graph import ChannelGraph, Graph
 from tf_lossprune.graph.call_inputs import call_arguments
 from tf_lossprune.graph.constants import dead_values, kept_part
 from tf_lossprune.surgery import cut
@@ -20,7 +22,9 @@ _SAFE = (
 )
 
 
-def check_copy(model: keras.Model, graph: Graph, names: dict, pruned: PrunedModel):
+def check_copy(
+    model: keras.Model, graph: Graph, names: dict, pruned: PrunedModel
+) -> None:
     """Compares a wrapped model with all channels kept against the one it is made of.
 
     Args:
@@ -48,7 +52,7 @@ def check_copy(model: keras.Model, graph: Graph, names: dict, pruned: PrunedMode
         )
 
 
-def call_model(model, inputs):
+def call_model(model: keras.Model, inputs: Any) -> Any:
     """Calls a model in inference; several arguments of a `call` come in a list."""
     if isinstance(inputs, list) and len(call_arguments(model)) == len(inputs) > 1:
         return model(*inputs, training=False)
@@ -56,8 +60,11 @@ def call_model(model, inputs):
 
 
 def check_compact(
-    pruned: PrunedModel, compact: keras.Model, keep=None, graph: Graph | None = None
-):
+    pruned: PrunedModel,
+    compact: keras.Model,
+    keep: np.ndarray | None = None,
+    graph: Graph | None = None,
+) -> None:
     """Compares a compact model with the gated one that it is cut from.
 
     Where the network has been cut already and has trained on, the cut is made and
@@ -106,7 +113,9 @@ def check_compact(
         )
 
 
-def _kept_parts(channels, keep, gated):
+def _kept_parts(
+    channels: ChannelGraph, keep: np.ndarray, gated: keras.Model
+) -> Network:
     """A gated network as one side of a comparison, of which the kept channels count."""
     made, counts = {}, {}
     for call in channels.graph.calls:
@@ -114,7 +123,7 @@ def _kept_parts(channels, keep, gated):
         counts[name] = counts.get(name, -1) + 1
         made[name, counts[name]] = call
 
-    def part(name, number, values):
+    def part(name: str, number: int, values: list) -> list | None:
         call, dead = made[name, number], dead_values(channels, keep)
         if any(id(t) in dead for t in (*call.inputs, *call.outputs)):
             return None
@@ -126,10 +135,10 @@ def _kept_parts(channels, keep, gated):
     return found
 
 
-def _gated(network, gates):
+def _gated(network: keras.Model, gates: np.ndarray) -> Network:
     """The gated network as one side of a comparison."""
     return Network(network, lambda x: [x, gates], lambda o: ungated(o).name)
 
 
-def _cause(found: Difference):
+def _cause(found: Difference) -> str:
     return f"layer {found.layer!r} ({found.kind})" if found.layer else "a layer"

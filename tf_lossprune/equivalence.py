@@ -9,7 +9,8 @@ does not depend on them is compared.
 import contextlib
 import dataclasses
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,7 +19,7 @@ from keras import ops, tree
 from tf_lossprune import keras_internals as internals
 from tf_lossprune.differences import as_array, relative_error
 from tf_lossprune.gates import ungated
-from tf_lossprune.graph import Graph, replay, trace
+from tf_lossprune.graph import Call, Graph, replay, trace
 from tf_lossprune.samples import SIZES, has_unknown_sizes, sample
 from tf_lossprune.surgery import copy_graph
 from tf_lossprune.training.program import as_program, double_precision, full_precision
@@ -72,7 +73,7 @@ class Difference:
     layer: str | None = None
     kind: str | None = None
 
-    def __str__(self):
+    def __str__(self) -> str:
         where = f", from {self.layer!r} ({self.kind}) on" if self.layer else ""
         return f"relative difference {self.error:.1e}{where}"
 
@@ -114,7 +115,7 @@ def tolerance_of(graph: Graph) -> float:
     return LOW_PRECISION_TOLERANCE
 
 
-def _first_run(graph, network, positive):
+def _first_run(graph: Graph, network: Network, positive: bool) -> tuple[Any, Any]:
     """A sample on which a network runs, and its outputs; or None twice."""
     sizes = SIZES if has_unknown_sizes(graph) else SIZES[:1]
     for size in sizes:
@@ -127,7 +128,14 @@ def _first_run(graph, network, positive):
     return None, None
 
 
-def _examine(expected, actual, x, wanted, error, tolerance):
+def _examine(
+    expected: Network,
+    actual: Network,
+    x: Any,
+    wanted: Any,
+    error: float,
+    tolerance: float,
+) -> Difference | None:
     """What to make of outputs that differ by more than the tolerance."""
     if relative_error(wanted, _outputs(expected, x)) > tolerance / 10:
         return _compare_what_is_fixed(expected, actual, x, tolerance)
@@ -144,7 +152,9 @@ def _examine(expected, actual, x, wanted, error, tolerance):
     return difference or _first(expected, actual, x, tolerance, error)
 
 
-def _in_float64(expected, actual, x):
+def _in_float64(
+    expected: Network, actual: Network, x: Any
+) -> tuple[Difference | None, bool]:
     """The `Difference` in float64 or None, and whether that decides."""
     if expected.traced().opened:
         return None, False  # the twin would compute what was noted, right or wrong
@@ -164,20 +174,20 @@ def _in_float64(expected, actual, x):
         return None, False
 
 
-def _twin(network):
+def _twin(network: Network) -> Network:
     graph = network.traced()
     model, names = copy_graph(graph, "float64")
     theirs = {
         names[id(call.operation)]: network.name(call.operation) for call in graph.calls
     }
 
-    def inputs(x):
+    def inputs(x: Any) -> Any:
         return tree.map_structure(_as_float64, network.inputs(x))
 
     return Network(model, inputs, lambda o: theirs[o.name], network.part)
 
 
-def _is_clean(graph):
+def _is_clean(graph: Graph) -> bool:
     """Whether all of a network computes in float64, as far as its types say."""
     quantized = any(getattr(la, "quantization_mode", None) for la in graph.layers)
     types = {t.dtype for call in graph.calls for t in call.outputs}
@@ -186,7 +196,9 @@ def _is_clean(graph):
     )
 
 
-def _compare_what_is_fixed(expected, actual, x, tolerance):
+def _compare_what_is_fixed(
+    expected: Network, actual: Network, x: Any, tolerance: float
+) -> Difference | None:
     """Compares the layers that do not depend on chance."""
     one, two = _recorded(expected, x), _recorded(expected, x)
     fixed = {
@@ -201,13 +213,17 @@ def _compare_what_is_fixed(expected, actual, x, tolerance):
     return found
 
 
-def _first(expected, actual, x, tolerance, error):
+def _first(
+    expected: Network, actual: Network, x: Any, tolerance: float, error: float
+) -> Difference:
     """The `Difference` with the first layer in which two networks differ."""
     wanted, found = _recorded(expected, x), _recorded(actual, x)
     return _first_of(wanted, found, expected, tolerance) or Difference(error)
 
 
-def _first_of(wanted, found, expected, tolerance):
+def _first_of(
+    wanted: dict, found: dict, expected: Network, tolerance: float
+) -> Difference | None:
     kinds = {
         expected.name(call.operation): type(ungated(call.operation)).__name__
         for call in expected.traced().calls
@@ -225,19 +241,19 @@ def _first_of(wanted, found, expected, tolerance):
 # Running a network.
 
 
-def _outputs(network, x):
+def _outputs(network: Network, x: Any) -> Any:
     return _run(network, lambda given: network.call(network.model, given), x)
 
 
-def _recorded(network, x):
+def _recorded(network: Network, x: Any) -> dict[tuple[str, int], list[np.ndarray]]:
     """Dict, (name, number of the call) -> the outputs of each operation."""
     graph, keys = network.traced(), []
 
-    def function(given):
+    def function(given: Any) -> list:
         found, counts = [], {}
         keys.clear()
 
-        def call_fn(call, args, kwargs):
+        def call_fn(call: Call, args: Any, kwargs: Any) -> Any:
             if internals.takes_training(call.operation):
                 kwargs = {**kwargs, "training": False}
             outputs = call.operation(*args, **kwargs)
@@ -254,7 +270,7 @@ def _recorded(network, x):
     return {key: [as_array(y) for y in ys] for key, ys in zip(keys, values)}
 
 
-def _run(network, function, x):
+def _run(network: Network, function: Callable, x: Any) -> Any:
     model = network.model
     given = tree.map_structure(ops.convert_to_tensor, network.inputs(x))
     channels_first = any(
@@ -267,7 +283,7 @@ def _run(network, function, x):
 
 
 @contextlib.contextmanager
-def _same_random_states(model):
+def _same_random_states(model: keras.Model) -> Iterator[None]:
     """Sets the states that layers draw from; puts them back afterwards."""
     states = [v for v in model.variables if v.name == "seed_generator_state"]
     before = [ops.convert_to_numpy(v) for v in states]
@@ -280,20 +296,20 @@ def _same_random_states(model):
             variable.assign(value)
 
 
-def _floats(struct):
+def _floats(struct: Any) -> list[np.ndarray]:
     arrays = [as_array(y) for y in tree.flatten(struct)]
     return [a for a in arrays if a.dtype == np.float64]
 
 
-def _as_float64(x):
+def _as_float64(x: Any) -> Any:
     dtype = keras.backend.standardize_dtype(x.dtype)
     return ops.cast(x, "float64") if keras.backend.is_float_dtype(dtype) else x
 
 
-def _moved(x, dtype="float32"):
+def _moved(x: Any, dtype: str = "float32") -> Any:
     rng = np.random.default_rng(1)
 
-    def move(v):
+    def move(v: Any) -> Any:
         if not isinstance(v, np.ndarray) or v.dtype.kind != "f":
             return v
         factor = 1 + NOISE[dtype] * rng.choice([-1, 1], v.shape)
@@ -302,7 +318,7 @@ def _moved(x, dtype="float32"):
     return tree.map_structure(move, x)
 
 
-def _warn(reason):
+def _warn(reason: str) -> None:
     warnings.warn(
         "Whether the networks compute the same could not be told in full: "
         f"{reason}. Evaluate both on data of yours.",

@@ -1,12 +1,17 @@
 """Rebuilds the compact model: channels that were gated away are cut out."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops, tree
 
 from tf_lossprune.cut_variables import remember_cut
+from tf_lossprune.graph import Call, ChannelGraph, Graph
 from tf_lossprune.graph.constants import dead_values, kept_part
 from tf_lossprune.graph.opening import open_model
+from tf_lossprune.graph.record import LayerRecord
 from tf_lossprune.graph.replaying import Cloner, make_inputs, replay
 from tf_lossprune.graph.tracing import trace
 
@@ -14,7 +19,9 @@ from tf_lossprune.graph.tracing import trace
 _DEAD = object()
 
 
-def cut(channels, keep, name=None):
+def cut(
+    channels: ChannelGraph, keep: np.ndarray, name: str | None = None
+) -> keras.Model:
     """Builds the compact functional model.
 
     Args:
@@ -30,7 +37,7 @@ def cut(channels, keep, name=None):
     changed = _changed(channels, keep, dead)
     made = {}
 
-    def call_fn(call, args, kwargs):
+    def call_fn(call: Call, args: Any, kwargs: Any) -> Any:
         operation = call.operation
         if id(call.outputs[0]) in dead:
             return [_DEAD for _ in call.outputs]
@@ -58,7 +65,7 @@ def cut(channels, keep, name=None):
     return model
 
 
-def _changed(channels, keep, dead):
+def _changed(channels: ChannelGraph, keep: np.ndarray, dead: dict) -> set[int]:
     """The ids of the operations that get other widths, by config, weights or inputs."""
     changed = set()
     for call in channels.graph.calls:
@@ -73,7 +80,9 @@ def _changed(channels, keep, dead):
     return changed
 
 
-def _resize(cloner, record, keep, args, kwargs):
+def _resize(
+    cloner: Cloner, record: LayerRecord, keep: np.ndarray, args: Any, kwargs: Any
+) -> tuple[Any, Any]:
     """Makes a layer with other widths and calls it.
 
     Its weights are copied at once, as the memory that its first ones leave is then the
@@ -105,7 +114,14 @@ def _resize(cloner, record, keep, args, kwargs):
             ) from error
 
 
-def _add_constants(channels, keep, cloner, call, args, dead):
+def _add_constants(
+    channels: ChannelGraph,
+    keep: np.ndarray,
+    cloner: Cloner,
+    call: Call,
+    args: Any,
+    dead: dict,
+) -> Any:
     """What a sum becomes of which some summands are constants."""
     living = [x for x in tree.flatten(args) if x is not _DEAD]
     x = living[0] if len(living) == 1 else cloner(call.operation)(living)
@@ -121,7 +137,9 @@ def _add_constants(channels, keep, cloner, call, args, dead):
     return keras.layers.Rescaling(1.0, offset, name=name, dtype=x.dtype)(x)
 
 
-def copy_graph(graph, dtype=None, share=False):
+def copy_graph(
+    graph: Graph, dtype: str | None = None, share: bool = False
+) -> tuple[keras.Model, dict[int, str]]:
     """Makes a flat functional copy of a traced model, with the same weights.
 
     Args:
@@ -134,7 +152,7 @@ def copy_graph(graph, dtype=None, share=False):
     """
     cloner = Cloner(graph.layers, dtype=dtype, names=graph.names, share=share)
 
-    def call_fn(call, args, kwargs):
+    def call_fn(call: Call, args: Any, kwargs: Any) -> Any:
         args, kwargs = cloner.arguments([args, kwargs])
         return cloner.copy(call.operation)(*args, **kwargs)
 
@@ -145,7 +163,9 @@ def copy_graph(graph, dtype=None, share=False):
     return model, {id(o): cloner.copy(o).name for o in operations}
 
 
-def flat_graph(model, choices=(), input_shape=None):
+def flat_graph(
+    model: keras.Model, choices: Sequence = (), input_shape: Any = None
+) -> tuple[Graph, list]:
     """The graph of a model to look at, in which everything is called by its path.
 
     Args:
@@ -163,13 +183,15 @@ def flat_graph(model, choices=(), input_shape=None):
     _, names, flat = traced_copy(graph, share=True)
     originals = {names[id(c.operation)]: c.operation for c in graph.calls}
 
-    def of_original(choice):
+    def of_original(choice: Callable) -> Callable:
         return lambda layer: choice(originals[layer.name])
 
     return flat, [of_original(c) if callable(c) else c for c in choices]
 
 
-def traced_copy(graph, share=False):
+def traced_copy(
+    graph: Graph, share: bool = False
+) -> tuple[keras.Model, dict[int, str], Graph]:
     """A flat functional copy of a traced model, as `copy_graph` makes it, traced.
 
     Returns:
@@ -185,7 +207,7 @@ def traced_copy(graph, share=False):
     return copy, names, flat
 
 
-def mark_closed(graph, reasons):
+def mark_closed(graph: Graph, reasons: dict[str, str]) -> None:
     """Tells a graph why layers were not opened: dict, name -> reason."""
     graph.closed = {
         id(call.operation): reasons[call.operation.name]
@@ -194,7 +216,7 @@ def mark_closed(graph, reasons):
     }
 
 
-def reasons_closed(graph):
+def reasons_closed(graph: Graph) -> dict[str, str]:
     """Dict, name of a layer that was not opened -> why."""
     return {
         call.operation.name: graph.closed[id(call.operation)]
@@ -203,14 +225,14 @@ def reasons_closed(graph):
     }
 
 
-def _value(variable):
+def _value(variable: Any) -> Any:
     """A variable's value, in no memory of its own where the backend can lend it."""
     if keras.backend.backend() == "tensorflow":
         return ops.copy(variable.value)  # of two that share it, a writer copies
     return ops.convert_to_numpy(variable.value)
 
 
-def _kept_weights(record, keep):
+def _kept_weights(record: LayerRecord, keep: np.ndarray) -> list:
     """The kept slices of a layer's weights."""
     declared = {id(record.weight(n)): axes for n, axes in record.weights.items()}
     factors = {id(record.weight(n)): f for n, f in record.factors.items()}
@@ -229,7 +251,9 @@ def _kept_weights(record, keep):
     return values
 
 
-def copy_weights(source, target, record, keep):
+def copy_weights(
+    source: keras.Layer, target: keras.Layer, record: LayerRecord, keep: np.ndarray
+) -> None:
     """Copies the kept slices of a layer's weights to its smaller clone.
 
     Random states too, so that a run that goes on draws what it would have drawn.
@@ -242,7 +266,7 @@ def copy_weights(source, target, record, keep):
         target.finalize_state()  # it computes with tensors made of its weights
 
 
-def _without_weights(layer):
+def _without_weights(layer: keras.Layer) -> list:
     """The variables of a layer that are no weights: states of random generators."""
     weights = {id(variable) for variable in layer.weights}
     return [v for v in layer.variables if id(v) not in weights]

@@ -1,14 +1,19 @@
 """What a layer's rule sees and what it may say about its channels."""
 
 import math
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from tf_lossprune.graph import labels as lb
+from tf_lossprune.graph.labels import Ties
+from tf_lossprune.graph.record import LayerRecord
+from tf_lossprune.graph.tracing import Call, Tensor
 
 
-def _count(kept):
+def _count(kept: np.ndarray) -> int:
     return int(kept.sum())
 
 
@@ -28,7 +33,15 @@ class Context:
         counted: bool, whether the rule declared multiplications.
     """
 
-    def __init__(self, call, input_labels, ties, record, freeze_log, uniform):
+    def __init__(
+        self,
+        call: Call,
+        input_labels: list[np.ndarray],
+        ties: Ties,
+        record: LayerRecord,
+        freeze_log: list,
+        uniform: set[int],
+    ):
         self.call = call
         self.layer = call.operation
         self.input_labels = input_labels
@@ -41,16 +54,16 @@ class Context:
         self._uniform = uniform
 
     @property
-    def inputs(self):
+    def inputs(self) -> list[Tensor]:
         """The tensors that the layer computes with; masks are not among them."""
         return self.call.data
 
     @property
-    def masks(self):
+    def masks(self) -> list[Tensor]:
         """The tensors that say which steps count. Their own channels stay."""
         return self.call.masks
 
-    def uniform(self, index=0):
+    def uniform(self, index: int = 0) -> bool:
         """Whether an input holds the same values however many channels it has.
 
         So does what does not depend on the channels that can be cut, as the masks
@@ -59,15 +72,15 @@ class Context:
         labels = self.input_labels[index]
         return id(self.inputs[index]) in self._uniform or not labels.any()
 
-    def varies(self, axis, index=0):
+    def varies(self, axis: int, index: int = 0) -> bool:
         """Whether the labels of an input vary along an axis of its sample."""
         return self.input_labels[index].shape[axis] > 1
 
-    def batch_axis(self, index=0):
+    def batch_axis(self, index: int = 0) -> int | None:
         """Where the batch dimension of an input is; None: it has none."""
         return self.inputs[index].batch_axis
 
-    def sample_axis(self, axis, index=0):
+    def sample_axis(self, axis: int, index: int = 0) -> int | None:
         """An axis of a whole batch as one of a sample; None for the batch's own."""
         axis = axis % len(self.inputs[index].shape)
         batch = self.batch_axis(index)
@@ -75,12 +88,14 @@ class Context:
             return None
         return axis if batch is None or axis < batch else axis - 1
 
-    def labels_with_batch(self, index=0):
+    def labels_with_batch(self, index: int = 0) -> np.ndarray:
         """The labels of an input with an axis of size 1 for the batch dimension."""
         batch, labels = self.batch_axis(index), self.input_labels[index]
         return labels if batch is None else np.expand_dims(labels, batch)
 
-    def output_with_batch(self, labels, batch_axis, **kwargs):
+    def output_with_batch(
+        self, labels: np.ndarray, batch_axis: int | None, **kwargs: Any
+    ) -> None:
         """The inverse: sets the labels of the only output.
 
         Args:
@@ -92,7 +107,7 @@ class Context:
             labels = np.squeeze(labels, batch_axis)
         self.output(labels, batch_axis=batch_axis, **kwargs)
 
-    def carry(self, uniform=False):
+    def carry(self, uniform: bool = False) -> None:
         """Says that the outputs have the labels and the layout of the first input.
 
         Args:
@@ -104,7 +119,12 @@ class Context:
             uniform=uniform,
         )
 
-    def tie(self, labels, axes, reason="these channels are cut together"):
+    def tie(
+        self,
+        labels: np.ndarray,
+        axes: Iterable[int],
+        reason: str = "these channels are cut together",
+    ) -> np.ndarray:
         """Ties labels along some axes, along which they then no longer vary.
 
         Args:
@@ -126,14 +146,14 @@ class Context:
             labels = first
         return labels
 
-    def straighten(self, index):
+    def straighten(self, index: int) -> None:
         """Ties the channels of an input until they lie along one axis."""
         labels = self.input_labels[index]
         if len(lb.varying(labels)) > 1:
             main = lb.main_axis(labels)
             self.input_labels[index] = self.tie(labels, {*range(labels.ndim)} - {main})
 
-    def settle(self):
+    def settle(self) -> bool:
         """Makes all inputs what rules expect that do not take any layout.
 
         Returns:
@@ -149,7 +169,7 @@ class Context:
             self.straighten(index)
         return True
 
-    def channels(self, index=0, axis=-1):
+    def channels(self, index: int = 0, axis: int = -1) -> np.ndarray | None:
         """The labels `[size]` of an input along one axis of its sample.
 
         Returns None, and freezes the input, if they vary along other axes too.
@@ -160,15 +180,15 @@ class Context:
             self.freeze_input(index, "its channels are not laid out along one axis")
         return found
 
-    def fresh(self, size):
+    def fresh(self, size: int) -> np.ndarray:
         """New labels `[size]` for channels that this layer produces."""
         return self._ties.fresh(size, self.layer.name)
 
-    def unite(self, a, b):
+    def unite(self, a: ArrayLike, b: ArrayLike) -> None:
         """Says that channels can only be removed together, elementwise."""
         self._ties.unite(np.asarray(a), np.asarray(b))
 
-    def unite_either(self, first, second):
+    def unite_either(self, first: tuple, second: tuple) -> None:
         """Says that channels can only be removed together in one way or another.
 
         All layers that leave this open are decided alike: so that the narrowest
@@ -179,11 +199,11 @@ class Context:
         """
         self._ties.unite_either(first, second)
 
-    def separate(self, labels):
+    def separate(self, labels: np.ndarray) -> None:
         """Says that at least one of these labels must stay, if any can go."""
         self._ties.separate(labels)
 
-    def freeze(self, labels, reason):
+    def freeze(self, labels: np.ndarray, reason: str) -> None:
         """Says that channels must stay, and why."""
         labels = np.unique(labels)
         labels = labels[labels != lb.FROZEN]
@@ -191,17 +211,17 @@ class Context:
             self._ties.freeze(labels)
             self._freeze_log.append((labels, self.layer.name, reason))
 
-    def freeze_input(self, index, reason):
+    def freeze_input(self, index: int, reason: str) -> None:
         self.freeze(self.input_labels[index], reason)
 
-    def freeze_all(self, reason):
+    def freeze_all(self, reason: str) -> None:
         """Freezes all inputs; the outputs are kept too."""
         self.frozen = reason
         for index in range(len(self.input_labels)):
             self.freeze_input(index, reason)
         self.output(*[np.zeros((), int) for _ in self.call.outputs])
 
-    def weight(self, name, axes, positions=0):
+    def weight(self, name: str, axes: dict, positions: float = 0) -> None:
         """Declares what the axes of a weight stand for.
 
         Args:
@@ -223,7 +243,7 @@ class Context:
         total = self._record.positions.get(name, 0) + positions
         self._record.positions[name] = total
 
-    def gate(self, name, axis, inside=False):
+    def gate(self, name: str, axis: int, inside: bool = False) -> None:
         """Declares that zeroing slices of a weight removes channels.
 
         Args:
@@ -237,7 +257,9 @@ class Context:
         if axis not in axes:
             axes.append(axis)
 
-    def factor(self, name, labels, value):
+    def factor(
+        self, name: str, labels: np.ndarray, value: Callable[[np.ndarray], Any]
+    ) -> None:
         """Declares a factor that what is left of a weight gets at the cut.
 
         Args:
@@ -247,7 +269,9 @@ class Context:
         """
         self._record.factors[name] = (np.asarray(labels), value)
 
-    def gated_call(self, computation, labels=None):
+    def gated_call(
+        self, computation: Callable, labels: np.ndarray | None = None
+    ) -> None:
         """Declares that this call mixes channels, and how to leave some of them out.
 
         For calls without a kernel to gate: statistics over channels, sums over them,
@@ -270,7 +294,12 @@ class Context:
         labels = self.labels_with_batch() if labels is None else np.asarray(labels)
         self._record.gated_calls[id(self.call)] = (labels, computation)
 
-    def config(self, key, labels, value=None):
+    def config(
+        self,
+        key: str,
+        labels: ArrayLike,
+        value: Callable[[np.ndarray], Any] | None = None,
+    ) -> None:
         """Declares a config entry that depends on which channels are kept.
 
         Args:
@@ -285,7 +314,9 @@ class Context:
         else:
             self._record.config[key] = (labels, value or _count)
 
-    def arguments(self, labels, function):
+    def arguments(
+        self, labels: ArrayLike, function: Callable[[list, np.ndarray], list]
+    ) -> None:
         """Declares positional arguments that depend on which channels are kept.
 
         Args:
@@ -295,7 +326,7 @@ class Context:
         """
         self._record.arguments[id(self.call)] = (np.asarray(labels), function)
 
-    def products(self, number, *factors):
+    def products(self, number: float, *factors: ArrayLike) -> None:
         """Declares multiplications without a weight.
 
         Args:
@@ -305,7 +336,7 @@ class Context:
         self.counted = True
         self._record.products.append((number, tuple(map(np.asarray, factors))))
 
-    def tensors_inside(self, elements, labels):
+    def tensors_inside(self, elements: float, labels: ArrayLike) -> None:
         """Declares tensors that only live inside the layer: memory, no operations.
 
         Args:
@@ -314,7 +345,9 @@ class Context:
         """
         self._record.inside[id(self.call)] = (elements, np.asarray(labels))
 
-    def output(self, *labels, uniform=False, batch_axis: int | None = 0):
+    def output(
+        self, *labels: ArrayLike, uniform: bool = False, batch_axis: int | None = 0
+    ) -> None:
         """Sets the labels of the outputs; each broadcastable to its shape.
 
         Args:
@@ -335,18 +368,20 @@ class Context:
             outputs.append(lb.compact(value))
         self.output_labels = outputs
 
-    def output_positions(self, axis=-1):
+    def output_positions(self, axis: int = -1) -> float:
         """Product of the output's sizes over all axes but one.
 
         NaN if one of them is unknown: then operations cannot be counted.
         """
         return self.positions(self.call.outputs[0], (axis,))
 
-    def input_positions(self, axis=-1, index=0):
+    def input_positions(self, axis: int = -1, index: int = 0) -> float:
         """The same for an input."""
         return self.positions(self.inputs[index], (axis,))
 
-    def positions(self, tensor, without, batch=True):
+    def positions(
+        self, tensor: Tensor, without: Iterable[int], batch: bool = True
+    ) -> float:
         """Product of a tensor's sizes for one sample, some axes left out.
 
         Args:

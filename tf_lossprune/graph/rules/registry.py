@@ -1,6 +1,8 @@
 """The registry of layer rules."""
 
 import collections
+from collections.abc import Callable
+from typing import Any
 
 import keras
 
@@ -21,7 +23,12 @@ Rule = collections.namedtuple("Rule", ["apply", "effect", "remark", "any_layout"
 _RULES = {}
 
 
-def register_rule(*classes, effect="carries", remark="", any_layout=False):
+def register_rule(
+    *classes: type | str,
+    effect: str = "carries",
+    remark: str = "",
+    any_layout: bool = False,
+) -> Callable[[Callable], Callable]:
     """Registers a rule for layer or operation classes.
 
     A rule is a function `rule(context, layer)` that tells, through the
@@ -69,7 +76,7 @@ def register_rule(*classes, effect="carries", remark="", any_layout=False):
             f"Expected an effect among {sorted(EFFECTS)}. Received: {effect!r}"
         )
 
-    def register(function):
+    def register(function: Callable) -> Callable:
         for klass in classes:
             _RULES[klass] = Rule(function, effect, remark, any_layout)
         return function
@@ -77,12 +84,12 @@ def register_rule(*classes, effect="carries", remark="", any_layout=False):
     return register
 
 
-def stock_layers(*names):
+def stock_layers(*names: str) -> list[type]:
     """The `keras.layers` classes of these names that this version of Keras has."""
     return [getattr(keras.layers, n) for n in names if hasattr(keras.layers, n)]
 
 
-def find_rule(operation):
+def find_rule(operation: Any) -> Rule | None:
     """Returns the `Rule` of a layer or operation, or None."""
     klass = ruled_class(type(operation))
     if klass in _RULES:
@@ -92,7 +99,7 @@ def find_rule(operation):
     return None
 
 
-def ruled_class(klass):
+def ruled_class(klass: type) -> Any:
     """The class whose rule holds for a layer's class.
 
     A subclass that only sets defaults (`class Conv3(Conv2D)` with an `__init__`)
@@ -104,7 +111,7 @@ def ruled_class(klass):
     return found if found in _RULES else klass
 
 
-def _sets_defaults(klass):
+def _sets_defaults(klass: type) -> bool:
     stock = klass.__module__.split(".")[0] in ("keras", "builtins", "tf_lossprune")
     if stock or len(klass.__bases__) > 1 or not issubclass(klass, keras.layers.Layer):
         return False
@@ -112,12 +119,12 @@ def _sets_defaults(klass):
     return all(_is_harmless(name) for name in vars(klass) if hasattr(parent, name))
 
 
-def _is_harmless(name):
+def _is_harmless(name: str) -> bool:
     if name.startswith("__"):
         return name not in ("__call__", "__new__", "__getattribute__", "__setattr__")
     return name in ("get_config", "from_config")
 
 
-def all_rules():
+def all_rules() -> dict[type | str, Rule]:
     """Dict, layer class or operation class name -> `Rule`."""
     return dict(_RULES)
