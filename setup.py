@@ -14,7 +14,6 @@ def read_version():
     return re.search(r'^__version__ = "([^"]+)"', text, re.MULTILINE).group(1)
 
 
-LATENCY = ["scipy>=1.11"]
 JAX = ["jax>=0.4.34"]
 TEST = [
     *JAX,
@@ -31,10 +30,10 @@ TEST = [
     "ruff>=0.6",
     "tensorboard>=2.16",
     "scikit-learn>=1.4",
-    *LATENCY,
+    "scipy>=1.11",
 ]
 REPORT = ["matplotlib>=3.8"]
-DEMO = ["matplotlib>=3.8", "scikit-learn>=1.4", *LATENCY]
+DEMO = ["matplotlib>=3.8", "scikit-learn>=1.4"]
 
 setuptools.setup(
     name="tf_lossprune",
@@ -69,7 +68,6 @@ setuptools.setup(
     extras_require={
         "test": TEST,
         "jax": JAX,
-        "latency": LATENCY,
         "report": REPORT,
         "demo": DEMO,
         "benchmarks": DEMO,

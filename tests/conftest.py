@@ -2,11 +2,15 @@
 
 import gc
 import os
+import tempfile
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Thread pools of several processes on the same cores get in each other's way.
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
     os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+
+# No test finds or leaves a calibration of this machine.
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="lossprune_tests_")
 
 import keras  # noqa: E402
 import pytest  # noqa: E402

@@ -259,7 +259,7 @@ BUDGETS = {
     "one": with_budget({"macs": 1}, "'100%'"),
     "small_amount": with_budget({"macs": 12}, "(0, 1]"),
     "amount_below_zero": with_budget({"macs": -1e6}, "0.5 for one half"),
-    "latency_without_calibration": with_budget({"latency_ms": 4.0}, "Latency(table)"),
+    "latency_one": with_budget({"latency_ms": 1.0}, "'1 ms'"),
     "list_inside": with_budget({"macs": [0.5]}, "a number", TypeError),
     "none_inside": with_budget({"macs": None}, "a number", TypeError),
     "bool": with_budget({"macs": True}, "a number", TypeError),

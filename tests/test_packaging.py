@@ -144,7 +144,6 @@ def test_what_is_imported_is_declared():
         "tensorflow_model_optimization": "tensorflow-model-optimization",
         "matplotlib": "matplotlib",
         "jax": "jax",
-        "scipy": "scipy",
     }
     setup = (ROOT / "setup.py").read_text()
     for path in (ROOT / "tf_lossprune").rglob("*.py"):

@@ -181,12 +181,6 @@ class Budget:
 
     def _read(self, name: str, limit: Any) -> tuple[float, bool]:
         """A limit as `(value, whether it is a share)`."""
-        if name == "latency_ms" and name not in self._known:
-            raise ValueError(
-                "A budget in milliseconds needs a calibration of the device: "
-                "Budget({'latency_ms': ...}, resources=[tf_lossprune.resources.Latency("
-                f"table)]). Received: {name!r} without one"
-            )
         if name not in self._known:
             raise ValueError(
                 f"Expected a resource among {sorted(self._known)}. Received: {name!r}"

@@ -260,6 +260,7 @@ def compress_measured(
             None: they are measured.
     """
     settings, prune_options = Settings.read(options)
+    budget = settings.told(budget)
     if settings.search_epochs is not None and prune_options.get("widths") is not None:
         raise ValueError(
             "Expected no `search_epochs` with `widths`, which leave nothing to search. "

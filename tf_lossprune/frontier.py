@@ -93,7 +93,7 @@ def compress_frontier(
             "Expected no `widths`, since a frontier finds others for each budget: call "
             f"`compress` for given ones. Received: widths={prune_options['widths']!r}"
         )
-    asked = _read(budgets)
+    asked = [settings.told(budget) for budget in _read(budgets)]
     run = Run(model, train, validation, settings, method)
     if prune_options.get("schedule") is None:
         several = len(asked) > 1

@@ -7,10 +7,12 @@ from typing import Any
 
 import keras
 
+from tf_lossprune.budget import Budget
 from tf_lossprune.config import check_count, check_number
+from tf_lossprune.deploy.measurer import LitertMeasurer
 from tf_lossprune.prune import check_options
 from tf_lossprune.training.feed import HeldOut
-from tf_lossprune.types import Data
+from tf_lossprune.types import Data, Limits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +84,14 @@ class Settings:
         rest = {name: value for name, value in options.items() if name not in own}
         check_options(rest, own)
         return cls(**{n: v for n, v in options.items() if n in own}), rest
+
+    def told(self, budget: Budget | Limits | float) -> Budget:
+        """A budget whose measurements tell as much as `verbose` says.
+
+        Args:
+            budget: as in `prune_model`.
+        """
+        return Budget(budget).with_measurer(LitertMeasurer(bool(self.verbose)))
 
     def held_out(self, validation: Data) -> HeldOut | None:
         """Validation data as a `HeldOut`, or None where there are none."""

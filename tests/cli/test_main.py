@@ -30,7 +30,7 @@ def test_every_command_explains_itself(name, capsys):
 
 def test_the_documentation_names_commands_and_flags_that_exist():
     text = (pathlib.Path(__file__).parents[2] / "docs" / "cli.md").read_text()
-    assert set(re.findall(r"lossprune ([a-z]+) ", text)) == set(COMMANDS)
+    assert set(re.findall(r"lossprune ([a-z-]+) ", text)) == set(COMMANDS)
     known = {name for command in COMMANDS.values() for name in command.flags()}
     named = set(re.findall(r"--([a-z_]+)", text)) - {
         "help",
@@ -60,7 +60,6 @@ def test_the_documentation_names_commands_and_flags_that_exist():
         (["prune", "hooks.py", "--epochs=many"], "--epochs=many"),
         (["prune", "there.py", "--budget=half"], "Expected a budget such as"),
         (["prune", "there.py", "--budget=watts=0.5"], "Expected a resource among"),
-        (["prune", "there.py", "--budget=latency_ms=0.5"], "--latency_table=FILE"),
         (["prune", "there.py", "--latency_table=a.json"], "Received: 'a.json'"),
         (["prune", "there.py", "--channel_multiple=x"], "a whole number or 'auto'"),
         (["prune", "there.py", "--input_shape=a,b"], "--input_shape as whole numbers"),
@@ -71,6 +70,11 @@ def test_the_documentation_names_commands_and_flags_that_exist():
         (["benchmark", "a.tflite"], "existing file. Received: 'a.tflite'"),
         (["compare", "a.keras"], "DENSE.keras COMPACT.keras"),
         (["report", "none.json"], "Expected a report.json"),
+        (["calibrate", "a.keras"], "existing model file. Received: 'a.keras'"),
+        (["calibrate", "there.py", "--device=phone"], "a folder of `export-probes`"),
+        (["calibrate", "."], "a folder that `export-probes` has written"),
+        (["calibrate", "there.py", "--out=a.csv"], "--out ending in .json"),
+        (["export-probes", "there.py", "--out=there.py"], "--out as a folder"),
     ],
 )
 def test_wrong_use(arguments, words, capsys, tmp_path, monkeypatch):

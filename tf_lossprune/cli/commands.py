@@ -4,6 +4,7 @@ import pathlib
 
 from absl import flags
 
+from tf_lossprune.budget_text import parse_budget
 from tf_lossprune.cli import checks
 from tf_lossprune.cli.command import Command, InputError
 from tf_lossprune.cli.flags import (
@@ -14,6 +15,14 @@ from tf_lossprune.cli.flags import (
     define_overwrite,
     define_precision,
     pixel_range,
+)
+from tf_lossprune.cli.latency_flags import (
+    check_calibrate,
+    check_export,
+    check_table,
+    define_calibrate,
+    define_export,
+    define_table,
 )
 from tf_lossprune.cli.prune_flags import check_prune, define_prune
 
@@ -29,9 +38,12 @@ def _define_inspect(values):
     flags.DEFINE_list(
         "resources",
         ["macs", "params", "peak_memory_bytes"],
-        "What to count; size_bytes converts the model and takes seconds.",
+        "What to count; size_bytes converts the model and takes seconds, latency_ms "
+        "times its operations and takes a minute.",
         flag_values=values,
     )
+    define_table(values)
+    define_precision(values)
     define_channels(values)
     define_common(values)
 
@@ -44,6 +56,8 @@ def _check_inspect(values, arguments):
         checks.check_module(source)
     if values.budget:
         checks.check_budget(values.budget)
+    budget = parse_budget(values.budget) if values.budget else ()
+    check_table(values, [*values.resources, *budget])
     channel_options(values)
 
 
@@ -247,6 +261,24 @@ COMMANDS = {
             _define_compare,
             _check_compare,
             "measure:compare",
+        ),
+        Command(
+            "calibrate",
+            "MODEL.keras|FILE.py|PROBES",
+            "Make a table of a device's times, for budgets in milliseconds.",
+            (1, 1),
+            define_calibrate,
+            check_calibrate,
+            "latency:calibrate",
+        ),
+        Command(
+            "export-probes",
+            "MODEL.keras|FILE.py",
+            "Write a model's operations as files, to time them on another device.",
+            (1, 1),
+            define_export,
+            check_export,
+            "latency:export",
         ),
         Command(
             "report",

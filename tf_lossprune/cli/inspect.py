@@ -2,11 +2,10 @@
 
 import dataclasses
 
-from tf_lossprune.budget import Budget
-from tf_lossprune.budget_text import parse_budget
 from tf_lossprune.cli.command import Result
 from tf_lossprune.cli.flags import channel_options
 from tf_lossprune.cli.inputs import find_model
+from tf_lossprune.cli.latency import asked_budget, device_resources
 from tf_lossprune.errors import InfeasibleBudgetError, UncountableError
 from tf_lossprune.inspection import inspect_model
 
@@ -14,10 +13,13 @@ from tf_lossprune.inspection import inspect_model
 def run(values, arguments):
     """Runs the command, as `Command.run`."""
     model = find_model(arguments[0])
-    budget = Budget(parse_budget(values.budget)) if values.budget else None
+    budget = asked_budget(values) if values.budget else None
     names = [*values.resources, *(budget.limits if budget else ())]
+    own = {resource.name: resource for resource in device_resources(values)}
     found = inspect_model(
-        model, resources=list(dict.fromkeys(names)), **channel_options(values)
+        model,
+        resources=[own.get(name, name) for name in dict.fromkeys(names)],
+        **channel_options(values),
     )
     data = {
         "model": model.name,

@@ -8,20 +8,18 @@ import sys
 import keras
 
 from tf_lossprune.backup import Backup
-from tf_lossprune.budget import Budget
-from tf_lossprune.budget_text import parse_budget
 from tf_lossprune.cli.checks import STATE, read_widths
 from tf_lossprune.cli.command import InputError
 from tf_lossprune.cli.delivery import deliver
 from tf_lossprune.cli.flags import channel_options
 from tf_lossprune.cli.inputs import load_model, read_source
+from tf_lossprune.cli.latency import asked_budget
 from tf_lossprune.cli.outputs import made_folder
 from tf_lossprune.cli.prune_flags import LEARNING_RATE
 from tf_lossprune.cli.sanity import StopUnlessFinite, check_dense
 from tf_lossprune.cli.untrained import compress_untrained
 from tf_lossprune.compression import compress_measured
 from tf_lossprune.report import TrainingLog
-from tf_lossprune.resources import Latency, PeakMemory, Resource, SizeBytes
 from tf_lossprune.training.feed import Feed
 
 #: About how many points the charts over training get.
@@ -42,7 +40,7 @@ _OUTSIDE = {
 
 def run(values, arguments):
     """Runs the command, as `Command.run`."""
-    budget = _budget(values)
+    budget = asked_budget(values)
     out = pathlib.Path(values.out)
     state = out / STATE
     with made_folder(out):
@@ -152,15 +150,6 @@ def _compress(*arguments, backup, **options):
         if backup.folder.exists():
             print(f"The state is in {backup.folder}; the same command goes on there.")
         raise
-
-
-def _budget(values):
-    resources: list[Resource] = []
-    if values.precision != "fp32":
-        resources = [SizeBytes(values.precision), PeakMemory(values.precision)]
-    if values.latency_table:
-        resources.append(Latency(values.latency_table))
-    return Budget(parse_budget(values.budget), resources)
 
 
 def _given(options):

@@ -4,6 +4,7 @@ import pathlib
 
 from absl import flags
 
+from tf_lossprune.budget_text import parse_budget
 from tf_lossprune.cli import checks
 from tf_lossprune.cli.command import InputError
 from tf_lossprune.cli.flags import (
@@ -15,6 +16,7 @@ from tf_lossprune.cli.flags import (
     define_precision,
     pixel_range,
 )
+from tf_lossprune.cli.latency_flags import check_table, define_table
 
 #: Learning rate where neither the flag, the hooks nor the model say one.
 LEARNING_RATE = 0.01
@@ -89,12 +91,7 @@ def define_prune(values):
         1.0,
         flag_values=values,
     )
-    flags.DEFINE_string(
-        "latency_table",
-        None,
-        "Table of a device, for budgets on latency_ms.",
-        flag_values=values,
-    )
+    define_table(values)
     flags.DEFINE_bool(
         "litert", True, "Whether to convert and time.", flag_values=values
     )
@@ -167,13 +164,7 @@ def check_prune(values, arguments):
                 f"training data serve. Received: --epochs={values.epochs}"
             )
     checks.check_budget(values.budget)
-    if values.latency_table:
-        checks.check_file(values.latency_table, "--latency_table as a calibrated table")
-    elif "latency_ms" in values.budget and not values["import"].value:
-        raise InputError(
-            "Expected --latency_table=FILE, a device's calibration, for a budget in "
-            f"milliseconds. Received: --budget={values.budget} without one"
-        )
+    check_table(values, parse_budget(values.budget))
     if values.widths:
         checks.read_widths(values.widths)
         if values.search_epochs is not None:

@@ -8,6 +8,8 @@ SHELL = {
     "to_litert": "lossprune convert",
     "inspect_model": "lossprune inspect",
     "compare": "lossprune compare",
+    "calibrate_latency": "lossprune calibrate",
+    "export_probes": "lossprune export-probes",
     "min_channels": "--min_channels",
     "channel_multiple": "--channel_multiple",
     "exclude": "--exclude",

@@ -1,23 +1,39 @@
 """Measures what resources ask for on LiteRT files."""
 
+import importlib.metadata
 import importlib.util
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 
 from tf_lossprune.deploy.benchmark import arena_bytes, times_of_turns
-from tf_lossprune.deploy.litert import convert_to_measure
+from tf_lossprune.deploy.litert import convert_operation, convert_to_measure
+from tf_lossprune.resources.device import this_device
 from tf_lossprune.resources.measurer import Measurer
 from tf_lossprune.types import Path
 
 
 @keras.saving.register_keras_serializable(package="tf_lossprune")
 class LitertMeasurer(Measurer):
-    """Converts with TensorFlow, and times with ai-edge-litert on this machine."""
+    """Converts with TensorFlow, and times with ai-edge-litert on this machine.
+
+    Args:
+        verbose: bool, whether to print what takes a while.
+    """
+
+    def __init__(self, verbose: bool = True) -> None:
+        self.verbose = verbose
+
+    def get_config(self) -> dict[str, Any]:
+        return {"verbose": self.verbose}
 
     def convert(self, model: keras.Model, path: Path, precision: str) -> None:
         convert_to_measure(model, path, precision)
+
+    def convert_operation(self, model: keras.Model, path: Path, precision: str) -> None:
+        convert_operation(model, path, precision)
 
     def times(self, paths: Sequence[Path], threads: int, turns: int) -> np.ndarray:
         return times_of_turns(paths, threads, turns)
@@ -25,6 +41,21 @@ class LitertMeasurer(Measurer):
     def arena(self, path: Path) -> int:
         return arena_bytes(path)
 
-    def works_here(self) -> bool:
-        installed = importlib.util.find_spec("ai_edge_litert") is not None
-        return installed and keras.backend.backend() == "tensorflow"
+    def missing(self) -> str:
+        if importlib.util.find_spec("ai_edge_litert") is None:
+            return "ai-edge-litert is not installed: pip install ai-edge-litert"
+        backend = keras.backend.backend()
+        if backend != "tensorflow":
+            return f"KERAS_BACKEND=tensorflow is needed, here it is {backend}"
+        return ""
+
+    def device(self) -> dict[str, str]:
+        software = ("ai-edge-litert", "tensorflow")
+        return {**this_device(), **{name: _version(name) for name in software}}
+
+
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:  # by another name, as nightlies
+        return ""

@@ -8,7 +8,9 @@ from tf_lossprune.resources.base import (
     register_resource,
 )
 from tf_lossprune.resources.counting import cost, known_costs
-from tf_lossprune.resources.latency import Latency, LatencyTable
+from tf_lossprune.resources.latency import Latency
+from tf_lossprune.resources.latency_cache import cache_folder
+from tf_lossprune.resources.latency_table import LatencyTable
 from tf_lossprune.resources.macs import Macs
 from tf_lossprune.resources.measurer import Measurer
 from tf_lossprune.resources.memory import PeakMemory
@@ -34,6 +36,7 @@ __all__ = [
     "Resource",
     "SizeBytes",
     "Term",
+    "cache_folder",
     "cost",
     "cost_models",
     "known_costs",

@@ -2,11 +2,9 @@
 
 import copy
 import functools
-import logging
 import os
 import shutil
 import tempfile
-import time
 import weakref
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -16,6 +14,7 @@ import numpy as np
 
 from tf_lossprune.config import Configurable
 from tf_lossprune.graph import ChannelGraph
+from tf_lossprune.progress import Progress
 from tf_lossprune.surgery import copy_graph
 from tf_lossprune.types import Path
 
@@ -27,7 +26,12 @@ class Measurer(Configurable):
     `inspect_model` hand to the resources of a budget. One of your own, for another
     format or a device on a cable, is registered for `keras.saving`, since it is saved
     with the pruned model.
+
+    Attributes:
+        verbose: bool, whether to print what takes a while.
     """
+
+    verbose = True
 
     def convert(self, model: keras.Model, path: Path, precision: str) -> None:
         """Writes a model's file.
@@ -38,6 +42,10 @@ class Measurer(Configurable):
             precision: string, one of `PRECISIONS`.
         """
         raise NotImplementedError
+
+    def convert_operation(self, model: keras.Model, path: Path, precision: str) -> None:
+        """As `convert`, of a network of one operation, of which there are many."""
+        self.convert(model, path, precision)
 
     def times(self, paths: Sequence[Path], threads: int, turns: int) -> np.ndarray:
         """Milliseconds of one inference, of several files in turns.
@@ -62,7 +70,18 @@ class Measurer(Configurable):
 
     def works_here(self) -> bool:
         """Whether files can be made and run in this process: a bool."""
-        return True
+        return not self.missing()
+
+    def missing(self) -> str:
+        """What this process lacks to make and run files, and the cure; else empty."""
+        return ""
+
+    def device(self) -> dict[str, str] | None:
+        """What tells the device of `times` from others, its software included.
+
+        Calibrations are kept by it; None: they are not kept.
+        """
+        return None
 
     def file(self, model: keras.Model, precision: str) -> str:
         """The path of a network's file, made when it is first asked for.
@@ -78,15 +97,11 @@ class Measurer(Configurable):
             folder = tempfile.mkdtemp(prefix="lossprune_")
             weakref.finalize(model, shutil.rmtree, folder, ignore_errors=True)
             path = os.path.join(folder, "model.tflite")
-            began = time.perf_counter()
-            self.convert(model, path, precision)
+            with Progress(
+                f"Converting {model.name} to {precision}", None, self.verbose
+            ):
+                self.convert(model, path, precision)
             files[precision] = path
-            logging.getLogger(__name__).info(
-                "Converted %s to %s in %.1f s",
-                model.name,
-                precision,
-                time.perf_counter() - began,
-            )
         return files[precision]
 
     def dense(self, channels: ChannelGraph) -> keras.Model:

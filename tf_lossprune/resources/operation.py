@@ -1,5 +1,7 @@
 """How long one operation takes, from measurements at several widths."""
 
+import itertools
+
 import numpy as np
 
 from tf_lossprune.resources.probes import width_bin
@@ -51,19 +53,41 @@ def _bilinear(
     given: np.ndarray, made: np.ndarray | float, times: np.ndarray
 ) -> np.ndarray:
     """Coefficients `(a, b, c, d)`, at least 0, with the least relative errors."""
-    try:
-        from scipy.optimize import nnls
-    except ImportError as error:
-        raise ImportError(
-            "Latency tables need scipy: pip install 'tf_lossprune[latency]'"
-        ) from error
     made = np.broadcast_to(made, given.shape)
     features = np.stack([np.ones_like(given), given, made, given * made], 1)
     # What never varies is left to the constant.
     moving = np.ptp(features, axis=0) > 0
     moving[0] = True
     weighted = features[:, moving] / times[:, None]
-    scale = weighted.max(axis=0)  # for a well conditioned problem
     found = np.zeros(4)
-    found[moving] = nnls(weighted / scale, np.ones_like(times))[0] / scale
+    found[moving] = nonnegative(weighted, np.ones_like(times))
     return found
+
+
+def nonnegative(features: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Least squares with coefficients of at least 0, of few features.
+
+    The solution is the best among those of the subsets of features that have no
+    coefficient below 0.
+
+    Args:
+        features: float `[points, n]`.
+        targets: float `[points]`.
+
+    Returns:
+        float `[n]`.
+    """
+    count = features.shape[1]
+    scale = np.maximum(np.abs(features).max(axis=0), 1e-300)  # well conditioned
+    best, least = np.zeros(count), targets @ targets
+    for bits in itertools.product((False, True), repeat=count):
+        chosen = np.flatnonzero(bits)
+        if not len(chosen):
+            continue
+        part = features[:, chosen] / scale[chosen]
+        found = np.linalg.lstsq(part, targets, rcond=None)[0]
+        error = float(np.sum((part @ found - targets) ** 2))
+        if (found >= 0).all() and error < least:
+            best, least = np.zeros(count), error
+            best[chosen] = found / scale[chosen]
+    return best

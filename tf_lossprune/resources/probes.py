@@ -4,6 +4,7 @@ They are what a device's latency is measured on: each operation of a model that 
 runtime executes, at several numbers of input and output channels.
 """
 
+import collections
 import dataclasses
 import itertools
 import json
@@ -44,12 +45,21 @@ class Probe:
         inputs: int, channels of its inputs.
         outputs: int, channels of its output.
         build: function without arguments that returns the `keras.Model`.
+        layer: string, the name of an operation that it is of.
+        kind: string, the operation's class in small letters.
     """
 
     signature: str
     inputs: int
     outputs: int
     build: Callable[[], keras.Model]
+    layer: str = ""
+    kind: str = ""
+
+    @property
+    def key(self) -> tuple[str, int, int]:
+        """What is measured: `(signature, inputs, outputs)`."""
+        return self.signature, self.inputs, self.outputs
 
 
 def executed_calls(channels: ChannelGraph) -> list[Call]:
@@ -69,6 +79,28 @@ def executed_calls(channels: ChannelGraph) -> list[Call]:
         for call in channels.graph.calls
         if id(call) not in merged and not isinstance(call.operation, OwnWeight)
     ]
+
+
+def network_probes(
+    channels: ChannelGraph, leave_out: Callable[[Call], bool] | None = None
+) -> list[tuple[Probe, int]]:
+    """The probes of a network, each once.
+
+    Args:
+        channels: `ChannelGraph`.
+        leave_out: function of a `Call`, true for those without probes; or None.
+
+    Returns:
+        A list of pairs: a `Probe`, and how many calls the dense network has of it.
+    """
+    found, counts = {}, collections.Counter()
+    for call in executed_calls(channels):
+        if leave_out is not None and leave_out(call):
+            continue
+        for index, probe in enumerate(call_probes(channels, call)):
+            found.setdefault(probe.key, probe)
+            counts[probe.key] += index == 0
+    return [(probe, counts[key]) for key, probe in found.items()]
 
 
 def signature(channels: ChannelGraph, call: Call) -> str:
@@ -169,7 +201,8 @@ def call_probes(channels: ChannelGraph, call: Call) -> list[Probe]:
         key = int(keep[given].sum()), int(keep[made].sum())
         if key not in found:
             build = _builder(channels, call, keep)
-            found[key] = Probe(text, *key, build)
+            kind = type(call.operation).__name__.lower()
+            found[key] = Probe(text, *key, build, call.operation.name, kind)
     return list(found.values())
 
 
