@@ -118,13 +118,14 @@ def _kept_parts(
 ) -> Network:
     """A gated network as one side of a comparison, of which the kept channels count."""
     made, counts = {}, {}
+    dead = dead_values(channels, keep)
     for call in channels.graph.calls:
         name = call.operation.name
         counts[name] = counts.get(name, -1) + 1
         made[name, counts[name]] = call
 
     def part(name: str, number: int, values: list) -> list | None:
-        call, dead = made[name, number], dead_values(channels, keep)
+        call = made[name, number]
         if any(id(t) in dead for t in (*call.inputs, *call.outputs)):
             return None
         pairs = zip(call.outputs, values, strict=True)

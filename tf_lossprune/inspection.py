@@ -46,6 +46,27 @@ class OpenedLayer:
 
 
 @dataclasses.dataclass
+class InspectedBlock:
+    """A branch beside a skip path that may go with `remove_blocks=True`.
+
+    Attributes:
+        name: string, its first layer.
+        groups: list of names of the groups that lose all their channels.
+        layers: list of names of the layers and operations that go with them.
+        share: dict, resource -> the share of the dense cost that goes, 0 to 1.
+    """
+
+    name: str
+    groups: list[str]
+    layers: list[str]
+    share: dict[str, float]
+
+    def __str__(self) -> str:
+        shares = ", ".join(f"{value:.1%} of {n}" for n, value in self.share.items())
+        return f"{self.name} ({', '.join(self.groups)}): {shares}"
+
+
+@dataclasses.dataclass
 class Inspection:
     """The result of `inspect_model`; `str()` of it is a table.
 
@@ -61,6 +82,9 @@ class Inspection:
         opened: list of `OpenedLayer`s, each before those inside it.
         uncounted: dict, resource -> why it cannot be counted; such a resource is in
             none of the others.
+        blocks: list of `InspectedBlock`s, with `remove_blocks=True`.
+        kept_blocks: list of `(layer name, reason)`: branches beside a skip path that
+            have to stay nevertheless, by their last layer.
     """
 
     groups: list
@@ -71,6 +95,8 @@ class Inspection:
     opaque: list = dataclasses.field(default_factory=list)
     uncounted: dict = dataclasses.field(default_factory=dict)
     opened: list = dataclasses.field(default_factory=list)
+    blocks: list = dataclasses.field(default_factory=list)
+    kept_blocks: list = dataclasses.field(default_factory=list)
 
     @property
     def pruned(self) -> list[str]:
@@ -108,10 +134,22 @@ class Inspection:
             (title_of(n), text_of(n, value), f"{100 * self.smallest[n]:.1f} %")
             for n, value in self.cost.items()
         ]
+        blocks = [
+            (
+                block.name,
+                *(f"{100 * block.share[n]:.1f} %" for n in names),
+                ", ".join(block.groups),
+            )
+            for block in self.blocks
+        ]
+        stay = [(name, *("" for _ in names), why) for name, why in self.kept_blocks]
+        last = ("block", *map(title_of, names), "groups, or why it stays")
+        table = html_table([last, *blocks, *stay], left=(0, len(last) - 1))
         return html_block(
             "Inspection",
             html_table([("", "dense", "smallest reachable"), *costs]),
             html_table([head, *groups], left=(0, len(head) - 1)),
+            table if blocks or stay else "",
             html_table([("skipped", "reason"), *self.skipped], left=(0, 1)),
         )
 
@@ -129,6 +167,8 @@ class Inspection:
                 f"{name}: {text}, smallest reachable share {self.smallest[name]:.2%}"
             )
         lines += [f"{name}: {why}" for name, why in self.uncounted.items()]
+        lines += [f"block: {block}" for block in self.blocks]
+        lines += [f"block that stays: {n} ({why})" for n, why in self.kept_blocks]
         lines += [f"frozen: {layer} ({reason})" for layer, reason in self.frozen]
         lines += [f"opaque: {entry}" for entry in self.opaque]
         lines += [f"opened: {entry}" for entry in self.opened]
@@ -204,7 +244,23 @@ def inspect_model(
         opaque=opaque_layers(channels, costs),
         uncounted={n: why for n, why in uncounted.items() if why},
         opened=_opened_layers(channels.graph, costs, problem.sizes),
+        blocks=_blocks(problem, costs),
+        kept_blocks=problem.found_blocks.kept,
     )
+
+
+def _blocks(
+    problem: PruningProblem, costs: dict[str, CostFunction]
+) -> list[InspectedBlock]:
+    """The blocks that may go, with what that saves."""
+    found = []
+    for block in problem.found_blocks.removable:
+        without = problem.sizes.copy()
+        without[block.groups] = 0
+        share = {n: 1 - c.total(without) / max(c.dense, 1) for n, c in costs.items()}
+        names = [problem.channel_graph.groups[k].name for k in block.groups]
+        found.append(InspectedBlock(block.layers[0], names, block.layers, share))
+    return found
 
 
 def _opened_layers(

@@ -14,7 +14,7 @@ import numpy as np
 
 from tf_lossprune.allocation import Usage, minimum_widths, width_steps
 from tf_lossprune.budget import Budget
-from tf_lossprune.graph import Graph, analyze, bottlenecks, removable_blocks
+from tf_lossprune.graph import Blocks, Graph, analyze, bottlenecks, find_blocks
 from tf_lossprune.resources import CostFunction, cost_models
 from tf_lossprune.types import Exclude, InputShape, Multiple
 
@@ -82,6 +82,7 @@ class PruningProblem:
         steps: int `[groups]`, widths are multiples of it (or the size).
         finest: int `[groups]`, what these come down to where a budget is left unused.
         blocks: list of int arrays, the groups that may go entirely, together.
+        found_blocks: `Blocks`, all that is known of them.
         smallest: int `[groups]`, the fewest channels.
         fixed: bool `[groups]`, whose width is that and no other.
         budget: `Budget`, bound to the model.
@@ -105,7 +106,10 @@ class PruningProblem:
         multiple = space.channel_multiple
         self.steps = width_steps(self.sizes, multiple, producers)
         self.finest = width_steps(self.sizes, multiple, producers, auto=False)
-        self.blocks = removable_blocks(channels) if space.remove_blocks else []
+        found = find_blocks(channels) if space.remove_blocks else Blocks([], [], {})
+        channels.goes_with = found.goes_with
+        self.blocks = [block.groups for block in found.removable]
+        self.found_blocks = found
         self.smallest = minimum_widths(
             self.sizes, self.steps, space.min_channels, self.blocks
         )

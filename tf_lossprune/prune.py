@@ -88,9 +88,10 @@ def prune_model(
             to 8 depending on the group's size; or a dict from regular expressions
             for layer names to those.
         min_channels: int >= 1, the fewest channels a group keeps.
-        remove_blocks: bool, whether a group behind a skip path may lose all its
-            channels: its block becomes the skip path (plus a constant, if what is
-            left of the branch is one).
+        remove_blocks: bool, whether groups behind a skip path may lose all their
+            channels: their block (of convolutions, an attention, an MLP) becomes the
+            skip path, plus a constant, if what is left of the branch is one.
+            `inspect_model` lists the blocks.
         input_shape: shape of one sample that operations and memory are counted for,
             if the model's own inputs have unknown sizes: `(224, 224, 3)`, or a list
             or dict of shapes for several inputs.

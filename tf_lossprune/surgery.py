@@ -129,12 +129,21 @@ def _add_constants(
     constant = kept_part(channels, call.outputs[0], constant, keep)[0]
     if not constant.any():
         return x
-    first = constant[(0,) * (constant.ndim - 1)]
-    if x.shape[1:] == constant.shape and (constant == first).all():
-        constant = first
+    if all(size in (None, mine) for size, mine in zip(x.shape[1:], constant.shape)):
+        constant = _broadcastable(constant)
     name = cloner.unique(f"{call.operation.name}_constant")
     offset = constant.astype(float).tolist()
     return keras.layers.Rescaling(1.0, offset, name=name, dtype=x.dtype)(x)
+
+
+def _broadcastable(array: np.ndarray) -> np.ndarray:
+    """An array without the axes along which it is the same."""
+    for axis in range(array.ndim):
+        first = array.take([0], axis)
+        array = first if (first == array).all() else array
+    while array.ndim > 1 and array.shape[0] == 1:
+        array = array[0]
+    return array
 
 
 def copy_graph(

@@ -180,8 +180,10 @@ def fit_widths(
         widths = np.where(wanted > sizes - 1e-6, sizes, widths)
         widths = np.clip(widths, smallest, largest).astype(int)
         for block in blocks:
-            if not widths[block].all():
-                widths[block] = 0
+            # A block of several groups stays while it has a step of them on average.
+            open_ = np.log((wanted[block] + 1e-6) / steps[block]).mean() >= 0
+            least = np.minimum(steps, sizes)[block]
+            widths[block] = np.maximum(widths[block], least) if open_ else 0
         return widths
 
     start = at(largest_scale(fits_at, 1e-6, 1.0 / ratios.min()))

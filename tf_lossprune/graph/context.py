@@ -294,6 +294,18 @@ class Context:
         labels = self.labels_with_batch() if labels is None else np.asarray(labels)
         self._record.gated_calls[id(self.call)] = (labels, computation)
 
+    def constant_without(self, labels: ArrayLike) -> None:
+        """Says that without any of these channels the outputs are constant.
+
+        For channels that only live inside the layer, as the heads of an attention: no
+        tensor of the network has them.
+
+        Args:
+            labels: labels `[size]`, which gates of the layer close.
+        """
+        table = self._record.constant_without
+        table.setdefault(id(self.call), []).append(np.asarray(labels))
+
     def config(
         self,
         key: str,

@@ -79,6 +79,8 @@ class ChannelGraph:
         num_units: int.
         group_of: int `[num_units + 1]`, the group of each unit, -1 for unit 0.
         frozen: list of `(layer name, reason)`.
+        goes_with: dict, name of a layer -> list of int arrays of groups: the layer goes
+            if each of them has no channels. Empty unless blocks may be removed.
     """
 
     def __init__(self, graph, records, labels, groups, group_of, frozen):
@@ -89,6 +91,7 @@ class ChannelGraph:
         self.group_of = group_of
         self.num_units = len(group_of) - 1
         self.frozen = frozen
+        self.goes_with = {}
 
     def record(self, operation):
         """The `LayerRecord` of a layer or operation of the graph."""

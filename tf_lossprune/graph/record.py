@@ -16,6 +16,8 @@ class LayerRecord:
         inner_gates: likewise of weights that make channels which stay in the layer.
         gated_calls: dict, `id(call)` -> (labels, computation), see
             `Context.gated_call`.
+        constant_without: dict, `id(call)` -> list of labels, see
+            `Context.constant_without`.
         factors: dict, weight name -> (labels, function from which of them are kept to
             a factor of what is left of the weight).
         config: dict, config entry -> (labels, function from which of them are
@@ -39,6 +41,7 @@ class LayerRecord:
         self.gates = {}
         self.inner_gates = {}
         self.gated_calls = {}
+        self.constant_without = {}
         self.factors = {}
         self.config = {}
         self.arguments = {}
@@ -66,6 +69,8 @@ class LayerRecord:
         for table in (self.config, self.arguments, self.factors, self.gated_calls):
             for key, (labels, function) in table.items():
                 table[key] = (unit_of[labels], function)
+        for labels in self.constant_without.values():
+            labels[:] = [unit_of[found] for found in labels]
         self.inside = {k: (n, unit_of[lb]) for k, (n, lb) in self.inside.items()}
         self.products = [
             (n, tuple(unit_of[labels] for labels in factors))

@@ -1,8 +1,7 @@
 """A cost as a function of how many channels each group keeps."""
 
-import functools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,6 +49,8 @@ class CostModel(CostFunction):
         terms: list of `Term`s.
         group_of: int `[num_units + 1]`, the group of each unit, -1 for unit 0.
         sizes: int `[groups]`, the groups' sizes.
+        goes_with: dict, name of a layer -> list of int arrays of groups; where all of
+            these have no channels, the layer costs nothing.
     """
 
     def __init__(
@@ -58,10 +59,16 @@ class CostModel(CostFunction):
         terms: Sequence[Term],
         group_of: np.ndarray,
         sizes: Sequence[int] | np.ndarray,
+        goes_with: Mapping[str, Sequence[np.ndarray]] | None = None,
     ) -> None:
         self.name = name
         self.sizes = np.asarray(sizes)
         self.layers = [t.layer for t in terms]
+        self._goes_with = [
+            (row, np.unique(np.concatenate(goes_with[layer])))
+            for row, layer in enumerate(self.layers)
+            if goes_with and layer in goes_with
+        ]
         self.coefficients = np.array([t.coefficient for t in terms], np.float64)
         self._numbers = np.array([len(t.factors) for t in terms], int)
         most = self._numbers.max(initial=0)
@@ -69,6 +76,7 @@ class CostModel(CostFunction):
         whole = np.array_equal(self.coefficients, np.rint(self.coefficients))
         self._rounded = np.rint if whole else np.asarray
         self.dense = self.total(self.sizes)
+        self._last: tuple = (None, None)
         share = self.coefficients / max(self.dense, 1e-12)
         self._weights = share.astype("float32")
         self._factors32 = [
@@ -96,7 +104,17 @@ class CostModel(CostFunction):
 
     def per_term(self, kept: np.ndarray) -> np.ndarray:
         """Cost of each term at `kept` `[groups]` channels."""
-        return math.prod(self._values(kept), start=self.coefficients)
+        return math.prod(self._values(kept), start=self._coefficients_at(kept))
+
+    def _coefficients_at(self, kept: np.ndarray) -> np.ndarray:
+        """The coefficients of the terms of layers that are there."""
+        kept = np.asarray(kept)
+        gone = [row for row, groups in self._goes_with if not kept[groups].any()]
+        if not gone:
+            return self.coefficients
+        found = self.coefficients.copy()
+        found[gone] = 0.0
+        return found
 
     def total(self, kept: np.ndarray) -> float:
         """Cost at `kept` `[groups]` whole channels: a float.
@@ -107,23 +125,30 @@ class CostModel(CostFunction):
 
     def totals_with(self, kept: np.ndarray, changed: np.ndarray) -> np.ndarray:
         kept = np.asarray(kept, np.float64)
-        constant, linear, product = self._quadratic
+        # Blocks do not come or go with the width of one group.
+        coefficients = self._coefficients_at(kept)
+        constant, linear, product = self._quadratic(coefficients)
         slope = product @ kept
         total = constant + (linear + 0.5 * slope) @ kept
         more = changed - kept
         found = total + more * (linear + slope + 0.5 * more * np.diag(product))
         rows = np.flatnonzero(self._numbers > 2)
         if rows.size:
-            found += self.coefficients[rows] @ math.prod(
+            found += coefficients[rows] @ math.prod(
                 (counts[rows] @ kept + fixed[rows])[:, None] + counts[rows] * more
                 for counts, fixed in self._factors
             )
         return self._rounded(found)
 
-    @functools.cached_property
-    def _quadratic(self) -> tuple[float, np.ndarray, np.ndarray]:
+    def _quadratic(self, coefficients: np.ndarray) -> tuple[float, Any, Any]:
         """`c, b, H` of the terms of up to two factors as `c + b n + n H n / 2`."""
-        coefficients = np.where(self._numbers > 2, 0.0, self.coefficients)
+        key = coefficients.tobytes()
+        if self._last[0] != key:
+            self._last = key, self._make_quadratic(coefficients)
+        return self._last[1]
+
+    def _make_quadratic(self, coefficients: np.ndarray) -> tuple[float, Any, Any]:
+        coefficients = np.where(self._numbers > 2, 0.0, coefficients)
         none = (
             np.zeros((len(coefficients), len(self.sizes))),
             np.ones_like(coefficients),
@@ -190,7 +215,13 @@ class BilinearResource(Resource):
 
     def function(self, channels: ChannelGraph) -> CostModel:
         sizes = [group.size for group in channels.groups]
-        return CostModel(self.name, self.terms(channels), channels.group_of, sizes)
+        return CostModel(
+            self.name,
+            self.terms(channels),
+            channels.group_of,
+            sizes,
+            channels.goes_with,
+        )
 
 
 def cost_models(

@@ -159,6 +159,7 @@ class SizeBytes(MeasuresFile, Resource):
             + self._channel_terms(channels),
             channels.group_of,
             [group.size for group in channels.groups],
+            channels.goes_with,
         )
 
     def _entry_bytes(

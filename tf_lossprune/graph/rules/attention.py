@@ -43,6 +43,8 @@ def multi_head_attention(ctx, layer):
     _close_queries(ctx, layer, keys)
     for key, labels in (("num_heads", heads), ("key_dim", keys), ("value_dim", values)):
         ctx.config(key, labels)
+    for labels in (heads, values):
+        ctx.constant_without(labels)
     _attend(ctx, heads, keys, values)
     # The second output, if it is asked for.
     scores = [lb.on_axis(heads, 0, 3)] * (len(ctx.call.outputs) - 1)
@@ -85,6 +87,8 @@ def grouped_query_attention(ctx, layer):
     ctx.config("num_query_heads", queries)
     ctx.config("num_key_value_heads", heads)
     ctx.config("head_dim", dims)
+    for labels in (heads, dims):
+        ctx.constant_without(labels)
     _attend(ctx, queries, dims, dims)
     out = ctx.fresh(internals.output_projection(layer).kernel.shape[-1])
     for index in (0, 1):  # the layer asks for queries and values of one width
