@@ -295,14 +295,7 @@ class Context:
         self._record.gated_calls[id(self.call)] = (labels, computation)
 
     def constant_without(self, labels: ArrayLike) -> None:
-        """Says that without any of these channels the outputs are constant.
-
-        For channels that only live inside the layer, as the heads of an attention: no
-        tensor of the network has them.
-
-        Args:
-            labels: labels `[size]`, which gates of the layer close.
-        """
+        """Says that without all of these channels, inside, the outputs are constant."""
         table = self._record.constant_without
         table.setdefault(id(self.call), []).append(np.asarray(labels))
 
