@@ -44,9 +44,9 @@ def pins():
     return dict(line.split("==") for line in lines if not line.startswith("#"))
 
 
-def test_the_oldest_are_those_of_setup():
-    setup = (ROOT / "setup.py").read_text()
-    required = re.search(r"install_requires=\[(.*?)\]", setup, re.DOTALL).group(1)
+def test_the_oldest_are_those_of_the_project():
+    text = (ROOT / "pyproject.toml").read_text()
+    required = re.search(r"^dependencies = \[(.*?)\]", text, re.M | re.S).group(1)
     least = dict(re.findall(r'"([\w-]+)>=([\d.]+)', required))
     assert least
     found = pins()

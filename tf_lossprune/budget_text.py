@@ -44,6 +44,51 @@ def parse_budget(text: str) -> dict[str, float | str]:
     return budget
 
 
+def parse_budgets(text: str) -> list[dict[str, float | str]]:
+    """Turns `"macs=0.5,macs=0.25"` into budgets, for `compress_frontier`.
+
+    Args:
+        text: As in `parse_budget`; a resource that is named again begins the next
+            budget.
+
+    Returns:
+        List of dicts, as `parse_budget` returns them.
+
+    Raises:
+        ValueError: As `parse_budget`; if two budgets are the same, or limit other
+            resources.
+
+    Example:
+        >>> parse_budgets("macs=0.5,params=0.6,macs=0.25,params=0.3")
+        [{'macs': 0.5, 'params': 0.6}, {'macs': 0.25, 'params': 0.3}]
+    """
+    budgets: list[dict[str, float | str]] = []
+    for pair in text.split(","):
+        limit = parse_budget(pair)
+        if not budgets or limit.keys() & budgets[-1].keys():
+            budgets.append({})
+        budgets[-1].update(limit)
+    names = {folder_name(budget) for budget in budgets}
+    resources = {frozenset(budget) for budget in budgets}
+    if len(names) < len(budgets) or len(resources) > 1:
+        raise ValueError(
+            "Expected different budgets on the same resources, such as "
+            f"'macs=0.5,macs=0.25'. Received: {text!r}"
+        )
+    return budgets
+
+
+def folder_name(budget: Mapping[str, float | str]) -> str:
+    """The name of a folder for what keeps a budget.
+
+    Example:
+        >>> folder_name({"macs": 0.5, "size_bytes": "300kB"})
+        'macs-0.5_size_bytes-300kB'
+    """
+    text = format_budget(budget).replace("%", "pct")
+    return text.replace(",", "_").replace("=", "-").replace(" ", "")
+
+
 def format_budget(budget: Mapping[str, float | str]) -> str:
     """The inverse of `parse_budget`, with the resources in alphabetical order.
 

@@ -50,6 +50,11 @@ class CompressionResult:
         frozen: list of `(layer, reason)`, layers whose channels all stay.
         usage: `Usage`: how much of its budgets the compact network uses, and what the
             next width would take.
+        uniform: dict, the network that the budget allows with the same share of each
+            group: `"widths"`, group name -> channels, and `"macs"` and `"params"`, as
+            counted. It is not trained.
+        layer_costs: list of dicts, what layers cost: `"name"`, and for each resource
+            that is counted layer by layer `[dense, compact]`.
     """
 
     dense: dict
@@ -63,6 +68,8 @@ class CompressionResult:
     layers: list = dataclasses.field(default_factory=list)
     frozen: list = dataclasses.field(default_factory=list)
     usage: Usage | None = None
+    uniform: dict = dataclasses.field(default_factory=dict)
+    layer_costs: list = dataclasses.field(default_factory=list)
 
     def __post_init__(self) -> None:
         if isinstance(self.usage, dict):  # from `to_dict`
@@ -108,6 +115,8 @@ class CompressionResult:
             taught,
             **_network(pruned, groups),
             usage=pruned.usage(keep, budget),
+            uniform=pruned.described_uniform(budget),
+            layer_costs=pruned.described_costs(keep),
         )
 
     @property
@@ -328,6 +337,8 @@ def _untrained(
         seconds,
         **_network(pruned, groups),
         usage=pruned.usage(),
+        uniform=pruned.described_uniform(),
+        layer_costs=pruned.described_costs(),
     )
 
 

@@ -157,7 +157,9 @@ def test_validation_folders_keep_the_numbers_of_the_classes(run, tmp_path, capsy
     write_images(tmp_path / "images" / "val", ["dog"], size=(8, 8, 3), count=2)
     model = network(channels=3)
     _, values, _ = CommandLine(COMMANDS).parse(["prune", "images", "--pixels=-1,1"])
-    train, validation, settings = read_images(tmp_path / "images", model, values)
+    train, validation, settings, classes = read_images(
+        tmp_path / "images", model, values
+    )
     labels = np.concatenate([np.asarray(y) for _, y in validation])
     np.testing.assert_array_equal(labels, [2, 2])
     images = np.concatenate([np.asarray(x) for x, _ in validation])

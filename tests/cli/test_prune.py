@@ -49,7 +49,7 @@ def test_hooks(capsys, tmp_path):
     again = ["report", out / "report.json", out / "report.json", f"--out={page}"]
     assert lossprune(*again, "--title=Mine") == 0
     assert "<h1>Mine</h1>" in page.read_text()
-    assert "Frontier" in page.read_text()
+    assert "Channels of each group" in page.read_text()
     other = tmp_path / "other.json"
     other.write_text(json.dumps({**report, "dense": {"macs": 1}}))
     assert lossprune("report", out / "report.json", other) == 1

@@ -24,11 +24,20 @@ REPORT = {
     ],
     "dense": {
         "accuracy": 0.94,
+        "int8_accuracy": 0.935,
+        "latency_ms": 1.25,
         "loss": 0.2,
         "macs": 2_000_000,
         "tflite_bytes": 100_000,
     },
-    "compact": {"accuracy": 0.93, "loss": 0.3, "macs": 990_000, "tflite_bytes": 45_000},
+    "compact": {
+        "accuracy": 0.93,
+        "int8_accuracy": 0.92,
+        "latency_ms": 0.75,
+        "loss": 0.3,
+        "macs": 990_000,
+        "tflite_bytes": 45_000,
+    },
     "groups": [
         {
             "name": f"a_long_name_of_a_convolution_in_block_{k}",
@@ -45,6 +54,29 @@ REPORT = {
         {"name": f"conv_{k}", "kept": 8, "total": 32, "groups": [f"g{k % 4}"]}
         for k in range(20)
     ],
+    "uniform": {
+        "macs": 995_000,
+        "widths": {f"a_long_name_of_a_convolution_in_block_{k}": 16 for k in range(6)},
+    },
+    "layer_costs": [
+        {"name": f"conv_{k}", "macs": [100_000, 25_000 + k], "params": [900, 200 + k]}
+        for k in range(20)
+    ],
+    "classes": {
+        "names": ["ankle boot", "bag", *(f"class {k}" for k in range(8))],
+        "count": [100] * 10,
+        "dense": [94] * 10,
+        "compact": [93 - k for k in range(10)],
+        "confusion": [
+            [
+                93 - k if j == k else (7 + k if j == (k + 1) % 10 else 0)
+                for j in range(10)
+            ]
+            for k in range(10)
+        ],
+    },
+    "device": "Some Processor 9000 @ 3.00GHz",
+    "threads": 1,
     "frozen": [{"layer": "head", "reason": "model output (head)"}],
     "training": [
         {"step": s, "part": "search", "macs": 1 - s / 40, "loss": 2 - s / 40}

@@ -76,7 +76,8 @@ onload = () => {
   document.getElementById("found").textContent = JSON.stringify({
     room: root.clientWidth, wide: root.scrollWidth, tall: root.scrollHeight,
     out: sticks_out.map(e => e.outerHTML.slice(0, 200)), touching,
-    cut: all(".wide").filter(e => e.scrollWidth > e.clientWidth + 1).length,
+    cut: all(".wide").filter(e => e.scrollWidth > e.clientWidth + 1)
+      .map(e => e.textContent.slice(0, 200)),
     bars: all(".bar i").map(e => e.offsetWidth)});
 }
 </script>

@@ -26,6 +26,7 @@ EVIL = '<script>alert("x")</script>&\'{{ 7001 * 7 }}'
 HEADINGS = [
     "Before and after",
     "Learned widths",
+    "Accuracy per class",
     "Over training",
     "Frontier",
     "Left alone",
@@ -75,6 +76,11 @@ def test_says_everything():
         "conv_0, shortcut_0",
         "model output (head)",
         "67 min",
+        "int8 accuracy",
+        "time per sample (Some Processor 9000 @ 3.00GHz, 1 thread)",
+        "Beside uniform widths at the same budget",
+        "Costs of each layer",
+        "0 ankle boot",
     ]:
         assert words in page.text, words
     assert page.tags.count("figure") == 5  # widths, three charts, frontier
@@ -224,6 +230,58 @@ def test_one_sentence_of_verdict():
     assert say({}, {}, limits=met) == ""
 
 
+def test_uniform_widths_stand_beside_ours():
+    page = report.html_report(REPORT)
+    assert page.count('<b style="left:50.0%">') == 6
+    assert "995 k" in page
+    without = report.html_report({**REPORT, "uniform": {}})
+    assert "uniform" not in without and "left:50" not in without
+
+
+def test_of_many_classes_those_that_lost_the_most():
+    count = 30
+    classes = {"names": [f"c{k}" for k in range(count)], "count": [50] * count}
+    classes |= {"dense": [50] * count, "compact": [*range(20, 20 + count)]}
+    page = Page(report.html_report({**REPORT, "classes": classes}))
+    assert "c0" in page.text and "c29" not in page.text
+    assert "10 more are in report.json" in page.text
+
+
+def test_a_page_of_a_frontier(tmp_path):
+    reports = [
+        {
+            **REPORT,
+            "budget": {"macs": share},
+            "compact": {**REPORT["compact"], "macs": 2e6 * share, "accuracy": accuracy},
+            "shared_training": True,
+        }
+        for share, accuracy in ((0.25, 0.91), (0.5, 0.93))
+    ]
+    path = tmp_path / "new" / "frontier.html"
+    assert report.write_frontier_html(path, reports, links=["b.html", "a.html"])
+    text = path.read_text()
+    page = Page(text)
+    for words in (
+        "Accuracy: 94.00 % dense, 93.00 % at 50.0 % of the MACs, 91.00 % at 25.0 %",
+        "Channels of each group",
+        "trained together",
+        "a_long_name_of_a_convolution_in_block_5",
+    ):
+        assert words in page.text
+    assert text.index("a.html") < text.index("b.html")  # the loosest budget first
+    table = report.networks_table(reports).splitlines()
+    assert table[1].startswith("dense") and "50.0 %" in table[2]
+    Page(report.html_report(reports[0]))
+    evil = [poisoned(entry) for entry in reports]
+    report.write_frontier_html(path, evil, title=EVIL, links=[EVIL, EVIL])
+    assert "script" not in Page(path.read_text()).tags
+    with pytest.raises(ValueError, match="at least one report"):
+        report.write_frontier_html(path, [])
+    alone = {"dense": {}, "compact": {}}
+    report.write_frontier_html(path, [alone])
+    Page(path.read_text())
+
+
 def test_the_frontier_says_which_network_is_which():
     page = Page(report.html_report(REPORT))
     for words in (
@@ -254,11 +312,12 @@ def test_the_curve_ends_at_the_cost_of_this_network():
 
 
 def test_the_templates_escape_and_miss_nothing():
-    environment = html_module._template().environment
+    environment = html_module._template("report.html.j2").environment
     assert environment.autoescape is True
     assert environment.undefined is jinja2.StrictUndefined
     names = environment.list_templates()
-    assert names == ["macros.html.j2", "report.html.j2", "style.css"]
+    pages = ["base.html.j2", "frontier.html.j2", "macros.html.j2", "report.html.j2"]
+    assert names == [*pages, "style.css"]
     for name in names:
         assert "|safe" not in environment.loader.get_source(environment, name)[0]
 

@@ -6,7 +6,7 @@ import os
 import pathlib
 import sys
 
-from tf_lossprune.budget_text import parse_budget
+from tf_lossprune.budget_text import parse_budget, parse_budgets
 from tf_lossprune.cli.command import InputError
 
 MODEL_SUFFIXES = (".keras", ".h5")
@@ -14,6 +14,8 @@ LITERT_SUFFIX = ".tflite"
 #: What `prune` writes to its folder: the state of an unfinished run, and results.
 STATE = "state"
 RESULTS = ("compact.keras", "compact.tflite", "report.html", "report.json")
+#: What `frontier` writes there, beside one folder for each budget.
+FRONTIER_RESULTS = ("frontier.html", "frontier.json")
 
 
 def check_model_path(path):
@@ -97,6 +99,23 @@ def check_budget(text):
         raise InputError(f"--budget: {error}") from None
 
 
+def check_budgets(text):
+    """Raises `InputError` unless these look like several budgets.
+
+    Args:
+        text: string, `--budgets`.
+    """
+    try:
+        found = parse_budgets(text)
+    except ValueError as error:
+        raise InputError(f"--budgets: {error}") from None
+    if len(found) < 2:
+        raise InputError(
+            "Expected --budgets as two or more, such as macs=0.5,macs=0.25; "
+            f"`lossprune prune` is for one. Received: {text!r}"
+        )
+
+
 def read_widths(path):
     """The widths in a file, dict, name of a group -> channels.
 
@@ -156,7 +175,8 @@ def check_out_folder(out, overwrite, restart):
     folder = pathlib.Path(out)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"Expected --out as a folder. Received: the file {out!r}")
-    found = [name for name in RESULTS if (folder / name).exists()]
+    names = (*RESULTS, *FRONTIER_RESULTS)
+    found = [name for name in names if (folder / name).exists()]
     goes_on = (folder / STATE / "run").exists() and not restart
     if found and not overwrite and not goes_on:
         raise InputError(

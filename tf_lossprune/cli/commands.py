@@ -24,7 +24,12 @@ from tf_lossprune.cli.latency_flags import (
     define_export,
     define_table,
 )
-from tf_lossprune.cli.prune_flags import check_prune, define_prune
+from tf_lossprune.cli.prune_flags import (
+    check_frontier,
+    check_prune,
+    define_frontier,
+    define_prune,
+)
 
 
 def _define_inspect(values):
@@ -183,8 +188,8 @@ def _define_report(values):
     flags.DEFINE_string(
         "out",
         None,
-        "File to write; default: the first one's name, ending in .html, whether there "
-        "is a page or not.",
+        "File to write; default: the name of the report, ending in .html, whether "
+        "there is a page or not; of several frontier.html beside the first.",
         flag_values=values,
     )
     flags.DEFINE_string("title", None, "Heading of the page.", flag_values=values)
@@ -194,7 +199,12 @@ def _define_report(values):
 
 def report_out(values, arguments):
     """Path of the page."""
-    return values.out or str(pathlib.Path(arguments[0]).with_suffix(".html"))
+    first = pathlib.Path(arguments[0])
+    several = len(arguments) > 1
+    default = (
+        first.with_name("frontier.html") if several else first.with_suffix(".html")
+    )
+    return values.out or str(default)
 
 
 def _check_report(values, arguments):
@@ -225,6 +235,15 @@ COMMANDS = {
             define_prune,
             check_prune,
             "prune:run",
+        ),
+        Command(
+            "frontier",
+            "FILE.py|MODULE|FOLDER",
+            "Prune to several budgets with one search: accuracy against cost.",
+            (1, 1),
+            define_frontier,
+            check_frontier,
+            "frontier:run",
         ),
         Command(
             "strip",
@@ -283,7 +302,7 @@ COMMANDS = {
         Command(
             "report",
             "REPORT.json [MORE.json ...]",
-            "Make report.html from report.json; more of them make a frontier.",
+            "Make report.html from report.json; several make a page of a frontier.",
             (1, None),
             _define_report,
             _check_report,

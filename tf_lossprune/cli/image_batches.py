@@ -3,8 +3,11 @@
 import dataclasses
 import re
 
+import keras
 import tensorflow as tf
 
+#: The most that `augmented` rotates an image by.
+DEGREES = 10.0
 _GREY, _COLOURS, _TRANSPARENT = 1, 3, 4
 
 
@@ -87,6 +90,43 @@ def read(paths, flags, labels, form, batch_size, seed):
         data = data.shuffle(max(len(paths), 1), seed=seed)
     data = data.map(load, num_parallel_calls=tf.data.AUTOTUNE)
     return data.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def augmented(data, names, form, seed):
+    """The same images, changed at random: other ones in each pass.
+
+    Args:
+        data: `tf.data.Dataset` of batches of images and labels.
+        names: list of strings: `"flip"`, left to right; `"crop"`, out of a margin of an
+            eighth; `"rotate"`, by at most ten degrees.
+        form: `Form`.
+        seed: int.
+    """
+    margins = [max(1, size // 8) for size in form.size]
+    black = {"fill_mode": "constant", "fill_value": form.low}
+    layers = {
+        "flip": lambda: [keras.layers.RandomFlip("horizontal", seed=seed)],
+        "crop": lambda: [
+            keras.layers.RandomTranslation(
+                *(margin / size for margin, size in zip(margins, form.size)),
+                interpolation="nearest",
+                seed=seed + 1,
+                **black,
+            )
+        ],
+        "rotate": lambda: [
+            keras.layers.RandomRotation(DEGREES / 360.0, seed=seed + 2, **black)
+        ],
+    }
+    found = [layer for name in names for layer in layers[name]()]
+
+    def change(images, labels):
+        for layer in found:
+            images = layer(images, training=True)
+        return images, labels
+
+    # One batch at a time, so that the draws come in the same order in each run.
+    return data.map(change).prefetch(tf.data.AUTOTUNE) if found else data
 
 
 def _decoded(content, channels):

@@ -32,11 +32,11 @@ def read_images(folder, model, values):
         folder: path of a folder with one folder of images for each class, or with
             two such folders, `train` and `validation` (or `val`, `test`).
         model: `keras.Model` with one image as its input.
-        values: parsed flags of `define_data`.
+        values: parsed flags of `define_data`, and `augment` among them or not.
 
     Returns:
-        `(train, validation, settings)`: two `tf.data.Dataset`s and a dict with what
-        the model lacks of `loss` and `metrics`.
+        `(train, validation, settings, classes)`: two `tf.data.Dataset`s, a dict with
+        what the model lacks of `loss` and `metrics`, and the names of the classes.
 
     Raises:
         InputError: if the folder, the flags and the model do not fit together.
@@ -46,22 +46,25 @@ def read_images(folder, model, values):
     loss_name = _loss_name(model)
     from tf_lossprune.cli import image_batches
 
+    augment = values.augment if "augment" in values else ()
     low, high = pixel_range(values.pixels)
     form = image_batches.Form(
         (height, width), channels, _label_mode(outputs, loss_name), low, high
     )
     decode = functools.partial(image_batches.try_image, channels=channels)
-    train, validation = _read(pathlib.Path(folder), values, outputs, decode)
+    train, validation, classes = _read(pathlib.Path(folder), values, outputs, decode)
 
     def batches(images, shuffle):
         if images is None:
             return None
         seed = values.seed if shuffle else None
-        return image_batches.read(
+        read = image_batches.read(
             images.paths, images.flags, images.labels, form, values.batch_size, seed
         )
+        return image_batches.augmented(read, augment, form, seed) if shuffle else read
 
-    return batches(train, True), batches(validation, False), _settings(model, outputs)
+    settings = _settings(model, outputs)
+    return batches(train, True), batches(validation, False), settings, classes
 
 
 def read_unlabelled(folder, model, values):
@@ -117,7 +120,7 @@ class _Images:
 
 
 def _read(folder, values, outputs, decode):
-    """Training and validation images, as `_Images`; the latter or None."""
+    """Training and validation images, as `_Images`, the latter or None; the classes."""
     names = {path.name: path for path in folder.iterdir() if path.is_dir()}
     own = next((names[name] for name in _TRAINING if name in names), None)
     held_out = next((names[name] for name in _VALIDATION if name in names), None)
@@ -129,20 +132,21 @@ def _read(folder, values, outputs, decode):
         return (
             _checked(own, classes, train, decode, skip),
             _checked(held_out, None, validation, decode, skip),
+            classes,
         )
     classes, files = find_images(folder)
     _check_outputs(outputs, classes, folder)
     images = _checked(folder, classes, files, decode, skip)
     images = images[np.random.default_rng(values.seed).permutation(len(images))]
     if not values.validation_split:
-        return images, None
+        return images, None, classes
     count = math.floor(values.validation_split * len(images))
     if not 0 < count < len(images):
         raise InputError(
             "Expected --validation_split to leave images for both parts. "
             f"Received: {values.validation_split} of {len(images)} images"
         )
-    return images[:-count], images[-count:]
+    return images[:-count], images[-count:], classes
 
 
 def _checked(folder, classes, files, decode, skip):

@@ -11,6 +11,7 @@ from tf_lossprune.cli import hooks
 from tf_lossprune.cli.checks import MODEL_SUFFIXES, check_model_path
 from tf_lossprune.cli.command import InputError
 from tf_lossprune.cli.images import read_images
+from tf_lossprune.training.feed import HeldOut
 
 #: Names in a file of hooks that mean what they do in `compress`.
 SETTINGS = (
@@ -83,6 +84,7 @@ class Source:
             without training both may be.
         settings: dict with some of `SETTINGS`.
         options: dict, further options of `prune_model`.
+        classes: list of the names of the model's outputs, or None.
     """
 
     model: Any
@@ -90,10 +92,16 @@ class Source:
     validation: Any
     settings: dict
     options: dict
+    classes: list | None = None
 
     def given(self, *names):
         """Those of the named settings that there are, as a dict."""
         return {n: self.settings[n] for n in names if n in self.settings}
+
+    def held_out(self, batch_size):
+        """The validation data, or without them the training data, as a `HeldOut`."""
+        data = self.train if self.validation is None else self.validation
+        return HeldOut(data, batch_size, self.settings.get("validation_steps"))
 
     def optimizer(self, steps):
         """The optimizer, which may depend on the number of steps, or None."""
@@ -120,8 +128,8 @@ def read_source(source, values, model=None, trains=True):
         InputError: if something is missing or wrong.
     """
     if pathlib.Path(source).is_dir():
-        train, validation, settings = read_images(source, model, values)
-        return Source(model, train, validation, settings, {})
+        train, validation, settings, classes = read_images(source, model, values)
+        return Source(model, train, validation, settings, {}, classes)
     if not trains and source.endswith(MODEL_SUFFIXES):
         model = load_model(source) if model is None else model
         return Source(model, None, None, {}, {})

@@ -9,7 +9,6 @@ from tf_lossprune import deploy
 from tf_lossprune.cli.checks import LITERT_SUFFIX
 from tf_lossprune.cli.inputs import load_model, read_source
 from tf_lossprune.resources import known_costs
-from tf_lossprune.training.feed import HeldOut
 
 
 def compare_files(values, arguments):
@@ -27,40 +26,79 @@ def compare_files(values, arguments):
     ]
     model = next((m for m in models if m is not None), None)
     source = read_source(values.data, values, model) if values.data else None
+    samples = None if source is None else source.train
     with tempfile.TemporaryDirectory() as folder:
         files = [
-            path if m is None else _converted(m, folder, index, values, source)
-            for index, (path, m) in enumerate(zip(arguments, models))
+            path if m is None else convert(m, folder, values.precision, samples)
+            for path, m in zip(arguments, models)
         ]
-        times = deploy.times_in_turns(files, values.threads)
         return [
             {
                 **(known_costs(m, ("macs", "params")) if m is not None else {}),
-                **_accuracy(path, source, values.batch_size),
-                "tflite_bytes": os.path.getsize(path),
-                "arena_bytes": deploy.arena_bytes(path),
-                "latency_ms": time,
+                **({} if source is None else accuracy(path, source, values.batch_size)),
+                **found,
             }
-            for path, m, time in zip(files, models, times)
+            for path, m, found in zip(
+                files, models, figures_of_files(files, values.threads)
+            )
         ]
 
 
-def _converted(model, folder, index, values, source):
-    path = os.path.join(folder, f"{index}{LITERT_SUFFIX}")
-    if values.precision.startswith("int8") and source is None:
-        deploy.convert_to_measure(model, path, values.precision)
+def convert(model, folder, precision, samples):
+    """Converts a model to a file whose size and pace are asked.
+
+    Args:
+        model: `keras.Model`.
+        folder: path of a folder.
+        precision: string, as in `to_litert`.
+        samples: typical inputs or None; None: random ones for int8.
+
+    Returns:
+        The file's path, a string.
+    """
+    handle, path = tempfile.mkstemp(LITERT_SUFFIX, dir=folder)
+    os.close(handle)
+    if not precision.startswith("int8"):
+        deploy.to_litert(model, path, precision)
+    elif samples is None:
+        deploy.convert_to_measure(model, path, precision)
     else:
-        samples = source.train if values.precision.startswith("int8") else None
-        deploy.to_litert(model, path, values.precision, samples)
+        deploy.to_litert(model, path, precision, samples)
     return path
 
 
-def _accuracy(path, source, batch_size):
-    """Share of the samples that a file's largest output classifies right."""
-    if source is None:
-        return {}
-    data = source.train if source.validation is None else source.validation
-    held_out = HeldOut(data, batch_size, source.settings.get("validation_steps"))
+def figures_of_files(files, threads):
+    """Size, arena and time of `.tflite` files, timed in turns.
+
+    Args:
+        files: list of paths.
+        threads: int.
+
+    Returns:
+        A list of dicts.
+    """
+    return [
+        {
+            "tflite_bytes": os.path.getsize(path),
+            "arena_bytes": deploy.arena_bytes(path),
+            "latency_ms": time,
+        }
+        for path, time in zip(files, deploy.times_in_turns(files, threads))
+    ]
+
+
+def accuracy(path, source, batch_size):
+    """Share of the samples that a file's largest output classifies right.
+
+    Args:
+        path: path of a `.tflite` file.
+        source: `Source`, whose validation data count, or the training data.
+        batch_size: int.
+
+    Returns:
+        A dict with `"accuracy"`; empty for what is no vector of class scores.
+    """
+    held_out = source.held_out(batch_size)
     right = count = 0
     for batch in [held_out.data] if held_out.in_arrays else held_out.batches():
         x, labels = batch[0], np.asarray(batch[1])

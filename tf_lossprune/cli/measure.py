@@ -1,7 +1,6 @@
 """`lossprune benchmark` and `lossprune compare`."""
 
 import dataclasses
-import pathlib
 import shutil
 import tempfile
 
@@ -9,7 +8,11 @@ from tf_lossprune import deploy
 from tf_lossprune.cli.checks import LITERT_SUFFIX
 from tf_lossprune.cli.command import Result
 from tf_lossprune.cli.inputs import load_model, read_source
-from tf_lossprune.cli.litert_files import compare_files
+from tf_lossprune.cli.litert_files import (
+    compare_files,
+    convert,
+    figures_of_files,
+)
 from tf_lossprune.cli.sanity import evaluate
 from tf_lossprune.resources import known_costs
 from tf_lossprune.tables import aligned, comparison_table
@@ -80,27 +83,24 @@ def costs_of(model):
     return known_costs(model, ("macs", "params", "peak_memory_bytes"))
 
 
-def measure_files(figures, models, precision, samples, threads=1, out=None):
-    """Adds what `deploy.compare` measures on the converted files to figures.
+def measure_files(
+    figures, models, precision, samples, threads=1, outs=(), also=lambda path: {}
+):
+    """Adds what is measured on the converted files to figures.
 
     Args:
-        figures: pair of dicts, of the dense and the compact network; changed.
-        models: pair of `keras.Model`s.
+        figures: list of dicts, one for each network; changed.
+        models: list of `keras.Model`s.
         precision: string, as in `to_litert`.
         samples: representative data or None; None: random for int8.
         threads: int.
-        out: path at which the compact network's file is kept, or None.
+        outs: list of paths at which the files are kept, or None for those that are not.
+        also: function of a file's path that returns more figures, a dict.
     """
     with tempfile.TemporaryDirectory() as folder:
-        found = deploy.compare(
-            *models,
-            precision=precision,
-            representative_data=samples,
-            threads=threads,
-            folder=folder,
-            verbose=False,
-        )
-        if out is not None:
-            shutil.move(pathlib.Path(folder) / "compact.tflite", out)
-    for entry, measured in zip(figures, (found.dense, found.compact)):
-        entry.update(measured)
+        files = [convert(model, folder, precision, samples) for model in models]
+        for entry, path, found in zip(figures, files, figures_of_files(files, threads)):
+            entry.update(found, **also(path))
+        for path, out in zip(files, outs):
+            if out is not None:
+                shutil.move(path, out)

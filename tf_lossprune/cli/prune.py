@@ -3,19 +3,19 @@
 import json
 import pathlib
 import shutil
-import sys
 
 import keras
 
 from tf_lossprune.backup import Backup
 from tf_lossprune.cli.checks import STATE, read_widths
 from tf_lossprune.cli.command import InputError
-from tf_lossprune.cli.delivery import deliver
-from tf_lossprune.cli.flags import channel_options
+from tf_lossprune.cli.delivery import deliver, delivered
+from tf_lossprune.cli.headings import Headings
 from tf_lossprune.cli.inputs import load_model, read_source
+from tf_lossprune.cli.job import pruning_options, training_options, verbosity
 from tf_lossprune.cli.latency import asked_budget
 from tf_lossprune.cli.outputs import made_folder
-from tf_lossprune.cli.prune_flags import LEARNING_RATE
+from tf_lossprune.cli.rehearsal import rehearse
 from tf_lossprune.cli.sanity import StopUnlessFinite, check_dense
 from tf_lossprune.cli.untrained import compress_untrained
 from tf_lossprune.compression import compress_measured
@@ -24,8 +24,6 @@ from tf_lossprune.training.feed import Feed
 
 #: About how many points the charts over training get.
 POINTS = 200
-#: Settings of the hooks that `compress` does not get as they are.
-_OWN = ("optimizer", "steps_per_epoch")
 #: Flags that do not change what is computed.
 _OUTSIDE = {
     "json",
@@ -35,12 +33,15 @@ _OUTSIDE = {
     "restart",
     "overwrite",
     "backup_seconds",
+    "dry_run",
 }
 
 
 def run(values, arguments):
     """Runs the command, as `Command.run`."""
     budget = asked_budget(values)
+    if values.dry_run:
+        return _dry_run(values, arguments[0], budget)
     out = pathlib.Path(values.out)
     state = out / STATE
     with made_folder(out):
@@ -52,6 +53,29 @@ def run(values, arguments):
             raise
 
 
+def _dry_run(values, name, budget):
+    keras.utils.set_random_seed(values.seed)
+    model = load_model(values.model) if values.model else None
+    source = read_source(name, values, model, trains=values.epochs > 0)
+    options = _options(values, source)
+
+    def untrained():
+        compact, result, samples = compress_untrained(values, source, budget, options)
+        return [(compact, result)], samples
+
+    def trained(train, **settings):
+        settings = {**settings, "method": values.method or "loss", **options}
+        if values.widths:
+            settings["search_epochs"] = None
+        return [
+            compress_measured(
+                source.model, budget, train, source.validation, **settings
+            )
+        ]
+
+    return rehearse(values, name, source, trained if values.epochs else untrained)
+
+
 def _run(values, arguments, budget, out, state):
     resumed = _open_state(state, values, arguments)
     keras.utils.set_random_seed(values.seed)
@@ -59,11 +83,7 @@ def _run(values, arguments, budget, out, state):
     source = read_source(arguments[0], values, model, trains=values.epochs > 0)
     if not (values.model or resumed):
         source.model.save(state / "dense.keras")  # the hook may have trained it
-    options = {**_given(channel_options(values)), "seed": values.seed, **source.options}
-    if values.importance:
-        options["importance"] = values.importance
-    if values.widths:
-        options["widths"] = read_widths(values.widths)
+    options = _options(values, source)
     if values.epochs:
         compact, result, samples, more = _trained(
             values, arguments[0], source, budget, options, state, resumed
@@ -71,20 +91,19 @@ def _run(values, arguments, budget, out, state):
     else:
         compact, result, samples = compress_untrained(values, source, budget, options)
         more = {"method": values.method or "uniform"}
-    delivered, failure = deliver(
-        values,
-        out,
-        source.model,
-        compact,
-        result,
-        samples,
-        data=arguments[0],
-        **more,
+    found = [(compact, result)]
+    (report,), failure = deliver(
+        values, source, found, [out], samples, data=arguments[0], **more
     )
     shutil.rmtree(state)
     if failure is not None:
         raise failure
-    return delivered
+    return delivered(out, result, report)
+
+
+def _options(values, source):
+    widths = {"widths": read_widths(values.widths)} if values.widths else {}
+    return {**pruning_options(values, source), **widths}
 
 
 def _trained(values, name, source, budget, options, state, resumed):
@@ -101,7 +120,9 @@ def _trained(values, name, source, budget, options, state, resumed):
     if not resumed:
         measured = check_dense(source, train, values.batch_size, name)
     steps = values.epochs * train.steps
+    verbose = verbosity(values)
     log = TrainingLog(state / "training.jsonl", every=max(1, steps // POINTS))
+    headings = [Headings(values.epochs, train.steps, verbose == 1)] if verbose else []
     backup = Backup(state / "run", keep=True, interval=values.backup_seconds)
     compact, result = _compress(
         source.model,
@@ -109,15 +130,9 @@ def _trained(values, name, source, budget, options, state, resumed):
         train,
         source.validation,
         measured,
-        epochs=values.epochs,
-        batch_size=values.batch_size,
-        optimizer=_optimizer(values, source, steps),
-        **{n: v for n, v in source.settings.items() if n not in _OWN},
+        **training_options(values, source, steps, verbose),
         method=values.method or "loss",
-        search_epochs=values.search_epochs,
-        distill="auto" if values.distill is None else values.distill,
-        callbacks=[log, StopUnlessFinite()],
-        verbose=_verbose(values),
+        callbacks=[*headings, log, StopUnlessFinite()],
         backup=backup,
         **options,
     )
@@ -150,28 +165,6 @@ def _compress(*arguments, backup, **options):
         if backup.folder.exists():
             print(f"The state is in {backup.folder}; the same command goes on there.")
         raise
-
-
-def _given(options):
-    """Options that were given, so that those of the hooks count otherwise."""
-    defaults = {"channel_multiple": "auto", "min_channels": 1, "remove_blocks": False}
-    return {k: v for k, v in options.items() if v != defaults.get(k)}
-
-
-def _optimizer(values, source, steps):
-    given = source.optimizer(steps)
-    compiled = source.model.compiled and source.model.optimizer is not None
-    if values.learning_rate is None and (given is not None or compiled):
-        return given
-    rate = LEARNING_RATE if values.learning_rate is None else values.learning_rate
-    schedule = keras.optimizers.schedules.CosineDecay(rate, steps)
-    return keras.optimizers.SGD(schedule, momentum=0.9, nesterov=True)
-
-
-def _verbose(values):
-    if values.verbose == "auto":
-        return 1 if sys.stderr.isatty() else 2
-    return int(values.verbose)
 
 
 def _open_state(state, values, arguments):

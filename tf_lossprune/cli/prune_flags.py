@@ -4,7 +4,7 @@ import pathlib
 
 from absl import flags
 
-from tf_lossprune.budget_text import parse_budget
+from tf_lossprune.budget_text import folder_name, parse_budget, parse_budgets
 from tf_lossprune.cli import checks
 from tf_lossprune.cli.command import InputError
 from tf_lossprune.cli.flags import (
@@ -20,58 +20,19 @@ from tf_lossprune.cli.latency_flags import check_table, define_table
 
 #: Learning rate where neither the flag, the hooks nor the model say one.
 LEARNING_RATE = 0.01
+IMPORTANCES = ("group_l2", "l1", "bn_scale", "taylor")
+#: What `--augment` can do to images.
+AUGMENTATIONS = ("flip", "crop", "rotate")
 
 
-def define_prune(values):
-    """Defines the flags of `prune`."""
-    flags.DEFINE_string(
-        "budget",
-        "macs=0.5",
-        "What the network may cost, such as macs=0.5,size_bytes=300kB.",
-        flag_values=values,
-    )
+def define_training(values):
+    """Defines what `prune` and `frontier` have in common."""
     flags.DEFINE_string("out", "out", "Folder of the results.", flag_values=values)
     flags.DEFINE_string(
         "model", None, "Model file, instead of the hook `model`.", flag_values=values
     )
-    flags.DEFINE_integer(
-        "epochs",
-        5,
-        "All epochs; 0: nothing is trained, and no labels are needed.",
-        0,
-        flag_values=values,
-    )
-    flags.DEFINE_string(
-        "calibration",
-        None,
-        "With --epochs=0: typical inputs, a folder of images without labels or a .npy "
-        "file, instead of the training data of the hooks.",
-        flag_values=values,
-    )
     flags.DEFINE_float(
         "search_epochs", None, "Those of the search.", flag_values=values
-    )
-    flags.DEFINE_enum(
-        "method",
-        None,
-        ["loss", "magnitude", "uniform"],
-        "What chooses the widths. Default: loss; with --epochs=0 uniform.",
-        flag_values=values,
-    )
-    flags.DEFINE_enum(
-        "importance",
-        None,
-        ["group_l2", "l1", "bn_scale", "taylor", "prediction"],
-        "Which channels of a group go first; prediction needs --epochs=0. Default: "
-        "group_l2.",
-        flag_values=values,
-    )
-    flags.DEFINE_string(
-        "widths",
-        None,
-        "JSON file of the widths, group -> channels, or the report.json of another "
-        "run: they are trained, none are searched.",
-        flag_values=values,
     )
     flags.DEFINE_float(
         "learning_rate",
@@ -91,9 +52,23 @@ def define_prune(values):
         1.0,
         flag_values=values,
     )
+    flags.DEFINE_list(
+        "augment",
+        [],
+        "Random changes to the training images of a folder, of "
+        f"{', '.join(AUGMENTATIONS)}. Default: none.",
+        flag_values=values,
+    )
     define_table(values)
     flags.DEFINE_bool(
         "litert", True, "Whether to convert and time.", flag_values=values
+    )
+    flags.DEFINE_bool(
+        "dry_run",
+        False,
+        "Train a few steps only, write nothing, and say how long the command would "
+        "take and what it would deliver.",
+        flag_values=values,
     )
     flags.DEFINE_enum(
         "verbose",
@@ -102,17 +77,84 @@ def define_prune(values):
         "Progress: none, bars, or a line for each epoch.",
         flag_values=values,
     )
+    define_overwrite(values)
+    define_precision(values)
+    define_channels(values)
+    define_data(values)
+    define_common(values)
+
+
+def define_prune(values):
+    """Defines the flags of `prune`."""
+    flags.DEFINE_string(
+        "budget",
+        "macs=0.5",
+        "What the network may cost, such as macs=0.5,size_bytes=300kB.",
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "epochs",
+        5,
+        "All epochs; 0: nothing is trained, and no labels are needed.",
+        0,
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "calibration",
+        None,
+        "With --epochs=0: typical inputs, a folder of images without labels or a .npy "
+        "file, instead of the training data of the hooks.",
+        flag_values=values,
+    )
+    flags.DEFINE_enum(
+        "method",
+        None,
+        ["loss", "magnitude", "uniform"],
+        "What chooses the widths. Default: loss; with --epochs=0 uniform.",
+        flag_values=values,
+    )
+    _define_importance(values, [*IMPORTANCES, "prediction"])
+    flags.DEFINE_string(
+        "widths",
+        None,
+        "JSON file of the widths, group -> channels, or the report.json of another "
+        "run: they are trained, none are searched.",
+        flag_values=values,
+    )
     flags.DEFINE_bool(
         "restart", False, "Drop the state of an unfinished run.", flag_values=values
     )
     flags.DEFINE_float(
         "backup_seconds", 60.0, "Between two saves.", 0.0, flag_values=values
     )
-    define_overwrite(values)
-    define_precision(values)
-    define_channels(values)
-    define_data(values)
-    define_common(values)
+    define_training(values)
+
+
+def define_frontier(values):
+    """Defines the flags of `frontier`."""
+    flags.DEFINE_string(
+        "budgets",
+        "macs=0.5,macs=0.25",
+        "What the networks may cost; a resource that is named again begins the next "
+        "budget, as in macs=0.5,params=0.5,macs=0.25,params=0.3.",
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "epochs", 5, "All epochs, the common search included.", 1, flag_values=values
+    )
+    _define_importance(values, IMPORTANCES)
+    define_training(values)
+
+
+def _define_importance(values, names):
+    more = " prediction needs --epochs=0." if "prediction" in names else ""
+    flags.DEFINE_enum(
+        "importance",
+        None,
+        names,
+        f"Which channels of a group go first.{more} Default: group_l2.",
+        flag_values=values,
+    )
 
 
 def _check_untrained(values, source):
@@ -164,7 +206,9 @@ def check_prune(values, arguments):
                 f"training data serve. Received: --epochs={values.epochs}"
             )
     checks.check_budget(values.budget)
-    check_table(values, parse_budget(values.budget))
+    _check_training(
+        values, arguments[0], [*parse_budget(values.budget)], values.epochs > 0
+    )
     if values.widths:
         checks.read_widths(values.widths)
         if values.search_epochs is not None:
@@ -172,6 +216,35 @@ def check_prune(values, arguments):
                 "Expected --search_epochs without --widths, with which nothing is "
                 f"searched. Received: --search_epochs={values.search_epochs}"
             )
-    checks.check_out_folder(values.out, values.overwrite, values.restart)
+    if not values.dry_run:
+        checks.check_out_folder(values.out, values.overwrite, values.restart)
+
+
+def check_frontier(values, arguments):
+    """Checks them, as `Command.check`."""
+    checks.check_source(arguments[0], values.model)
+    checks.check_budgets(values.budgets)
+    limits = parse_budgets(values.budgets)
+    _check_training(values, arguments[0], [*limits[0]], True)
+    folders = [folder_name(budget) for budget in limits]
+    for out in [] if values.dry_run else (".", *folders):
+        out = str(pathlib.Path(values.out) / out)
+        checks.check_out_folder(out, values.overwrite, restart=True)
+
+
+def _check_training(values, source, resources, trains):
+    """What is asked of the flags of `define_training`."""
+    check_table(values, resources)
+    unknown = [name for name in values.augment if name not in AUGMENTATIONS]
+    if unknown:
+        raise InputError(
+            f"Expected --augment as some of {','.join(AUGMENTATIONS)}. "
+            f"Received: {','.join(unknown)!r}"
+        )
+    if values.augment and not (trains and pathlib.Path(source).is_dir()):
+        raise InputError(
+            "Expected --augment with training and a folder of images; hooks augment "
+            f"their data themselves. Received: {source!r}"
+        )
     channel_options(values)
     pixel_range(values.pixels)

@@ -3,7 +3,7 @@
 from tf_lossprune.cli.command import InputError, Result
 from tf_lossprune.cli.commands import report_out
 from tf_lossprune.cli.outputs import written
-from tf_lossprune.report import read_json, write_html
+from tf_lossprune.report import read_json, write_frontier_html, write_html
 
 
 def run(values, arguments):
@@ -15,12 +15,10 @@ def run(values, arguments):
             "Expected reports of one dense model, for a frontier. Received: dense "
             f"models with {costs} MACs in {', '.join(arguments)}"
         )
-    if others:
-        report["frontier"] = [
-            {"budget": r.get("budget") or {}, "figures": r["compact"]}
-            for r in (report, *others)
-        ]
     out = report_out(values, arguments)
     with written(out) as part:
-        write_html(part, report, values.title)
+        if others:
+            write_frontier_html(part, [report, *others], values.title)
+        else:
+            write_html(part, report, values.title)
     return Result({"out": out}, f"Written to {out}")

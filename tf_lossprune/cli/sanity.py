@@ -54,9 +54,7 @@ def evaluate(model, dense, source, batch_size):
     """
     if not model.compiled:
         model.compile(**compile_settings(dense, source))
-    data = source.train if source.validation is None else source.validation
-    steps = source.settings.get("validation_steps")
-    return HeldOut(data, batch_size, steps).evaluate(model)
+    return source.held_out(batch_size).evaluate(model)
 
 
 def check_dense(source, train, batch_size, name):
@@ -106,8 +104,7 @@ def check_dense(source, train, batch_size, name):
 
 def _held_out(source, train, batch_size):
     if source.validation is not None:
-        steps = source.settings.get("validation_steps")
-        return HeldOut(source.validation, batch_size, steps)
+        return source.held_out(batch_size)
     return HeldOut(source.train, batch_size, min(BATCHES, train.steps))
 
 

@@ -22,6 +22,8 @@ def report_data(
     *,
     training: Iterable[Mapping[str, Any]] = (),
     frontier: Sequence[Any] = (),
+    uniform: Any = None,
+    classes: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> dict[str, Any]:
     """Puts together what a report says.
@@ -33,8 +35,12 @@ def report_data(
             `"fine_tune"`) and what was logged; see `TrainingLog`. Without them the
             epochs of `result.history` are drawn.
         frontier: further `CompressionResult`s of the same dense model.
+        uniform: `CompressionResult` of uniform widths under the same budget, whose
+            figures are to stand beside; None: what they cost, without metrics.
+        classes: what `class_figures` returns, or None.
         **more: further entries: `name`, `method`, `seed`, `epochs`, `precision`,
-            `data`, `steps_per_epoch`, `created`, `versions` (dict).
+            `data`, `steps_per_epoch`, `created`, `device` and `threads` (of the
+            times), `versions` (dict).
 
     Returns:
         A dict of plain values for JSON and `write_html`.
@@ -60,6 +66,9 @@ def report_data(
             "usage": result.usage and dataclasses.asdict(result.usage),
             "groups": [_widths(entry) for entry in result.groups],
             "layers": result.layers,
+            "layer_costs": result.layer_costs,
+            "uniform": _uniform(result, uniform),
+            "classes": classes,
             "frozen": [{"layer": n, "reason": why} for n, why in result.frozen],
             "history": result.history,
             "training": list(training),
@@ -137,6 +146,14 @@ def plain(value: Any) -> Any:
 def _widths(entry: Mapping[str, Any]) -> dict[str, Any]:
     """What a page shows of a group: not each single channel."""
     return {k: v for k, v in entry.items() if k not in ("channels", "scores")}
+
+
+def _uniform(result: Any, trained: Any) -> dict[str, Any]:
+    """Figures of uniform widths; none if these are ours."""
+    if trained is not None:
+        return {**trained.compact, "widths": trained.widths}
+    ours = result.uniform.get("widths") == result.widths
+    return {} if ours else result.uniform
 
 
 def _limits(result: Any) -> list[dict[str, Any]]:

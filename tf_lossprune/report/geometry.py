@@ -42,6 +42,7 @@ def line_chart(
     series: Sequence[Series],
     *,
     x_label: str,
+    x_text: Callable[[float], str] = "{:g}".format,
     y_text: Callable[[float], str] = str,
     bands: Sequence[tuple[float, float, str]] = (),
     x_range: Sequence[float] = (),
@@ -54,7 +55,7 @@ def line_chart(
         title: what the picture shows, for readers who do not see it.
         series: the curves.
         x_label: the horizontal axis' title.
-        y_text: function from a value to its text.
+        x_text, y_text: functions from a value to its text.
         bands: list of `(start, end, label)`, phases; every other one is shaded.
         x_range, y_range: values that must be visible.
         octaves: whether the horizontal axis is logarithmic, in percent.
@@ -104,7 +105,7 @@ def line_chart(
         "title": title,
         "height": _HEIGHT,
         "x_label": x_label,
-        "x_ticks": [(across(x), f"{x:g}") for x in x_ticks if low <= x <= high],
+        "x_ticks": [(across(x), x_text(x)) for x in x_ticks if low <= x <= high],
         "y_ticks": [(down(y), y_text(y)) for y in y_ticks],
         "bands": [_band(across(start), across(end), la) for start, end, la in bands],
         "series": drawn,

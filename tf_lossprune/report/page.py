@@ -1,10 +1,12 @@
 """What the HTML report shows, as texts and places for its templates."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tf_lossprune.report.curves import axis_text, charts, in_percent
-from tf_lossprune.report.geometry import Series, line_chart, network_profile
+from tf_lossprune.report.class_tables import class_tables
+from tf_lossprune.report.curves import charts
+from tf_lossprune.report.frontier_chart import frontier_chart
+from tf_lossprune.report.geometry import network_profile
 from tf_lossprune.tables.figures import (
     COSTS,
     budget_text,
@@ -45,14 +47,17 @@ def contents(report: Mapping[str, Any], title: str | None = None) -> dict[str, A
     """
     dense, compact = report["dense"], report["compact"]
     groups = report.get("groups") or []
+    uniform = report.get("uniform") or {}
     return {
         "title": title or report.get("name") or "Compression report",
-        "facts": _facts(report),
+        "facts": facts(
+            ("budget: ", budget_text(report.get("budget"))),
+            ("method: ", report.get("method")),
+            ("", report.get("created")),
+        ),
         "verdict": verdict(report),
         "tiles": _tiles(dense, compact),
-        "figures": [
-            comparison(name, dense, compact) for name in common(dense, compact)
-        ],
+        "figures": _figures(report),
         "limits": [
             (
                 title_of(limit["resource"]),
@@ -63,15 +68,19 @@ def contents(report: Mapping[str, Any], title: str | None = None) -> dict[str, A
             for limit in report.get("limits") or []
         ],
         "learned": report.get("method", "loss") == "loss",
-        "groups": [_group(group) for group in groups],
+        "groups": [_group(group, uniform.get("widths") or {}) for group in groups],
+        "beside": _beside(report),
+        "ticks": bool(uniform.get("widths")),
+        "classes": class_tables(report.get("classes")),
+        "layer_costs": _layer_costs(report.get("layer_costs") or []),
         "kept": f"{sum(group['kept'] for group in groups):,}",
         "total": f"{sum(group['total'] for group in groups):,}",
         "profile": network_profile(report.get("layers") or []),
         "charts": charts(report),
         "shared_training": report.get("shared_training", False),
-        "frontier": _frontier(report),
+        "frontier": frontier_chart(dense, report.get("frontier") or [], compact),
         "frozen": [(f["layer"], f["reason"]) for f in report.get("frozen") or []],
-        "details": _details(report),
+        "details": details(report),
     }
 
 
@@ -113,13 +122,9 @@ def verdict(report: Mapping[str, Any]) -> str:
     return f"{text}."
 
 
-def _facts(report: Mapping[str, Any]) -> list[str]:
-    facts = (
-        ("budget: ", budget_text(report.get("budget"))),
-        ("method: ", report.get("method")),
-        ("", report.get("created")),
-    )
-    return [f"{name}{value}" for name, value in facts if value]
+def facts(*found: tuple[str, Any]) -> list[str]:
+    """What stands below a heading: of pairs of a name and a value, those with one."""
+    return [f"{name}{value}" for name, value in found if value]
 
 
 def _tiles(dense: Mapping[str, Any], compact: Mapping[str, Any]) -> list:
@@ -137,9 +142,55 @@ def _tiles(dense: Mapping[str, Any], compact: Mapping[str, Any]) -> list:
     return found[:6]
 
 
-def _group(group: Mapping[str, Any]) -> dict[str, Any]:
+def _figures(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """The rows of the table of both networks."""
+    dense, compact = report["dense"], report["compact"]
+    rows = []
+    for name in common(dense, compact):
+        title, *texts = comparison(name, dense, compact)
+        place = where(report) if name == "latency_ms" else ""
+        rows.append((f"{title}{place}", *texts))
+    return rows
+
+
+def _beside(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Our figures and those of uniform widths under the same budget."""
+    compact, uniform = report["compact"], report.get("uniform") or {}
+    return [
+        (title_of(name), text_of(name, compact[name]), text_of(name, uniform[name]))
+        for name in common(compact, uniform)
+    ]
+
+
+def where(report: Mapping[str, Any]) -> str:
+    """On what a time was measured."""
+    threads, device = report.get("threads"), report.get("device")
+    texts = [str(device)] if device else []
+    if threads:
+        texts.append(f"{threads} thread{'s' if threads != 1 else ''}")
+    return f" ({', '.join(texts)})" if texts else ""
+
+
+def _layer_costs(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """What each layer costs, before and after."""
+    names = dict.fromkeys(name for la in layers for name in la if name != "name")
+    if not names:
+        return None
+    rows = []
+    for layer in layers:
+        row = [layer["name"]]
+        for name in names:
+            before, after = layer.get(name) or (None, None)
+            row.append(f"{text_of(name, before)} → {text_of(name, after)}")
+        rows.append(row)
+    return {"head": ["", *map(title_of, names)], "rows": rows}
+
+
+def _group(group: Mapping[str, Any], uniform: Mapping[str, int]) -> dict[str, Any]:
     percent = 100 * group["kept"] / max(group["total"], 1)
+    even = uniform.get(group["name"])
     return {
+        "uniform": None if even is None else round(100 * even / group["total"], 2),
         "name": group["name"],
         "percent": round(percent, 2),
         "count": f"{group['kept']} / {group['total']} ({percent:.0f} %)",
@@ -147,50 +198,7 @@ def _group(group: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _frontier(report: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Several compact networks of one dense network, or None."""
-    dense, compact = report["dense"], report["compact"]
-    points = [
-        point
-        for point in report.get("frontier") or []
-        if is_number(point["figures"].get("macs")) and point["figures"]["macs"] > 0
-    ]
-    if len(points) < 2 or not is_number(dense.get("macs")) or not dense["macs"]:
-        return None
-    names = common(dense, points[0]["figures"])
-    metric = next((name for name in names if name not in COSTS), None)
-    if metric is None:
-        return None
-    points.sort(key=lambda point: -point["figures"]["macs"])
-    rows, places, own = [], [], []
-    for point in points:
-        macs, value = point["figures"]["macs"], point["figures"].get(metric)
-        share = macs / dense["macs"]
-        texts = text_of("macs", macs), f"{share:.3f}×", text_of(metric, value)
-        rows.append((budget_text(point["budget"]), *texts))
-        places.append((100 * share, in_percent(metric, value)))
-        if (macs, value) == (compact.get("macs"), compact.get(metric)):
-            own = places[-1:]
-    level = in_percent(metric, dense[metric])
-    ends = min(50.0, 0.8 * places[-1][0]), max(100.0, places[0][0])
-    return {
-        "metric": title_of(metric),
-        "rows": rows,
-        "chart": line_chart(
-            f"{title_of(metric)} over the share of the MACs",
-            [
-                Series("compact networks", places, "dots", 0, notes=True),
-                Series("the network of this page", own, "dots", 1),
-                Series("dense network", [(x, level) for x in ends], "dashed", 2),
-            ],
-            x_label="MACs, % of the dense network",
-            y_text=axis_text(metric),
-            octaves=True,
-        ),
-    }
-
-
-def _details(report: Mapping[str, Any]) -> list:
+def details(report: Mapping[str, Any]) -> list:
     """Settings, times and versions."""
     rows = [(t, report[key]) for t, key in _SETTINGS if report.get(key) is not None]
     seconds, versions = report.get("seconds") or {}, report.get("versions") or {}

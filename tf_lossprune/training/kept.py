@@ -8,6 +8,7 @@ from keras import ops
 from tf_lossprune.allocation import Usage
 from tf_lossprune.budget import Budget
 from tf_lossprune.resources import plain
+from tf_lossprune.training.choice import WidthChoice
 
 
 class Kept:
@@ -113,6 +114,41 @@ class Kept:
             for name in dict.fromkeys(names)
             if name in made
         ]
+
+    def described_costs(self, keep: np.ndarray | None = None) -> list[dict[str, Any]]:
+        """What each layer costs before and after: `CompressionResult.layer_costs`.
+
+        Args:
+            keep: as in `kept_channels`.
+        """
+        pairs = self.kept_channels(keep).values()
+        kept, sizes = np.array([*pairs], int).reshape(-1, 2).T
+        found: dict[str, dict[str, Any]] = {}
+        for name, model in self.costs.items():
+            after = model.per_layer(kept)
+            for layer, value in model.per_layer(sizes).items():
+                entry = found.setdefault(layer, {"name": layer})
+                entry[name] = [plain(value), plain(after.get(layer, 0.0))]
+        calls = self.channel_graph.graph.calls
+        names = dict.fromkeys([*(c.operation.name for c in calls), *found])
+        return [found[name] for name in names if name in found]
+
+    def described_uniform(self, budget: Budget | None = None) -> dict[str, Any]:
+        """What the budget allows with the same share of each group, not trained.
+
+        Args:
+            budget: as in `usage`.
+
+        Returns:
+            Dict with `"widths"`, group name -> channels, and the counted costs.
+        """
+        shares = self.shares if budget is None else budget.shares(self.costs)
+        widths = WidthChoice(self.problem).widths(np.ones(len(self.groups)), shares)
+        costs = {n: self.costs[n] for n in ("macs", "params") if n in self.costs}
+        return {
+            "widths": {g.name: int(n) for g, n in zip(self.groups, widths)},
+            **{name: plain(cost.total(widths)) for name, cost in costs.items()},
+        }
 
     def cost(self) -> dict[str, float]:
         """Dict, resource -> cost of the network with the kept channels."""
