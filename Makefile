@@ -35,6 +35,8 @@ $(STAMP): setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	  -e '.[test,demo,report,benchmarks]'
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  -e '.[micro,onnx,openvino,quantizer]'  # some have no wheel for every Python
 	@touch $@
 
 demo: $(STAMP)

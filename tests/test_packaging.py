@@ -140,6 +140,12 @@ def test_what_is_imported_is_declared():
         "tensorflow_model_optimization": "tensorflow-model-optimization",
         "matplotlib": "matplotlib",
         "jax": "jax",
+        "flatbuffers": "flatbuffers",
+        "tflite_micro": "tflite-micro",
+        "ethosu": "ethos-u-vela",
+        "onnxruntime": "onnxruntime",
+        "openvino": "openvino",
+        "ai_edge_quantizer": "ai-edge-quantizer",
     }
     project = _project()["project"]
     extras = project["optional-dependencies"].values()

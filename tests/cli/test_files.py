@@ -66,6 +66,10 @@ def test_convert_and_benchmark(capsys, folder, tmp_path):
     assert all(entry["in_turns_ms"] > 0 for entry in data["files"])
     assert lossprune("benchmark", files[0], "--runs=3") == 0
     assert "median ms" in capsys.readouterr().out
+    data = found(capsys, "benchmark", files[1], "--runs=3", "--runtime=compiled")
+    assert data["files"][0]["runtime"] == "compiled"
+    assert lossprune("benchmark", files[0], "--runtime=onnx") == 1
+    assert "ending in .onnx" in capsys.readouterr().err
     samples.write_text("no array")
     assert lossprune("convert", source, *options) == 1
     assert "--overwrite" in capsys.readouterr().err

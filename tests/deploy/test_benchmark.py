@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from tf_lossprune.deploy import LitertBenchmark, benchmark_litert, run_litert, to_litert
+from tf_lossprune.deploy import FileBenchmark, benchmark_litert, run_litert, to_litert
 
 pytest.importorskip("ai_edge_litert")
 
@@ -67,11 +67,12 @@ def test_input_of_another_shape(path, shape):
 
 def test_benchmark_figures(path):
     result = benchmark_litert(path, threads=2, runs=20, warmup=2)
-    assert isinstance(result, LitertBenchmark)
+    assert isinstance(result, FileBenchmark)
     assert 0.0 < result.p10_ms <= result.median_ms <= result.p90_ms
     assert result.file_bytes == os.path.getsize(path)
     assert (result.runs, result.threads) == (20, 2)
     assert set(dataclasses.asdict(result)) == {
+        "runtime",
         "median_ms",
         "p10_ms",
         "p90_ms",

@@ -30,6 +30,7 @@ from tf_lossprune.cli.prune_flags import (
     define_frontier,
     define_prune,
 )
+from tf_lossprune.runtimes import RUNTIMES, runtime_of
 
 
 def _define_inspect(values):
@@ -132,6 +133,14 @@ def _check_data(data, model):
 
 
 def _define_benchmark(values):
+    flags.DEFINE_enum(
+        "runtime",
+        "auto",
+        ["auto", *RUNTIMES],
+        "What runs the files: LiteRT's interpreter or its CompiledModel (.tflite), "
+        "ONNX Runtime (.onnx), OpenVINO (.xml, .onnx); auto: by the ending.",
+        flag_values=values,
+    )
     flags.DEFINE_integer("threads", 1, "Threads.", 1, flag_values=values)
     flags.DEFINE_integer("runs", 50, "Calls to time.", 1, flag_values=values)
     flags.DEFINE_integer("warmup", 10, "Calls before them.", 0, flag_values=values)
@@ -140,7 +149,11 @@ def _define_benchmark(values):
 
 def _check_benchmark(values, arguments):
     for path in arguments:
-        checks.check_file(path, "a .tflite file")
+        checks.check_file(path, "a .tflite, .onnx or .xml file")
+        try:
+            runtime_of(path, values.runtime)
+        except ValueError as error:
+            raise InputError(str(error)) from error
 
 
 def _define_compare(values):
@@ -265,8 +278,8 @@ COMMANDS = {
         ),
         Command(
             "benchmark",
-            "FILE.tflite [MORE.tflite ...]",
-            "Time .tflite files in LiteRT.",
+            "FILE [MORE ...]",
+            "Time .tflite, .onnx or OpenVINO files.",
             (1, None),
             _define_benchmark,
             _check_benchmark,

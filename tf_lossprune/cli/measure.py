@@ -24,17 +24,18 @@ def benchmark(values, arguments):
         {
             "file": path,
             **dataclasses.asdict(
-                deploy.benchmark_litert(
-                    path, values.threads, values.runs, values.warmup
+                deploy.benchmark_file(
+                    path, values.runtime, values.threads, values.runs, values.warmup
                 )
             ),
         }
         for path in arguments
     ]
-    rows: list[tuple] = [("file", "bytes", "p10 ms", "median ms", "p90 ms")]
+    rows: list[tuple] = [("file", "runtime", "bytes", "p10 ms", "median ms", "p90 ms")]
     rows += [
         (
             entry["file"],
+            entry["runtime"],
             f"{entry['file_bytes']:,}",
             *(f"{entry[k]:.3f}" for k in ("p10_ms", "median_ms", "p90_ms")),
         )
@@ -42,7 +43,7 @@ def benchmark(values, arguments):
     ]
     if len(found) > 1:
         # One after the other, files meet different moments of a busy machine.
-        times = deploy.times_in_turns(arguments, values.threads)
+        times = deploy.times_in_turns(arguments, values.threads, runtime=values.runtime)
         rows = [(*row, text) for row, text in zip(rows, ["in turns ms", *times])]
         for index, (entry, time) in enumerate(zip(found, times), start=1):
             entry["in_turns_ms"] = time

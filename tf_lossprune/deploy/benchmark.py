@@ -1,19 +1,17 @@
-"""Measures LiteRT files: time, memory and size."""
+"""Measures files: time, memory and size."""
 
 import dataclasses
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from tf_lossprune.config import check_count
-from tf_lossprune.deploy.runtime import (
-    checked_file,
-    fill_inputs,
-    open_interpreter,
-)
+from tf_lossprune.deploy.runtime import checked_file, open_interpreter
+from tf_lossprune.deploy.sessions import Session, open_session
+from tf_lossprune.runtimes import runtime_of
 from tf_lossprune.types import Path
 
 #: Bytes between two tensors of one block: tensors are aligned, numbers do not show.
@@ -21,118 +19,168 @@ _LARGEST_GAP = 1024
 
 
 @dataclasses.dataclass(frozen=True)
-class LitertBenchmark:
-    """What one LiteRT file costs on this machine.
+class FileBenchmark:
+    """What one file costs on this machine.
 
     Attributes:
+        runtime: What ran it, one of `RUNTIMES`.
         median_ms: Median time of one call, in milliseconds.
         p10_ms: The 10th percentile, in milliseconds.
         p90_ms: The 90th percentile, in milliseconds.
-        file_bytes: Size of the file.
-        arena_bytes: Peak memory of the activations; see `arena_bytes`.
+        file_bytes: Size of the file, and of the weights beside it.
+        arena_bytes: Peak memory of the activations in LiteRT's interpreter, see
+            `arena_bytes`; None in other runtimes.
         runs: Number of calls that were timed.
         threads: Number of threads the runtime was given.
     """
 
+    runtime: str
     median_ms: float
     p10_ms: float
     p90_ms: float
     file_bytes: int
-    arena_bytes: int
+    arena_bytes: int | None
     runs: int
     threads: int
 
 
-def benchmark_litert(
-    path: Path, threads: int = 1, runs: int = 50, warmup: int = 10
-) -> LitertBenchmark:
-    """Times a LiteRT file on random input.
+def benchmark_file(
+    path: Path,
+    runtime: str = "auto",
+    threads: int = 1,
+    runs: int = 50,
+    warmup: int = 10,
+) -> FileBenchmark:
+    """Times a file on random input.
 
-    Compare files measured right after one another: the figures of a machine which
-    does other work at the same time drift.
+    Compare files measured right after one another, or `times_in_turns`: the figures of
+    a machine which does other work at the same time drift.
 
     Args:
-        path: Path of a `.tflite` file.
+        path: Path of a `.tflite`, `.onnx` or OpenVINO `.xml` file.
+        runtime: `"litert"` (the interpreter), `"compiled"` (LiteRT's `CompiledModel`),
+            `"onnx"` (ONNX Runtime), `"openvino"`, or `"auto"`: the one that the file's
+            ending stands for.
         threads: Number of threads.
         runs: Number of calls to time.
         warmup: Number of calls before that, not timed.
 
     Returns:
-        A `LitertBenchmark`.
+        A `FileBenchmark`.
 
     Raises:
-        ImportError: If ai-edge-litert is missing.
+        ImportError: If the runtime is missing; the message has the command.
         TypeError: If `path` is not a path, or a count is not a whole number.
-        ValueError: If there is no such file, or a count is too small.
+        ValueError: If there is no such file, the runtime is unknown or does not read
+            it, or a count is too small.
 
     Example:
-        >>> benchmark_litert("compact.tflite").median_ms < 2.0
+        >>> benchmark_file("compact.onnx", threads=2).median_ms < 2.0
         True
     """
     check_count("threads", threads, 1)
     check_count("runs", runs, 1)
     check_count("warmup", warmup, least=0)
-    interpreter = open_interpreter(path, threads)
-    fill_inputs(interpreter)
+    path = checked_file(path)
+    runtime = runtime_of(path, runtime)
+    compute = _filled(open_session(path, runtime, threads))
     for _ in range(warmup):
-        interpreter.invoke()
+        compute()
     times = []
     for _ in range(runs):
         start = time.perf_counter()
-        interpreter.invoke()
+        compute()
         times.append((time.perf_counter() - start) * 1e3)
     p10, median, p90 = (float(value) for value in np.percentile(times, (10, 50, 90)))
-    return LitertBenchmark(
+    return FileBenchmark(
+        runtime=runtime,
         median_ms=median,
         p10_ms=p10,
         p90_ms=p90,
-        file_bytes=os.path.getsize(path),
-        arena_bytes=arena_bytes(path),
+        file_bytes=_bytes(path),
+        arena_bytes=arena_bytes(path) if runtime == "litert" else None,
         runs=int(runs),
         threads=int(threads),
     )
 
 
+def benchmark_litert(
+    path: Path, threads: int = 1, runs: int = 50, warmup: int = 10
+) -> FileBenchmark:
+    """`benchmark_file` in LiteRT's interpreter."""
+    return benchmark_file(path, "litert", threads, runs, warmup)
+
+
 def times_in_turns(
-    paths: Sequence[Path], threads: int = 1, rounds: int = 7, block_ms: float = 10.0
+    paths: Sequence[Path],
+    threads: int = 1,
+    rounds: int = 7,
+    block_ms: float = 10.0,
+    runtime: str | Sequence[str] = "auto",
 ) -> list[float]:
-    """Times several LiteRT files in turns, so that they meet the same disturbances.
+    """Times several files in turns, so that they meet the same disturbances.
 
     Args:
-        paths: List of paths of `.tflite` files.
+        paths: List of paths of files.
         threads: Number of threads.
         rounds: Number of turns; each file's median over the turns counts.
         block_ms: About how long a file is run in one turn, in milliseconds.
+        runtime: As in `benchmark_file`, for all files or a list with one for each.
 
     Returns:
         List of milliseconds of one call, in the order of `paths`.
 
     Raises:
-        ImportError: If ai-edge-litert is missing.
+        ImportError: If a runtime is missing.
         TypeError: If an entry is not a path, or a count is not a whole number.
-        ValueError: If there is no such file, or a count is below 1.
+        ValueError: As `benchmark_file`.
 
     Example:
         >>> dense_ms, compact_ms = times_in_turns(["dense.tflite", "compact.tflite"])
     """
-    found = times_of_turns(paths, threads, rounds, block_ms)
+    found = times_of_turns(paths, threads, rounds, block_ms, runtime)
     return [float(time) for time in np.median(found, axis=0)]
 
 
 def times_of_turns(
-    paths: Sequence[Path], threads: int, rounds: int, block_ms: float = 10.0
+    paths: Sequence[Path],
+    threads: int,
+    rounds: int,
+    block_ms: float = 10.0,
+    runtime: str | Sequence[str] = "auto",
 ) -> np.ndarray:
     """As `times_in_turns`, of every turn: float array `[rounds, files]`."""
     check_count("threads", threads, 1)
     check_count("rounds", rounds, 1)
-    interpreters = [open_interpreter(path, threads) for path in paths]
-    for interpreter in interpreters:
-        fill_inputs(interpreter)
-    found = np.zeros((rounds, len(interpreters)))
+    names = [runtime] * len(paths) if isinstance(runtime, str) else list(runtime)
+    if len(names) != len(paths):
+        raise ValueError(
+            f"Expected a runtime for each of {len(paths)} files. Received: {names}"
+        )
+    calls = [_filled(open_session(p, r, threads)) for p, r in zip(paths, names)]
+    found = np.zeros((rounds, len(calls)))
     for turn in range(rounds):
-        for index, interpreter in enumerate(interpreters):
-            found[turn, index] = _block_median(interpreter, block_ms)
+        for index, compute in enumerate(calls):
+            found[turn, index] = _block_median(compute, block_ms)
     return found
+
+
+def _filled(session: Session) -> Callable[[], Any]:
+    """What computes a network once on random inputs."""
+    rng = np.random.default_rng(0)
+    return session.feed(
+        {
+            name: rng.uniform(0.0, 1.0, [max(size, 1) for size in shape])
+            for name, (shape, _) in session.inputs.items()
+        }
+    )
+
+
+def _bytes(path: str) -> int:
+    """Size of a file, and of the weights that lie beside an OpenVINO one."""
+    base, ending = os.path.splitext(path)
+    beside = [f"{base}.bin"] if ending == ".xml" else []
+    return sum(os.path.getsize(p) for p in (path, *filter(os.path.exists, beside)))
 
 
 def arena_bytes(path: Path) -> int:
@@ -193,11 +241,11 @@ def _blocks(tensors: Iterable[Any]) -> list:
     return blocks
 
 
-def _block_median(interpreter: Any, block_ms: float) -> float:
-    interpreter.invoke()  # caches hold the file that was timed before
+def _block_median(compute: Callable[[], Any], block_ms: float) -> float:
+    compute()  # caches hold the file that was timed before
     times, end = [], time.perf_counter() + block_ms / 1e3
     while len(times) < 3 or time.perf_counter() < end:
         start = time.perf_counter()
-        interpreter.invoke()
+        compute()
         times.append((time.perf_counter() - start) * 1e3)
     return np.median(times)

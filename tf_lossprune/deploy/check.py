@@ -7,6 +7,7 @@ rounding moves them, and with other seeds. What this changes, a file may change 
 
 import os
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -76,7 +77,11 @@ def mean_error(model: keras.Model, path: Path, samples: list[Sample]) -> float:
 
 
 def check_file(
-    model: keras.Model, path: Path, precision: str, samples: list[Sample] | None
+    model: keras.Model,
+    path: Path,
+    precision: str,
+    samples: list[Sample] | None,
+    run: Callable[[Path, Sample], Sample] = run_named,
 ) -> None:
     """Compares a file with its model.
 
@@ -85,6 +90,7 @@ def check_file(
         path: Path of the file.
         precision: string.
         samples: List of samples by name, or None: random ones.
+        run: Function `(path, sample) -> outputs by name` that runs it.
 
     Raises:
         RuntimeError: If a file in floats computes something else.
@@ -93,6 +99,7 @@ def check_file(
         _warn_of_int8(model, path, (samples or [])[:_INT8_SAMPLES])
         return
     reason = "its outputs are not finite"
+    kind = os.path.splitext(os.fspath(path))[1]
     for sample in samples or (
         random_samples(model, signed=True)[0],
         random_samples(model)[0],
@@ -102,12 +109,12 @@ def check_file(
         except Exception as problem:  # what a network takes is not known
             reason = f"the model cannot compute random inputs ({problem})"
             continue
-        name, error = _difference(expected, run_named(path, sample))
+        name, error = _difference(expected, run(path, sample))
         if not error <= TOLERANCE[precision]:
             moved = _moved_by_rounding(model, sample, expected, precision)
             if not error <= _ALLOWED_MOVES * moved:
                 raise RuntimeError(
-                    "Expected a .tflite file that computes what the model's `predict` "
+                    f"Expected a {kind} file that computes what the model's `predict` "
                     "does, so no file was written; the model is unchanged. To find the "
                     "layer, convert `keras.Model(model.inputs, layer.output)` for "
                     "layers of it, and please report it. Received: model "
@@ -118,7 +125,7 @@ def check_file(
         elif all(np.isfinite(x).all() for x in expected.values()):
             return
     warnings.warn(
-        "The .tflite file could not be compared with its model "
+        f"The {kind} file could not be compared with its model "
         f"{model.name!r}: {reason}. Pass typical inputs as `representative_data`, or "
         "compare them with `run_litert` yourself.",
         stacklevel=3,

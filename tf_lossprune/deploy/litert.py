@@ -5,7 +5,7 @@ import os
 import re
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -13,6 +13,7 @@ import keras
 from tf_lossprune.deploy.check import check_file
 from tf_lossprune.deploy.modes import in_float32, unrolled
 from tf_lossprune.deploy.samples import Sample, calibration_samples, random_samples
+from tf_lossprune.deploy.streams import captured_stderr
 from tf_lossprune.deploy.structure import (
     input_names,
     input_tensors,
@@ -211,7 +212,7 @@ def write_litert(
     """
     folder = os.path.dirname(os.path.abspath(path))
     os.makedirs(folder, exist_ok=True)
-    with _captured_stderr() as read_log, warnings.catch_warnings():
+    with captured_stderr() as read_log, warnings.catch_warnings():
         # The converter finds the ranges of int8 with it.
         warnings.filterwarnings("ignore", ".*tf.lite.Interpreter is deprecated")
         try:
@@ -268,7 +269,7 @@ def convert_operation(model: keras.Model, path: Path, precision: str) -> None:
     ]
     found = _random_samples(model, precision)
     samples = None if found is None else [list(sample.values()) for sample in found]
-    with _captured_stderr():
+    with captured_stderr():
         converter = tf.lite.TFLiteConverter.from_concrete_functions(
             [function.get_concrete_function(*specs)], model
         )
@@ -301,15 +302,15 @@ def _set_precision(converter: Any, precision: str, samples: Any) -> None:
         converter.inference_input_type = converter.inference_output_type = tf.int8
 
 
-def checked_path(path: Any) -> str:
+def checked_path(path: Any, ending: str = ".tflite") -> str:
     try:
         path = os.fspath(path)
     except TypeError:
         path = None
     if not isinstance(path, str):
-        raise TypeError(f"Expected a path ending in .tflite. Received: {path!r}")
-    if not path.endswith(".tflite"):
-        raise ValueError(f"Expected a path ending in .tflite. Received: {path!r}")
+        raise TypeError(f"Expected a path ending in {ending}. Received: {path!r}")
+    if not path.endswith(ending):
+        raise ValueError(f"Expected a path ending in {ending}. Received: {path!r}")
     return path
 
 
@@ -336,29 +337,3 @@ def check_convertible(model: Any) -> None:
                 "`layer`, and run those before it. "
                 f"Received: input {tensor.name!r} of strings (model {model.name!r})"
             )
-
-
-@contextlib.contextmanager
-def _captured_stderr() -> Iterator[Callable[[], str]]:
-    """Keeps the converter's messages, which C++ code writes, off the terminal.
-
-    Yields:
-        A function that returns what was written so far.
-    """
-    with tempfile.TemporaryFile() as log:
-
-        def read_log() -> str:
-            log.seek(0)
-            return log.read().decode(errors="replace")
-
-        try:
-            terminal = os.dup(2)
-        except OSError:  # There is no standard error stream to keep quiet.
-            yield read_log
-            return
-        os.dup2(log.fileno(), 2)
-        try:
-            yield read_log
-        finally:
-            os.dup2(terminal, 2)
-            os.close(terminal)

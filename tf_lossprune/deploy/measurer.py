@@ -2,6 +2,9 @@
 
 import importlib.metadata
 import importlib.util
+import os
+import tempfile
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,8 +13,12 @@ import numpy as np
 
 from tf_lossprune.deploy.benchmark import arena_bytes, times_of_turns
 from tf_lossprune.deploy.litert import convert_operation, convert_to_measure
+from tf_lossprune.deploy.micro import micro_arena
+from tf_lossprune.deploy.npu import NpuEstimate, npu_estimate
+from tf_lossprune.deploy.npu_files import incompressible, operation_file
 from tf_lossprune.resources.device import this_device
 from tf_lossprune.resources.measurer import Measurer
+from tf_lossprune.resources.npu_operation import NpuOperation
 from tf_lossprune.types import Path
 
 
@@ -53,9 +60,41 @@ class LitertMeasurer(Measurer):
         software = ("ai-edge-litert", "tensorflow")
         return {**this_device(), **{name: _version(name) for name in software}}
 
+    def micro_arena(self, path: Path) -> tuple[int, int]:
+        found = micro_arena(path)
+        return found.total - found.persistent, found.persistent
+
+    def npu_cycles(self, path: Path, any_weights: bool = False, **options: Any) -> int:
+        if not any_weights:
+            found = npu_estimate(path, **options)
+            if found.cpu_operations:
+                warnings.warn(
+                    f"{options['accelerator']} lacks operations of this network, which "
+                    "the processor runs: cycles do not include them. Received: "
+                    f"{', '.join(sorted(set(found.cpu_operations)))}",
+                    stacklevel=2,
+                )
+            return found.cycles
+        with open(path, "rb") as file:
+            content = incompressible(file.read())
+        return _estimate(content, options).cycles
+
+    def npu_operation(
+        self, operation: NpuOperation, given: int, made: int, **options: Any
+    ) -> int:
+        return _estimate(operation_file(operation, given, made), options).cycles
+
 
 def _version(distribution: str) -> str:
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:  # by another name, as nightlies
         return ""
+
+
+def _estimate(content: bytes, options: dict[str, Any]) -> NpuEstimate:
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "probe.tflite")
+        with open(path, "wb") as file:
+            file.write(content)
+        return npu_estimate(path, **options)

@@ -36,14 +36,14 @@ def run_litert(path: Path, x: Any) -> Any:
         >>> logits = run_litert("compact.tflite", x_test)
     """
     interpreter = open_interpreter(path)
-    sources, targets = _details(interpreter)
+    sources, targets = input_output_details(interpreter)
     with open(path, "rb") as file:
-        structure = read_structure(file.read()) or _plain_structure(sources, targets)
+        structure = read_structure(file.read()) or plain_structure(sources, targets)
     arrays = by_name(structure["inputs"], x)
     if arrays is None:
         raise ValueError(
             "Expected x with the structure of the file's inputs, "
-            f"{structure['inputs']}. Received: {_described(x)}"
+            f"{structure['inputs']}. Received: {described(x)}"
         )
     outputs = _run(interpreter, sources, targets, arrays)
     return keras.tree.map_structure(lambda name: outputs[name], structure["outputs"])
@@ -52,11 +52,11 @@ def run_litert(path: Path, x: Any) -> Any:
 def run_named(path: Path, arrays: dict[str, Any]) -> dict[str, np.ndarray]:
     """As `run_litert`, from arrays by name to arrays by name."""
     interpreter = open_interpreter(path)
-    sources, targets = _details(interpreter)
+    sources, targets = input_output_details(interpreter)
     return _run(interpreter, sources, targets, arrays)
 
 
-def _details(interpreter: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def input_output_details(interpreter: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Details of a file's inputs and outputs, by name."""
     signatures = interpreter.get_signature_list()
     if len(signatures) == 1:
@@ -66,9 +66,7 @@ def _details(interpreter: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     return {d["name"]: d for d in sources}, {d["name"]: d for d in targets}
 
 
-def _plain_structure(
-    sources: dict[str, Any], targets: dict[str, Any]
-) -> dict[str, Any]:
+def plain_structure(sources: dict[str, Any], targets: dict[str, Any]) -> dict[str, Any]:
     """The structures of a file that does not say them."""
     by_position = sorted(targets, key=lambda name: (len(name), name))
     outputs: Any = {name: name for name in targets}
@@ -81,7 +79,7 @@ def _plain_structure(
     }
 
 
-def _described(x: Any) -> Any:
+def described(x: Any) -> Any:
     return keras.tree.map_structure(lambda v: getattr(v, "shape", type(v)), x)
 
 
@@ -92,8 +90,8 @@ def _run(
     arrays: dict[str, Any],
 ) -> dict[str, np.ndarray]:
     """Runs an interpreter over all samples, in batches of the file's size."""
-    arrays = {n: _quantized(np.asarray(arrays[n]), s) for n, s in sources.items()}
-    batch, count = _batch_size(sources, arrays)
+    arrays = {n: quantized(np.asarray(arrays[n]), s) for n, s in sources.items()}
+    batch, count = batch_size(sources, arrays)
     resized = False
     for name, source in sources.items():
         shape = (batch, *arrays[name].shape[1:])
@@ -115,10 +113,10 @@ def _run(
 
 def _joined(parts: list, target: dict[str, Any]) -> np.ndarray:
     join = np.concatenate if np.ndim(parts[0]) else np.stack
-    return _real(join(parts), target)
+    return real(join(parts), target)
 
 
-def _batch_size(sources: dict[str, Any], arrays: dict[str, Any]) -> tuple[int, int]:
+def batch_size(sources: dict[str, Any], arrays: dict[str, Any]) -> tuple[int, int]:
     """How many samples are run at a time, and how many there are."""
     batches = set()
     for name, source in sources.items():
@@ -155,7 +153,7 @@ def _batch_size(sources: dict[str, Any], arrays: dict[str, Any]) -> tuple[int, i
     return batch, count
 
 
-def _quantized(x: np.ndarray, source: dict[str, Any]) -> np.ndarray:
+def quantized(x: np.ndarray, source: dict[str, Any]) -> np.ndarray:
     """An array in the dtype of an input; other dtypes with its scale and zero point."""
     dtype, (scale, zero) = source["dtype"], source["quantization"]
     if scale and x.dtype != dtype:
@@ -164,20 +162,12 @@ def _quantized(x: np.ndarray, source: dict[str, Any]) -> np.ndarray:
     return x.astype(dtype)
 
 
-def _real(y: np.ndarray, target: dict[str, Any]) -> np.ndarray:
+def real(y: np.ndarray, target: dict[str, Any]) -> np.ndarray:
     """An output's values as floats if it has a scale."""
     scale, zero = target["quantization"]
     if not scale:
         return y
     return ((y.astype(np.float32) - zero) * scale).astype(np.float32)
-
-
-def fill_inputs(interpreter: Any) -> None:
-    """Gives an interpreter random inputs."""
-    rng = np.random.default_rng(0)
-    for source in interpreter.get_input_details():
-        value = _quantized(rng.uniform(0.0, 1.0, source["shape"]), source)
-        interpreter.set_tensor(source["index"], value)
 
 
 def open_interpreter(path: Path, threads: int = 1, content: bytes | None = None) -> Any:
@@ -196,12 +186,7 @@ def open_interpreter(path: Path, threads: int = 1, content: bytes | None = None)
         ImportError, TypeError, ValueError: As `run_litert`.
     """
     path = checked_file(path)
-    try:
-        from ai_edge_litert import interpreter as litert
-    except ImportError as error:
-        raise ImportError(
-            "Running LiteRT files needs ai-edge-litert: pip install ai-edge-litert"
-        ) from error
+    litert = _litert()
     kernels = litert.OpResolverType
     source = {"model_path": path, "num_threads": int(threads)}
     if content is not None:
@@ -212,9 +197,7 @@ def open_interpreter(path: Path, threads: int = 1, content: bytes | None = None)
     try:
         interpreter = litert.Interpreter(**source)
     except ValueError as error:
-        raise ValueError(
-            f"Expected path as that of a LiteRT file ({error}). Received: {path!r}"
-        ) from error
+        raise _no_litert_file(path, error) from error
     try:
         interpreter.allocate_tensors()
     except RuntimeError as error:
@@ -241,3 +224,32 @@ def checked_file(path: Path) -> str:
     if not os.path.isfile(path):
         raise ValueError(f"Expected path as an existing file. Received: {path!r}")
     return path
+
+
+def verified_file(path: Path) -> str:
+    """As `checked_file`; raises `ValueError` for what is no whole LiteRT file.
+
+    Tools that do not verify what they read can end the whole process.
+    """
+    path = checked_file(path)
+    try:
+        _litert().Interpreter(model_path=path)
+    except ValueError as error:
+        raise _no_litert_file(path, error) from error
+    return path
+
+
+def _litert() -> Any:
+    try:
+        from ai_edge_litert import interpreter
+    except ImportError as error:
+        raise ImportError(
+            "Running LiteRT files needs ai-edge-litert: pip install ai-edge-litert"
+        ) from error
+    return interpreter
+
+
+def _no_litert_file(path: str, error: Exception) -> ValueError:
+    return ValueError(
+        f"Expected path as that of a LiteRT file ({error}). Received: {path!r}"
+    )

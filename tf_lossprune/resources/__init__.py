@@ -14,7 +14,9 @@ from tf_lossprune.resources.latency_table import LatencyTable
 from tf_lossprune.resources.macs import Macs
 from tf_lossprune.resources.measurer import Measurer
 from tf_lossprune.resources.memory import PeakMemory
+from tf_lossprune.resources.micro import TflmArena
 from tf_lossprune.resources.model import BilinearResource, CostModel, cost_models, plain
+from tf_lossprune.resources.npu import NpuCycles
 from tf_lossprune.resources.opaque import OpaqueLayer, opaque_layers
 from tf_lossprune.resources.params import Params
 from tf_lossprune.resources.size import SizeBytes
@@ -30,12 +32,14 @@ __all__ = [
     "LayerTable",
     "Macs",
     "Measurer",
+    "NpuCycles",
     "OpaqueLayer",
     "Params",
     "PeakMemory",
     "Resource",
     "SizeBytes",
     "Term",
+    "TflmArena",
     "cache_folder",
     "cost",
     "cost_models",

@@ -68,6 +68,37 @@ class Measurer(Configurable):
         """
         raise NotImplementedError
 
+    def micro_arena(self, path: Path) -> tuple[int, int]:
+        """Bytes of the arena on a microcontroller: of activations, and what lasts.
+
+        Args:
+            path: Path of a file that `convert` wrote.
+        """
+        raise NotImplementedError
+
+    def npu_cycles(self, path: Path, any_weights: bool = False, **options: Any) -> int:
+        """Cycles of one inference on a neural accelerator.
+
+        Args:
+            path: Path of a file that `convert` wrote.
+            any_weights: bool, whether to take the most that the file takes with any
+                weights of these shapes.
+            options: What is to be known of the accelerator, as `NpuCycles` has it.
+        """
+        raise NotImplementedError
+
+    def npu_operation(
+        self, operation: Any, given: int, made: int, **options: Any
+    ) -> int:
+        """Cycles of a single operation on a neural accelerator.
+
+        Args:
+            operation: `NpuOperation`.
+            given, made: ints, channels of its input and of its output.
+            options: as in `npu_cycles`.
+        """
+        raise NotImplementedError
+
     def works_here(self) -> bool:
         """Whether files can be made and run in this process: a bool."""
         return not self.missing()

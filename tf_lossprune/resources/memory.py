@@ -55,6 +55,11 @@ class LargestSum(CostFunction):
         per_kept, fixed = factor * self._per_kept, factor * self._fixed
         return LargestSum(self.name, per_kept, fixed, self.sizes, self._layers)
 
+    def plus(self, per_kept: Any, fixed: float) -> "LargestSum":
+        """The same function and a sum: `fixed + per_kept n`, `[groups]`."""
+        sums = self._per_kept + per_kept, self._fixed + fixed
+        return LargestSum(self.name, *sums, self.sizes, self._layers)
+
     def total(self, kept: np.ndarray) -> float:
         sums = self._per_kept @ np.asarray(kept, np.float64) + self._fixed
         return float(np.rint(sums.max(initial=0)))
@@ -178,32 +183,45 @@ class PeakMemory(MeasuresFile, Resource):
         return counted.scaled(dense / counted.dense)
 
     def _counted(self, channels: ChannelGraph) -> LargestSum:
-        groups = len(channels.groups)
         check_counted(channels, self.name)
         check_sizes(channels, self.name)
-        buffers, owner = _buffers(channels)
-        alive = _alive(channels, buffers, owner)
-        per_kept, fixed = np.zeros((len(buffers), groups)), np.zeros(len(buffers))
-        for row, tensor in enumerate(buffers):
-            counts, always = _elements(channels, tensor)
-            per_kept[row], fixed[row] = counts, always
-        sizes = np.array([group.size for group in channels.groups])
-        per_kept = per_kept / np.maximum(sizes, 1)
-        bytes_each = ACTIVATION_BYTES[self.precision]
-        calls = channels.graph.calls
-        per_kept, fixed = alive @ per_kept, alive @ fixed
-        opaque = {id(c): opaque.work.elements for c, opaque in opaque_calls(channels)}
-        for row, call in enumerate(calls):
-            counts, always = _elements_inside(channels, call)
-            per_kept[row] += counts / np.maximum(sizes, 1)
-            fixed[row] += always + opaque.get(id(call), 0.0)
-        return LargestSum(
-            self.name,
-            bytes_each * per_kept,
-            bytes_each * fixed,
-            sizes,
-            [call.operation.name for call in calls],
-        )
+        return counted_memory(self.name, channels, ACTIVATION_BYTES[self.precision])
+
+
+def counted_memory(
+    name: str, channels: ChannelGraph, bytes_each: int, inputs_stay: bool = True
+) -> LargestSum:
+    """What is alive at the fullest moment, as a function of the widths.
+
+    Args:
+        name: string, the resource.
+        channels: `ChannelGraph`.
+        bytes_each: int, bytes of one activation.
+        inputs_stay: bool, whether the model's inputs keep their memory to the end.
+    """
+    groups = len(channels.groups)
+    buffers, owner = _buffers(channels)
+    alive = _alive(channels, buffers, owner, inputs_stay)
+    per_kept, fixed = np.zeros((len(buffers), groups)), np.zeros(len(buffers))
+    for row, tensor in enumerate(buffers):
+        counts, always = _elements(channels, tensor)
+        per_kept[row], fixed[row] = counts, always
+    sizes = np.array([group.size for group in channels.groups])
+    per_kept = per_kept / np.maximum(sizes, 1)
+    calls = channels.graph.calls
+    per_kept, fixed = alive @ per_kept, alive @ fixed
+    opaque = {id(c): opaque.work.elements for c, opaque in opaque_calls(channels)}
+    for row, call in enumerate(calls):
+        counts, always = _elements_inside(channels, call)
+        per_kept[row] += counts / np.maximum(sizes, 1)
+        fixed[row] += always + opaque.get(id(call), 0.0)
+    return LargestSum(
+        name,
+        bytes_each * per_kept,
+        bytes_each * fixed,
+        sizes,
+        [call.operation.name for call in calls],
+    )
 
 
 def _elements(channels: ChannelGraph, tensor: Tensor) -> tuple[np.ndarray, float]:
@@ -241,15 +259,19 @@ def _buffers(channels: ChannelGraph) -> tuple[list[Tensor], dict[int, int]]:
 
 
 def _alive(
-    channels: ChannelGraph, buffers: list[Tensor], owner: dict[int, int]
+    channels: ChannelGraph,
+    buffers: list[Tensor],
+    owner: dict[int, int],
+    inputs_stay: bool,
 ) -> np.ndarray:
     """0/1 `[calls, buffers]`: what is alive while each call runs."""
     graph = channels.graph
     first = np.full(len(buffers), len(graph.calls))
     last = np.zeros(len(buffers), int)
     for tensor in tree.flatten(graph.inputs):
-        # LiteRT never overwrites an input.
-        first[owner[id(tensor)]], last[owner[id(tensor)]] = 0, len(graph.calls)
+        # LiteRT never overwrites an input; microcontrollers do.
+        first[owner[id(tensor)]] = 0
+        last[owner[id(tensor)]] = len(graph.calls) if inputs_stay else 0
     for step, call in enumerate(graph.calls):
         for tensor in (*call.inputs, *call.outputs):
             if id(tensor) not in owner:

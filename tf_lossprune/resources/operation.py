@@ -33,9 +33,9 @@ class OperationTime:
         bins = made if self._tied else bins
         self._bins = np.unique(bins)
         self._lines = np.array(
-            [_bilinear(given[bins == k], 0.0, times[bins == k])[:2] for k in self._bins]
+            [bilinear(given[bins == k], 0.0, times[bins == k])[:2] for k in self._bins]
         )
-        self.coefficients = _bilinear(given, made, times)
+        self.coefficients = bilinear(given, made, times)
         self._seen = {}
 
     def __call__(self, given: float, made: float) -> float:
@@ -49,7 +49,7 @@ class OperationTime:
         return self._seen[key]
 
 
-def _bilinear(
+def bilinear(
     given: np.ndarray, made: np.ndarray | float, times: np.ndarray
 ) -> np.ndarray:
     """Coefficients `(a, b, c, d)`, at least 0, with the least relative errors."""
