@@ -126,4 +126,5 @@ def recipes():
         "val_words": _batches(sounds, words),
         "sounds": sounds,
         "photos": x,
+        "labels": y,
     }

@@ -15,6 +15,7 @@ SHORT = {
     "docs/custom_layers.md": preludes.common,
     "docs/your_own_code.md": preludes.common,
     "docs/methods.md": preludes.common,
+    "docs/recipes.md": preludes.common,
 }
 LONG = {
     "README.md": preludes.common,
@@ -23,7 +24,11 @@ LONG = {
     "docs/latency.md": preludes.latency,
     "docs/migration.md": preludes.keras2,
     "docs/quantization.md": preludes.keras2,
-    "docs/recipes.md": preludes.recipes,
+    **{
+        path.relative_to(ROOT).as_posix(): preludes.recipes
+        for path in (ROOT / "docs" / "recipes").glob("*.md")
+    },
+    "docs/recipes/own_loop.md": preludes.common,
     "docs/training.md": preludes.common,
 }
 # Reasons that a package may be missing; where it is installed, the block is run.
@@ -62,7 +67,12 @@ class CodeBlocksTest(parameterized.TestCase):
         run(page, prelude)
 
     def test_no_page_is_forgotten(self):
-        with_code = {page for page in pages() if blocks_of(page)}
+        with_code = {
+            page
+            for page in pages()
+            # The notebooks are run by tests of their own.
+            if blocks_of(page) and not page.startswith("docs/notebooks/")
+        }
         self.assertEqual(with_code, {*SHORT, *LONG})
         self.assertEmpty(SHORT.keys() & LONG.keys())
 

@@ -5,6 +5,8 @@ import pathlib
 
 import pytest
 
+from examples.notebook_pages import page
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 
@@ -17,6 +19,24 @@ def test_outputs_are_stripped(path):
     for cell in code:
         assert not cell["outputs"] and cell["execution_count"] is None
         compile("".join(cell["source"]), path.name, "exec")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_page_of_the_site_shows_this_notebook(path):
+    """The same cells, with outputs: python -m examples.notebook_pages."""
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    shown = (ROOT / "docs" / "notebooks" / f"{path.stem}.md").read_text("utf-8")
+    place = 0
+    for cell in notebook["cells"]:
+        place = shown.index("".join(cell["source"]).rstrip(), place)
+    assert shown.count("```text") > 2
+    notebook["cells"][1]["outputs"] = [
+        {"output_type": "stream", "name": "stdout", "text": ["one\n"] * 99},
+        {"output_type": "stream", "name": "stderr", "text": ["warning"]},
+        {"output_type": "execute_result", "data": {"text/plain": ["(3,)"]}},
+    ]
+    text = page(notebook, path.name)
+    assert "...\n" in text and "(3,)" in text and "warning" not in text
 
 
 @pytest.mark.long
