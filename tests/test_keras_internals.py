@@ -224,6 +224,14 @@ class TestGraphs:
         assert internals.mask_of(embedded).shape == (None, 4)
         assert internals.mask_of(internals.alias(embedded)).shape == (None, 4)
 
+    def test_the_only_output_of_a_list_comes_bare(self):
+        x = keras.Input((4,))
+        y = layers.Dense(2)(x)
+        for outputs in (y, [y]):
+            model = keras.Model(x, outputs)
+            spec = internals.spec_of_call(model, (keras.KerasTensor((3, 4)),))
+            assert spec.shape == model(np.ones((3, 4))).shape == (3, 2)
+
 
 class TestLayers:
     def test_all_layers_at_any_depth(self):

@@ -93,16 +93,16 @@ class MakesLayers(layers.Layer):
 
 
 class OverFunctional(layers.Layer):
-    """A functional model inside a layer."""
+    """A functional model inside a layer; called, it returns its list of one bare."""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         x = keras.Input((12, 12, 3))
         y = layers.BatchNormalization()(layers.Conv2D(8, 3, name="inside")(x))
-        self.backbone = keras.Model(x, layers.Conv2D(8, 3)(y))
+        self.backbone = keras.Model(x, [layers.Conv2D(8, 3)(y)])
 
     def call(self, x):
-        return self.backbone(x)
+        return 2.0 * self.backbone(x)
 
 
 class Scaled(layers.Layer):

@@ -128,3 +128,20 @@ def test_a_weight_out_of_range_is_refused(dense, wrong):
         pruned(dense, distill=wrong)
     with pytest.raises(ValueError, match="Expected a temperature.*Received"):
         pruned(dense, temperature=wrong - 1.5)
+
+
+@pytest.mark.parametrize(
+    ("form", "targets"),
+    [
+        (lambda y: [y], lambda y: y),
+        (lambda y: {"classes": y}, lambda y: {"classes": y}),
+        (lambda y: y, lambda y: [y]),
+    ],
+    ids=["list of one, bare targets", "dict of one", "bare, list of targets"],
+)
+def test_one_output_may_come_in_a_list_or_a_dict(dense, form, targets):
+    wrapped = keras.Model(dense.inputs, form(dense.outputs[0]))
+    found = fit(pruned(wrapped), y=targets(Y))
+    expected = fit(pruned(dense))
+    for name in LESSON:
+        assert found[name] == pytest.approx(expected[name], rel=1e-4), name

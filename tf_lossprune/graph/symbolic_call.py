@@ -146,7 +146,7 @@ class _Noting:
     def layer(self, layer, args, kwargs):
         """What a layer's outputs are; the arguments are those that `call` gets."""
         if self._muted:
-            return layer.compute_output_spec(*args, **kwargs)
+            return internals.spec_of_call(layer, args, kwargs)
         if isinstance(layer, _Caller):
             return layer.call(*args, **kwargs)
         body = reason = None
@@ -198,7 +198,7 @@ class _Noting:
     def _spec(self, layer, args, kwargs):
         self._muted = self.scope.muted = True
         try:
-            return layer.compute_output_spec(*args, **kwargs)
+            return internals.spec_of_call(layer, args, kwargs)
         finally:
             self._muted = self.scope.muted = False
 

@@ -248,3 +248,19 @@ def operation_class(name: str) -> Any:
     from keras.src.ops import core, image, nn, numpy
 
     return next(getattr(m, name) for m in (numpy, nn, core, image) if hasattr(m, name))
+
+
+def spec_of_call(layer: keras.Layer, args: tuple = (), kwargs: Any = None) -> Any:
+    """What a layer returns when it is called, as symbolic tensors.
+
+    A functional model returns the only output of a list bare, though its symbolic
+    outputs are the list: code that works on tensors would fail on it, and a loss that
+    is built with it counts the first sample of a batch alone.
+
+    Args:
+        layer: `keras.Layer`.
+        args, kwargs: what it is called with, `KerasTensor`s among them.
+    """
+    outputs = layer.compute_output_spec(*args, **(kwargs or {}))
+    alone = isinstance(outputs, (list, tuple)) and len(outputs) == 1
+    return outputs[0] if alone and isinstance(layer, keras.Function) else outputs

@@ -1,5 +1,6 @@
 """Training: losses, metrics, and the state of `fit` on JAX."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -32,10 +33,22 @@ def is_loss_built(model: keras.Model) -> bool:
 
 
 def build_loss(model: keras.Model, y: Any, y_pred: Any) -> None:
-    """Shows a compiled model's loss the structure of targets and outputs."""
+    """Shows a compiled model's loss the structure of targets and outputs.
+
+    The loss is called, not built alone: that brings targets into the structure of the
+    outputs, without which a batch might be taken apart into samples. What cannot be
+    called is left for the training to complain about.
+
+    Args:
+        model: compiled `keras.Model`.
+        y, y_pred: structures of `KerasTensor`s.
+    """
     compiled: Any = model._compile_loss
     if compiled is not None and not compiled.built:
-        compiled.build(y, y_pred)
+        from keras.src import backend
+
+        with contextlib.suppress(Exception):
+            backend.compute_output_spec(compiled, y, y_pred)
 
 
 def loss_function_options(loss: Any) -> dict[str, Any]:

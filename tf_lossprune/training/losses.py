@@ -20,6 +20,8 @@ class OutputLoss:
         options: dict of that function's options, such as `from_logits`.
         weight: float.
         function: the loss object, from targets and outputs to a scalar.
+        alone: bool, whether the model has no other output. Its targets may then come
+            bare or in a list or dict, whatever the output comes in.
     """
 
     index: int
@@ -28,6 +30,7 @@ class OutputLoss:
     options: dict
     weight: float
     function: Callable
+    alone: bool = False
 
     @property
     def from_logits(self):
@@ -39,7 +42,12 @@ class OutputLoss:
 
         Returns None where the structures differ.
         """
+        leaves = tree.flatten(values)
+        if self.alone and len(leaves) == 1:
+            return leaves[0]
         for key in self.path:
+            if not tree.is_nested(values):
+                return None  # of a tensor the key would be a sample
             try:
                 values = values[key]
             except (KeyError, IndexError, TypeError):
@@ -68,7 +76,7 @@ def compiled_losses(model):
             place = place[key]
         # A loss of several outputs together is counted for each of them.
         found += [
-            OutputLoss(index, tuple(path), name, options, weight, loss)
+            OutputLoss(index, tuple(path), name, options, weight, loss, count == 1)
             for index in tree.flatten(place)
         ]
     return found

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from tf_lossprune import keras_internals as internals
 from tf_lossprune.advice import check_search
 from tf_lossprune.budget import Budget
 from tf_lossprune.graph import Group, trace
@@ -132,11 +133,11 @@ class PrunedModel(
         self.built = True
 
     def compute_output_spec(self, inputs: Any, training: bool | None = None) -> Any:
-        inputs = arranged(inputs, self.channel_graph.graph.inputs)
-        if self.is_compact:
-            return self.network.compute_output_spec(inputs)
-        gates = keras.KerasTensor((self.channel_graph.num_units + 1,), "float32")
-        return self.network.compute_output_spec([inputs, gates])
+        given = arranged(inputs, self.channel_graph.graph.inputs)
+        if not self.is_compact:
+            gates = keras.KerasTensor((self.channel_graph.num_units + 1,), "float32")
+            given = [given, gates]
+        return internals.spec_of_call(self.network, (given,))
 
     # Phases.
 
