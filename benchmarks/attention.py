@@ -16,6 +16,7 @@ import numpy as np
 import tf_lossprune
 from benchmarks.hub_networks import networks
 from benchmarks.opening import opened_share, with_head
+from benchmarks.zoo_networks import zeromodels
 from examples.models import randomize
 from tf_lossprune.testing import close_at_random
 
@@ -32,71 +33,6 @@ def keras_hub():
 
 def _headed(make):
     return lambda: with_head(make())
-
-
-def zeromodels():
-    """The same of zeromodels; none where it is not installed."""
-    try:
-        import zeromodels.models as zoo
-    except ImportError:
-        return {}
-    import importlib
-
-    def build(module, name, **config):
-        def make():
-            found = importlib.import_module(f"{zoo.__name__}.{module}")
-            return getattr(found, name)(num_classes=10, **config)
-
-        return make
-
-    vit = {"patch_size": 8, "embed_dim": 96, "depth": 2, "num_heads": 3}
-    return {
-        "ViT": build("vit", "ViTImageClassify", image_size=64, **vit),
-        "DeiT": build("deit", "DeiTImageClassify", image_size=64, **vit),
-        "Swin": build(
-            "swin",
-            "SwinImageClassify",
-            image_size=64,
-            pretrain_size=64,
-            window_size=4,
-            embed_dim=48,
-            depths=(2, 2),
-            num_heads=(3, 6),
-        ),
-        "ConvNeXt": build(
-            "convnext",
-            "ConvNeXtImageClassify",
-            image_size=64,
-            depths=(1, 1, 1, 1),
-            projection_dim=(32, 64, 96, 128),
-        ),
-        "MobileViT": build("mobilevit", "MobileViTImageClassify", image_size=64),
-        "LeViT": build(
-            "levit",
-            "LevitImageClassify",
-            image_size=128,
-            hidden_sizes=(64, 96, 128),
-            depths=(1, 1, 1),
-        ),
-        "PVTv2": build(
-            "pvt_v2", "PvtV2ImageClassify", image_size=64, depths=(1, 1, 1, 1)
-        ),
-        "EfficientFormer": build(
-            "efficientformer",
-            "EfficientFormerImageClassify",
-            image_size=224,
-            depths=(1, 1, 1, 2),
-            embed_dim=(32, 48, 64, 96),
-        ),
-        "MLP-Mixer": build(
-            "mlp_mixer",
-            "MLPMixerImageClassify",
-            image_size=64,
-            patch_size=8,
-            depths=2,
-            embed_dim=96,
-        ),
-    }
 
 
 def measure(make):

@@ -321,16 +321,21 @@ class TestLayers:
         assert internals.OF_TRAINING
 
     @pytest.mark.parametrize("trainable", [True, False])
-    def test_dense_with_a_kernel(self, trainable):
-        value = np.arange(6, dtype="float32").reshape(2, 3)
-        kernel = keras.Variable(value, trainable=trainable)
-        layer = internals.dense_with(kernel, "float32")
-        x = np.ones((4, 5, 2), "float32")
-        np.testing.assert_allclose(layer(x), x @ value)
-        assert layer.weights == [kernel] and layer.trainable == trainable
-        again = layers.Dense.from_config(layer.get_config())
-        again.build((None, 2))
-        assert again.kernel.shape == (2, 3)
+    def test_layers_with_a_kernel(self, trainable):
+        for make, shape in (
+            (lambda: layers.Dense(3, use_bias=False), (2,)),
+            (lambda: layers.Conv1D(3, 2, use_bias=False), (5, 2)),
+            (lambda: layers.Conv2DTranspose(3, 2, use_bias=False), (5, 5, 2)),
+            (lambda: layers.DepthwiseConv2D(2, use_bias=False), (5, 5, 2)),
+            (lambda: layers.Embedding(4, 3), (2,)),
+        ):
+            wanted, x = make(), np.ones((4, *shape), "float32")
+            expected = wanted(x)
+            (kernel,) = wanted.weights
+            kernel.trainable = trainable
+            layer = internals.with_kernel(make(), kernel)
+            np.testing.assert_allclose(layer(x), expected, 1e-6)
+            assert layer.weights == [kernel] and layer.trainable == trainable
 
     def test_attention(self):
         layer = layers.MultiHeadAttention(2, 4)

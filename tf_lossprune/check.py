@@ -1,9 +1,12 @@
 """The checks before training and before delivery: both sides compute the same."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from tf_lossprune.equivalence import Difference, Network, find_difference
 from tf_lossprune.errors import DifferenceError
@@ -40,7 +43,8 @@ def check_copy(
         model, lambda x: x, lambda o: names[id(o)], graph=graph, call=call_model
     )
     gates = np.ones(pruned.channel_graph.num_units + 1, "float32")
-    found = find_difference(graph, expected, _gated(pruned.network, gates))
+    with _as_they_are(model, pruned.network):
+        found = find_difference(graph, expected, _gated(pruned.network, gates))
     if found is not None:
         raise DifferenceError(
             "Expected a copy of the model that computes what the model does, before "
@@ -50,6 +54,19 @@ def check_copy(
             f"Received: {found}",
             pruned,
         )
+
+
+@contextlib.contextmanager
+def _as_they_are(*models: keras.Model) -> Iterator[None]:
+    """Undoes what calls change in models: counters, averages that code keeps."""
+    variables = {id(v): v for model in models for v in model.non_trainable_variables}
+    before = [(v, ops.convert_to_numpy(v.value)) for v in variables.values()]
+    try:
+        yield
+    finally:
+        for variable, value in before:
+            if not np.array_equal(ops.convert_to_numpy(variable.value), value):
+                variable.assign(value)
 
 
 def call_model(model: keras.Model, inputs: Any) -> Any:
@@ -87,14 +104,15 @@ def check_compact(
         gated = gated_network(compact.name, pruned.channel_graph)
         made = cut(pruned.channel_graph, keep, compact.name)
     try:
-        found = find_difference(
-            pruned.channel_graph.graph,
-            _kept_parts(pruned.channel_graph, keep, gated),
-            Network(made),
-        )
-        if found is None and pruned.is_compact:
-            network = Network(pruned.network, graph=graph)
-            found = find_difference(network.traced(), network, Network(compact))
+        with _as_they_are(gated, made, pruned.network, compact):
+            found = find_difference(
+                pruned.channel_graph.graph,
+                _kept_parts(pruned.channel_graph, keep, gated),
+                Network(made),
+            )
+            if found is None and pruned.is_compact:
+                network = Network(pruned.network, graph=graph)
+                found = find_difference(network.traced(), network, Network(compact))
     except Exception as error:
         raise DifferenceError(
             f"The compact model cannot be run where the gated one can. {_SAFE} "

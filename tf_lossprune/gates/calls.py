@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tf_lossprune import keras_internals as internals
 from tf_lossprune.gates.layers import GatedLayer, unpacked
 
 
@@ -43,7 +44,16 @@ class GatedCall(keras.layers.Layer):
     def build(self, *shapes, **named_shapes):
         self.built = True  # the layer is
 
-    def call(self, inputs, gates, *others, mask=None, tensors=None, **kwargs):
+    def call(
+        self,
+        inputs,
+        gates,
+        *others,
+        mask=None,
+        tensors=None,
+        training=None,
+        **kwargs,
+    ):
         """Runs the computation.
 
         Args:
@@ -52,9 +62,12 @@ class GatedCall(keras.layers.Layer):
             *others: its other positional arguments.
             mask: tensor or None, its `mask`.
             tensors: dict of its other keyword arguments that are tensors.
+            training: bool or None, handed on if the layer takes it.
             **kwargs: its keyword arguments that are none.
         """
         kwargs = unpacked(kwargs, mask, tensors)
+        if internals.takes_training(self.layer):
+            kwargs["training"] = training
         args = (inputs, *others)
         if isinstance(self.layer, keras.layers.Layer):
             args = keras.tree.map_structure(self._cast, args)
@@ -71,7 +84,7 @@ class GatedCall(keras.layers.Layer):
         return None
 
     def compute_output_spec(
-        self, inputs, gates, *others, mask=None, tensors=None, **kwargs
+        self, inputs, gates, *others, mask=None, tensors=None, training=None, **kwargs
     ):
         kwargs = unpacked(kwargs, mask, tensors)
         return self.layer.compute_output_spec(inputs, *others, **kwargs)

@@ -6,9 +6,10 @@ import keras
 import numpy as np
 from keras import tree
 
+from tf_lossprune.graph.effects import is_effect
 from tf_lossprune.graph.own_weight import ConstantTensor, WeightTensor
 from tf_lossprune.graph.randomness import InTraining, RandomDraw
-from tf_lossprune.graph.symbolic_call import CannotOpen, Step
+from tf_lossprune.graph.steps import CannotOpen, Step
 
 #: Layers that do nothing in inference.
 ONLY_IN_TRAINING = (
@@ -37,7 +38,9 @@ def steps_of(body, twin):
         CannotOpen: if the two differ in more than operations on tensors.
     """
     merge, steps = _Merge(body, twin), _read(body)
-    if merge.is_identity_in_inference() and not all(map(_is_dropout, steps)):
+    changes = any(is_effect(step.operation) for step in steps)
+    passes = all(map(_is_dropout, steps)) or changes
+    if merge.is_identity_in_inference() and not passes:
         raise CannotOpen("it does nothing in inference")
     for step in steps:
         merge.add(step)
@@ -73,6 +76,11 @@ class _Merge:
             self.steps.append(dataclasses.replace(step, kwargs=kwargs))
             number = _numbered(step.inputs[0], self._numbers)
             self._numbers[id(step.outputs[0])] = number
+        elif is_effect(step.operation):
+            step.operation.only_in_training = True
+            self.steps.append(step)
+            (made,) = step.outputs
+            self._numbers[id(made)] = _numbered(step.inputs[0], self._numbers)
         elif _may_differ(step):
             self.steps.append(step)
             for t in step.outputs:
@@ -180,6 +188,10 @@ def _read(body):
             found.append(step)
         elif getattr(step.operation, "activity_regularizer", None) is not None:
             raise CannotOpen("it computes a loss with something that nobody reads")
+        elif step.body is not None and step.body.effects.operations():
+            raise CannotOpen(
+                "it adds a loss or changes a weight in a call whose result nobody reads"
+            )
     return found[::-1]
 
 

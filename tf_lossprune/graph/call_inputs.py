@@ -7,6 +7,22 @@ from keras import tree
 
 from tf_lossprune import keras_internals as internals
 
+#: Layers that take whole numbers, and the places of such among operations' arguments.
+_COUNTING = (
+    keras.layers.CategoryEncoding,
+    keras.layers.Embedding,
+    keras.layers.HashedCrossing,
+    keras.layers.Hashing,
+    keras.layers.IntegerLookup,
+)
+_INDICES = {"OneHot": 0, "MultiHot": 0, "Take": 1, "TakeAlongAxis": 1}
+#: Operations and layers that only move entries.
+_MOVING = {
+    "BroadcastTo", "Cast", "Concatenate", "ExpandDims", "Flatten", "Flip", "GetItem",
+    "Identity", "Permute", "Repeat", "Reshape", "Split", "Squeeze", "Stack", "Swapaxes",
+    "Tile", "Transpose", "Unstack",
+}  # fmt: skip
+
 
 def call_arguments(model, required=False):
     """The names of the tensors that a model's `call` takes, or those it must have."""
@@ -55,6 +71,37 @@ def placeholders(model, input_shape):
         if isinstance(arg, keras.KerasTensor):
             arg.name = name
     return tuple(args)
+
+
+def as_integers(args, graph):
+    """The arguments with whole numbers where these are asked for; None: nowhere.
+
+    Keras does not remember what types a model was called with.
+
+    Args:
+        args: what `placeholders` returned.
+        graph: `Graph` of the model that was opened with them.
+    """
+    wanted = set()
+    for call in reversed(graph.calls):
+        operation, name = call.operation, type(call.operation).__name__
+        if isinstance(operation, _COUNTING):
+            wanted.add(id(call.args[0]))
+        elif name in _INDICES and len(call.args) > _INDICES[name]:
+            wanted.add(id(call.args[_INDICES[name]]))
+        elif name in _MOVING and any(id(t) in wanted for t in call.outputs):
+            wanted.update(id(t) for t in call.data)
+    inputs = [id(t) in wanted for t in tree.flatten(graph.inputs)]
+    if not any(inputs):
+        return None
+    asked = iter(inputs)
+
+    def make(x):
+        return keras.KerasTensor(
+            x.shape, "int32" if next(asked) else x.dtype, name=x.name
+        )
+
+    return tree.map_structure(make, args)
 
 
 def _any_batch(shape):

@@ -152,8 +152,9 @@ def _closed(channels, layer, keep):
 
 def kept_part(channels, tensor, value, keep):
     """Cuts the channels out of the value `(1, ...)` of a tensor at full width."""
-    labels = channels.labels[id(tensor)]
+    labels, batch = channels.labels[id(tensor)], tensor.batch_axis
     for axis, size in enumerate(labels.shape):
-        if size > 1 and value.shape[axis + 1] > 1:
-            value = value.compress(keep[labels.reshape(-1)], axis=axis + 1)
+        place = axis if batch is None or axis < batch else axis + 1
+        if size > 1 and value.shape[place] > 1:
+            value = value.compress(keep[labels.reshape(-1)], axis=place)
     return value

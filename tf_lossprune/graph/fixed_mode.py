@@ -4,13 +4,14 @@ import keras
 
 from tf_lossprune import keras_internals as internals
 from tf_lossprune.graph.both_modes import ONLY_IN_TRAINING
-from tf_lossprune.graph.symbolic_call import CannotOpen
+from tf_lossprune.graph.steps import CannotOpen
 
 
 def fixed_mode(kwargs, place):
     """The mode that a call is fixed to; None: the caller's."""
-    # A functional model around it passes its own on, whatever its layers were told.
-    return kwargs.get("training") if place.training is None else place.training
+    if place.in_graph or place.training is not None:
+        return place.training
+    return kwargs.get("training")
 
 
 def check_mode(layer, mode):

@@ -233,6 +233,36 @@ def gated_operand(operation, gates, x, *others, **kwargs):
     return operation(x * ops.cast(gates, x.dtype), *others, **kwargs)
 
 
+@register
+def spectral_normalization(layer, gates, x, training=None):
+    """`keras.layers.SpectralNormalization` of a dense layer or a convolution.
+
+    The gates are those of its inputs and of its outputs, one behind the other.
+    """
+    inner, kernel = layer.layer, layer.kernel
+    given, made = ops.split(gates, [kernel.shape[-2]])
+    if training:
+        gated = kernel * ops.cast(given[:, None] * made, kernel.dtype)
+        weights = ops.reshape(gated, (-1, kernel.shape[-1]))
+        u = ops.convert_to_tensor(layer.vector_u)
+        for _ in range(layer.power_iterations):
+            v = _of_length_one(ops.matmul(u, ops.transpose(weights)))
+            u = _of_length_one(ops.matmul(v, weights))
+        sigma = ops.stop_gradient(v @ weights @ ops.transpose(u))
+        sigma = ops.where(sigma == 0, 1.0, sigma)
+        layer.vector_u.assign(ops.stop_gradient(u))
+        layer.kernel.assign(kernel / ops.reshape(sigma, ()))
+    axis = 1 if getattr(inner, "data_format", None) == "channels_first" else -1
+    shape = [1] * len(x.shape)
+    shape[axis] = kernel.shape[-2]
+    y = inner(x * ops.cast(ops.reshape(given, shape), x.dtype))
+    return ops.cast(y, x.dtype)
+
+
+def _of_length_one(x):
+    return x * ops.rsqrt(ops.maximum(ops.sum(ops.square(x)), 1e-24))
+
+
 # What all of them share.
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 from tf_lossprune import keras_internals as internals
+from tf_lossprune.graph.record import InnerConfig
 from tf_lossprune.graph.rules.registry import ruled_class
 
 #: Where a wrapper keeps the layer that its config calls `layer`.
@@ -35,11 +36,47 @@ def from_live_config(operation, overrides):
         A `keras.Operation` without weights; for one of a subclass that only sets
         defaults, one of the class that it sets them for.
     """
-    config = {**live_config(operation), **overrides}
+    config = _replaced(live_config(operation), overrides)
     with keras.saving.CustomObjectScope(_classes(operation)):
         new = ruled_class(type(operation)).from_config(config)
     hand_on(operation, new, overrides)
     return new
+
+
+def _replaced(config, overrides):
+    """A config with other entries, in those of inner layers too."""
+    new = dict(config)
+    for key, value in overrides.items():
+        if isinstance(value, InnerConfig):
+            new[key] = _inner_replaced(config[key], value)
+        elif isinstance(value, list) and value and isinstance(value[0], InnerConfig):
+            pairs = zip(config[key], value, strict=True)
+            new[key] = [_inner_replaced(c, v) for c, v in pairs]
+        else:
+            new[key] = value
+    return new
+
+
+def _inner_replaced(serialized, overrides):
+    return {**serialized, "config": _replaced(serialized["config"], overrides)}
+
+
+def set_entries(layer, overrides):
+    """Sets entries of a config as attributes of a layer, and of those inside it.
+
+    Raises:
+        AttributeError: if the layer does not have one of these attributes.
+    """
+    for key, value in overrides.items():
+        places = [n for n in _PLACES.get(key, (key,)) if hasattr(layer, n)]
+        inner = getattr(layer, places[0] if places else key)
+        if isinstance(value, InnerConfig):
+            set_entries(inner, value)
+        elif isinstance(value, list) and value and isinstance(value[0], InnerConfig):
+            for part, entries in zip(inner, value, strict=True):
+                set_entries(part, entries)
+        else:
+            setattr(layer, key, value)
 
 
 def live_config(operation):
@@ -52,10 +89,15 @@ def live_config(operation):
     config = unbuilt(config)
     for key, value in config.items():
         places = [getattr(operation, n, None) for n in _PLACES.get(key, (key,))]
-        live = next((x for x in places if x is not None), None)
+        live: Any = next((x for x in places if x is not None), None)
         if isinstance(live, keras.Layer):
             if isinstance(value, dict) and "config" in value:
                 config[key] = {**value, "config": live_config(live)}
+        elif _are_layers(live) and isinstance(value, list):
+            config[key] = [
+                {**v, "config": live_config(la)}
+                for v, la in zip(value, live, strict=True)
+            ]
         elif _is_live(live):
             config[key] = live
     return config
@@ -88,6 +130,12 @@ def _is_live(x):
     if isinstance(x, (keras.Operation, keras.Variable, type)):
         return False
     return isinstance(x, _MAKERS) or callable(x)
+
+
+def _are_layers(x):
+    """Whether something is a list of layers, such as the cells of a recurrent one."""
+    several = isinstance(x, (list, tuple)) and bool(x)
+    return several and all(isinstance(layer, keras.Layer) for layer in x)
 
 
 def unbuilt(config):

@@ -12,26 +12,21 @@ from keras import tree
 
 from tf_lossprune import keras_internals as internals
 from tf_lossprune.graph.both_modes import ONLY_IN_TRAINING, steps_of
-from tf_lossprune.graph.call_inputs import placeholders
+from tf_lossprune.graph.call_inputs import as_integers, placeholders
+from tf_lossprune.graph.effects import Assignment
 from tf_lossprune.graph.fixed_mode import check_mode, fixed_mode
-from tf_lossprune.graph.masks import is_mask
-from tf_lossprune.graph.own_weight import (
-    ConstantTensor,
-    OwnConstant,
-    OwnWeight,
-    WeightTensor,
-)
+from tf_lossprune.graph.held_tensors import WalkWithWeights
+from tf_lossprune.graph.own_weight import ConstantTensor
 from tf_lossprune.graph.paths import attribute_paths, without_number
 from tf_lossprune.graph.randomness import RandomDraw
 from tf_lossprune.graph.rules import find_rule
 from tf_lossprune.graph.sample_count import NUMBERS, ForEachSample
+from tf_lossprune.graph.steps import CannotOpen
 from tf_lossprune.graph.stock_composites import stock_call
-from tf_lossprune.graph.symbolic_call import CannotOpen, note_call
+from tf_lossprune.graph.symbolic_call import note_call
 from tf_lossprune.graph.tracing import (
-    Call,
     Place,
     Tensor,
-    Walk,
     check_model,
     functional_of,
     tensor_like,
@@ -59,10 +54,13 @@ def open_model(model, input_shape=None, closed=None):
         ValueError: if the shapes that it takes are not known.
     """
     check_model(model, subclassed=True)
-    walk = _Opening(closed or {})
+    closed = closed or {}
     if functional_of(model) is not None:
-        return walk.model(model)
-    return walk.subclassed(model, placeholders(model, input_shape))
+        return _Opening(closed).model(model)
+    args = placeholders(model, input_shape)
+    graph = _Opening(closed).subclassed(model, args)
+    integers = as_integers(args, graph)
+    return graph if integers is None else _Opening(closed).subclassed(model, integers)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,17 +98,13 @@ _BROADCASTING = {
 }  # fmt: skip
 
 
-class _Opening(Walk):
+class _Opening(WalkWithWeights):
     def __init__(self, refused):
         super().__init__()
         self._refused = refused
         self._results = []
-        self._names = {}
         self._opened = {}
         self._closed = {}
-        self._weights = {}
-        self._kernels = {}
-        self._in_front = {}  # tensors with one more axis than the code knows
         self._kept = []  # An id stands for an object only while that lives.
 
     def model(self, model):
@@ -118,7 +112,7 @@ class _Opening(Walk):
         return super().model(model)
 
     def function(self, function, tensors, place):
-        if self._root is None:  # what weights are called with
+        if self._root is None:
             self._root = next(iter(tensors.values()))
         super().function(function, tensors, place)
 
@@ -161,8 +155,6 @@ class _Opening(Walk):
         self._path(operation, place, None)
         if self._call_of(operation) is not None:
             try:
-                if place.masked and not any(map(is_mask, kwargs)):
-                    raise CannotOpen("a mask comes with its input")
                 return tree.flatten(self._note(operation, args, kwargs, place))
             except CannotOpen as error:
                 self._close(operation, args, str(error))
@@ -188,6 +180,10 @@ class _Opening(Walk):
                 return x
             if id(x) not in symbolic:
                 made = keras.KerasTensor(x.shape, x.dtype, name=x.name)
+                mask = place.attached.get(id(x))
+                if mask is not None:
+                    internals.attach_mask(made, internals.alias(mask))
+                    self._masked[id(internals.mask_of(made))] = x
                 symbolic[id(x)] = (made, x)
             return symbolic[id(x)][0]
 
@@ -216,53 +212,6 @@ class _Opening(Walk):
                 tensors[id(keras_tensor)] = tensor
         return tree.map_structure(lambda t: self._tensor(t, tensors, place), result)
 
-    def _tensor(self, symbolic, tensors, place, ndim=None):
-        """The `Tensor` that a symbolic tensor stands for, or numbers; None for None."""
-        if symbolic is None:
-            return None
-        if not isinstance(symbolic, keras.KerasTensor):
-            return self._constant(ConstantTensor(symbolic), place, ())
-        if isinstance(symbolic, ConstantTensor):
-            front = (1,) if len(symbolic.shape) == 1 else ()
-            return self._constant(symbolic, place, front)
-        if not isinstance(symbolic, WeightTensor):
-            return self._with_axes(tensors[id(symbolic)], ndim)
-        variable = symbolic.variable
-        if id(variable) not in self._weights:
-            layer = OwnWeight(
-                variable.shape,
-                variable.dtype,
-                variable.trainable,
-                variable,
-                dtype=symbolic.policy,
-            )
-            self._names[id(layer)] = f"{place.path}{symbolic.name}"
-            self._weights[id(variable)] = layer
-        layer = self._weights[id(variable)]
-        kwargs = {} if ndim is None else {"ndim": ndim}
-        spec = layer.compute_output_spec(None, **kwargs)
-        made = tensor_like(spec)
-        self.calls.append(Call(layer, (self._root,), kwargs, [made]))
-        return made
-
-    def _constant(self, symbolic, place, front):
-        """The `Tensor` of numbers, with more axes in front."""
-        value = symbolic.value.reshape((*front, *symbolic.shape))
-        layer = OwnConstant(value, symbolic.dtype)
-        self._names[id(layer)] = f"{place.path}constant"
-        made = tensor_like(layer.compute_output_spec(None))
-        self.calls.append(Call(layer, (self._root,), {}, [made]))
-        return made
-
-    def _with_axes(self, tensor, ndim):
-        """A tensor without the axis in front of it, if that is in the way."""
-        if id(tensor) not in self._in_front or len(tensor.shape) <= (ndim or 0):
-            return tensor
-        squeeze = internals.operation_class("Squeeze")(axis=0)
-        made = Tensor(tensor.shape[1:], tensor.dtype, tensor.name)
-        self.calls.append(Call(squeeze, (tensor,), {}, [made]))
-        return made
-
     def _step(self, step, tensors, place, paths):
         operation = step.operation
         path = self._path(operation, place, paths)
@@ -284,8 +233,11 @@ class _Opening(Walk):
             del self.calls[before[0] :]
             self._names, self._opened = before[1:]
             self._close(operation, step.args, str(error))
-        if _multiplies_with_kernel(step):
-            return self._dense(step, tensors, place)
+        if isinstance(operation, Assignment):
+            return self._change(step, tensors, place)
+        made = self._product(step, tensors, place)
+        if made is not None:
+            return made
         ndim = None
         if type(operation).__name__ in _BROADCASTING and not step.kwargs:
             ndim = max(len(getattr(x, "shape", ())) for x in step.args)
@@ -315,19 +267,6 @@ class _Opening(Walk):
                 self._in_front[id(tensor)] = tensor
         return made
 
-    def _dense(self, step, tensors, place):
-        """A product with a weight, as the dense layer that it is."""
-        x, kernel = step.args
-        variable = kernel.variable
-        if id(variable) not in self._kernels:
-            layer = internals.dense_with(variable, kernel.policy)
-            self._names[id(layer)] = f"{place.path}{kernel.name}"
-            self._kernels[id(variable)] = layer
-        made = [tensor_like(t) for t in step.outputs]
-        x = self._tensor(x, tensors, place)
-        self.calls.append(Call(self._kernels[id(variable)], (x,), {}, made))
-        return made
-
     def _close(self, operation, args, reason):
         self._kept.append(operation)
         for x in args if len(args) == 1 and hasattr(args[0], "dtype") else ():
@@ -347,13 +286,3 @@ class _Opening(Walk):
             self._names[id(operation)] = local
             self._kept.append(operation)
         return self._names.get(id(operation), operation.name)
-
-
-def _multiplies_with_kernel(step):
-    """Whether a step is `matmul(x, weight)` as in a dense layer."""
-    if type(step.operation).__name__ != "Matmul" or step.kwargs or len(step.args) != 2:
-        return False
-    x, kernel = step.args
-    found = isinstance(kernel, WeightTensor) and len(kernel.shape) == 2
-    symbolic = isinstance(x, keras.KerasTensor) and len(x.shape) > 1
-    return found and symbolic and not isinstance(x, (WeightTensor, ConstantTensor))

@@ -7,7 +7,7 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="tf_lossprune")
 class OwnWeight(keras.layers.Layer):
-    """Gives out a weight, whatever it is called with.
+    """Gives out a weight, whatever it is called with; or passes that on and changes it.
 
     Args:
         shape: tuple.
@@ -27,7 +27,7 @@ class OwnWeight(keras.layers.Layer):
         self.weight = variable
         self.built = variable is not None
 
-    def build(self, input_shape):
+    def build(self, *shapes, **named_shapes):
         if self.weight is None:
             self.weight = self.add_weight(
                 name="weight",
@@ -36,14 +36,38 @@ class OwnWeight(keras.layers.Layer):
                 trainable=self.weight_trainable,
             )
 
-    def call(self, inputs, ndim=None):
+    def call(
+        self,
+        inputs,
+        ndim=None,
+        value=None,
+        after=(),
+        only_in_training=False,
+        training=None,
+    ):
+        """Gives out the weight, or changes it.
+
+        Args:
+            inputs: tensor.
+            ndim: int or None, how many axes it is to have.
+            value: tensor or None, the weight's new value: then the inputs come out.
+            after: what has been read before, so that it is.
+            only_in_training: bool, whether it is changed in training only.
+            training: bool or None.
+        """
+        if value is not None:
+            if training or not only_in_training:
+                self.weight.assign(value)
+            return inputs
         weight = ops.convert_to_tensor(self.weight)
         return ops.reshape(weight, self._shape(ndim))
 
     def _shape(self, ndim):
         return (1,) * ((ndim or 0) - len(self.shape)) + self.shape
 
-    def compute_output_spec(self, inputs, ndim=None):
+    def compute_output_spec(self, inputs, ndim=None, value=None, **others):
+        if value is not None:
+            return keras.KerasTensor(inputs.shape, inputs.dtype)
         dtype = type_in_use(self, self.weight_dtype)
         return keras.KerasTensor(self._shape(ndim), dtype)
 
@@ -113,9 +137,10 @@ class WeightTensor(keras.KerasTensor):
         variable: `keras.Variable`.
         name: string, the attribute.
         refuse: function that is told why the call cannot be noted.
+        change: function `(weight, value)` that is told of its new value.
     """
 
-    def __init__(self, layer, variable, name, refuse):
+    def __init__(self, layer, variable, name, refuse, change):
         super().__init__(
             tuple(variable.shape), type_in_use(layer, variable.dtype), name=name
         )
@@ -123,16 +148,20 @@ class WeightTensor(keras.KerasTensor):
         self.policy = layer.dtype_policy
         self.trainable = variable.trainable
         self.path = variable.path
-        self._refuse = refuse
+        self._refuse, self._change = refuse, change
 
     @property
     def value(self):
         return self
 
-    def assign(self, *args, **kwargs):
-        self._refuse(f"it changes {self.path}")
+    def assign(self, value):
+        self._change(self, value)
 
-    assign_add = assign_sub = assign
+    def assign_add(self, value):
+        self._change(self, ops.add(self, value))
+
+    def assign_sub(self, value):
+        self._change(self, ops.subtract(self, value))
 
     def numpy(self):
         self._refuse(f"it computes with the value of {self.path}")

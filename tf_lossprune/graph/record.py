@@ -1,8 +1,10 @@
 """What the rules said about one layer."""
 
-import operator
-
 from tf_lossprune.graph import labels as lb
+
+
+class InnerConfig(dict):
+    """Entries to replace in the config of a layer inside a layer."""
 
 
 class LayerRecord:
@@ -21,7 +23,7 @@ class LayerRecord:
         factors: dict, weight name -> (labels, function from which of them are kept to
             a factor of what is left of the weight).
         config: dict, config entry -> (labels, function from which of them are
-            kept to the entry's value).
+            kept to the entry's value, an `InnerConfig` for a layer inside it).
         arguments: dict, `id(call)` -> (labels, function from the call's
             positional arguments and which labels are kept to new arguments).
         positions: dict, weight name -> how often a sample is multiplied with
@@ -86,5 +88,11 @@ def _settled(units):
 
 
 def find_weight(layer, name):
-    """The variable of a layer under a name, dotted for a layer inside it."""
-    return operator.attrgetter(name)(layer)
+    """The variable of a layer under a name, dotted for a layer inside it.
+
+    A number in it is a place in a list: `"cell.cells.0.kernel"`.
+    """
+    found = layer
+    for part in name.split("."):
+        found = found[int(part)] if part.isdigit() else getattr(found, part)
+    return found

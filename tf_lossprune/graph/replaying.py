@@ -6,7 +6,7 @@ from keras import tree
 
 from tf_lossprune import keras_internals as internals
 from tf_lossprune.graph.copying import Copier
-from tf_lossprune.graph.live_config import from_live_config
+from tf_lossprune.graph.live_config import from_live_config, set_entries
 from tf_lossprune.graph.tracing import Tensor
 
 
@@ -94,9 +94,7 @@ class Cloner:
         """
         self._copier.replace(values)
         copy = self.copy(operation)
-        for name, value in config.items():
-            getattr(copy, name)
-            setattr(copy, name, value)
+        set_entries(copy, config)
         copy.input_spec = None  # it knows the widths of before
         return copy
 

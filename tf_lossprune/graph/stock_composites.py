@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from tf_lossprune.graph.fixed_mode import minds_mode
-from tf_lossprune.graph.symbolic_call import CannotOpen
+from tf_lossprune.graph.steps import CannotOpen
 
 
 def _time_distributed(layer, inputs, training=None, mask=None):

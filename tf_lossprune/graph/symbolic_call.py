@@ -1,74 +1,30 @@
 """Runs a layer's `call` on symbolic tensors and notes what it calls.
 
 Nothing is left behind: no nodes on the layers, no changed variables. What cannot be
-noted down (a variable's value that would be baked in, a changed state, an added loss)
-ends the attempt with the reason.
+noted down (a variable's value that would be baked in, a state that no layer holds) ends
+the attempt with the reason.
 """
 
 import contextlib
-import dataclasses
 import re
-from typing import Any
 
 import keras
 from keras import tree
 
 from tf_lossprune import keras_internals as internals
+from tf_lossprune.graph.carried_masks import WithMask
+from tf_lossprune.graph.effects import Effects, as_losses
 from tf_lossprune.graph.masks import is_mask
 from tf_lossprune.graph.own_weight import ConstantTensor, WeightTensor
 from tf_lossprune.graph.randomness import noted_draw
 from tf_lossprune.graph.sample_count import NUMBERS, SampleCount
-
-
-class CannotOpen(Exception):
-    """Why a call cannot be taken apart."""
-
-
-@dataclasses.dataclass(eq=False)
-class Step:
-    """One call that was noted.
-
-    Attributes:
-        operation: `keras.Operation`.
-        args, kwargs: its arguments, with Keras tensors. For layers, `training` and
-            masks are among them.
-        outputs: list of Keras tensors.
-        body: `Body` or None, what it calls in turn, where that was noted.
-        reason: string or None, why it was not.
-        twin: `Step` or None, the same call in inference.
-    """
-
-    operation: Any
-    args: tuple
-    kwargs: dict
-    outputs: list
-    body: "Body | None" = None
-    reason: str | None = None
-    twin: "Step | None" = None
-
-    @property
-    def inputs(self):
-        return keras_tensors((self.args, self.kwargs))
-
-
-@dataclasses.dataclass(eq=False)
-class Body:
-    """What a call does.
-
-    Attributes:
-        inputs: list of Keras tensors that it takes.
-        steps: list of `Step`s.
-        result: structure of Keras tensors that it returns.
-    """
-
-    inputs: list
-    steps: list
-    result: Any = None
-
-
-def keras_tensors(struct):
-    """The Keras tensors in a structure."""
-    return [x for x in tree.flatten(struct) if isinstance(x, keras.KerasTensor)]
+from tf_lossprune.graph.steps import (
+    Body,
+    CannotOpen,
+    Step,
+    keras_tensors,
+    with_masks,
+)
 
 
 def note_call(layer, args, kwargs, training, call_of, samples=NUMBERS[0]):
@@ -90,29 +46,63 @@ def note_call(layer, args, kwargs, training, call_of, samples=NUMBERS[0]):
     """
     noting = _Noting(call_of, samples)
     given = keras_tensors((args, kwargs))
+    noting.attached = {id(m) for m in with_masks(given)[len(given) :]}
     caller = _Caller(lambda: layer(*args, **kwargs))
     try:
         with noting.scope, noting.interception(), noting.draws():
             result = caller(given, training=training)
     except Exception as error:
         raise CannotOpen(noting.scope.reason or _in_words(error)) from error
-    return Body(given, noting.steps, result)
+    return Body(with_masks(given), noting.steps, result)
 
 
 class _Noting:
+    """Takes down what is called.
+
+    Attributes:
+        steps: list of `Step`s.
+        attached: set, the ids of the masks that come with what the call takes.
+    """
+
     def __init__(self, call_of, samples):
         self.steps = []
+        self.attached = set()
         self.scope = _Scope()
         self._count = SampleCount(samples, self.scope.refuse)
         self._call_of = call_of
         self._muted = False
         self._answers = []
         self._weights = {}
+        self._effects = Effects()
+        self._values = {}  # id of a changed weight -> its new value
 
     def interception(self):
         return internals.intercepted_calls(
-            self.layer, self.node, self.arguments, self.shape
+            self.layer, self.node, self.arguments, self.shape, self.loss
         )
+
+    def loss(self, layer, loss):
+        """Notes what is added to the loss; false: this is no time for it."""
+        if self._muted:
+            return False
+        for x in as_losses(loss):
+            self._effects.add_loss(x)
+        return True
+
+    def _change(self, weight, value):
+        """Notes the new value of a weight."""
+        if not isinstance(value, keras.KerasTensor):
+            value = ConstantTensor(keras.ops.convert_to_tensor(value, weight.dtype))
+        if tuple(value.shape) != tuple(weight.shape):
+            self.scope.refuse(f"it gives {weight.path} a value of another shape")
+        self._values[id(weight.variable)] = value
+        self._effects.change(weight, value)
+
+    def _current(self, x):
+        """What an argument stands for: a weight that was changed, for its value."""
+        if isinstance(x, WeightTensor):
+            return self._values.get(id(x.variable), x)
+        return x
 
     def draws(self):
         return internals.intercepted_draws(self.draw)
@@ -120,7 +110,7 @@ class _Noting:
     def draw(self, name, args, kwargs):
         """Random numbers as a symbolic tensor."""
         if self._muted:
-            return None
+            return internals.seeded_draw(name, args, kwargs)
         number, refuse = self._count.number, self.scope.refuse
         layer, x = noted_draw(name, args, kwargs, number, refuse)
         given = () if x is None else (x,)
@@ -152,23 +142,60 @@ class _Noting:
         body = reason = None
         call = self._call_of(layer)
         if call is not None:
-            depth = len(self._answers)
-            body = Body(keras_tensors((args, kwargs)), [])
-            before, self.steps = self.steps, body.steps
+            depth, values = len(self._answers), dict(self._values)
+            body = Body(with_masks(keras_tensors((args, kwargs))), [])
+            before = self.steps, self._effects
+            self.steps, self._effects = body.steps, body.effects
             try:
                 with self._weights_as_tensors(layer):
-                    body.result = call(*args, **kwargs)
+                    result = call(*args, **kwargs)
+                body.result = tree.map_structure(self._current, result)
                 self._check(layer, body)
+                self._attach_masks(layer, args, kwargs, body)
+                self._have_done(body)
             except Exception as error:
-                body, reason = None, self._reason(error)
+                body, reason, self._values = None, self._reason(error), values
             finally:
-                self.steps, self.scope.reason = before, None
+                (self.steps, self._effects), self.scope.reason = before, None
                 del self._answers[depth:]
         self._answers.append((body, reason, args, kwargs))
         if body is None:
             return self._spec(layer, args, kwargs)
         # Tensors of its own, as a call may return what it was called with.
         return tree.map_structure(self._alias, body.result)
+
+    def _attach_masks(self, layer, args, kwargs, body):
+        """Attaches the masks that Keras would attach to what a layer returns."""
+        first = args[0] if args else next(iter(kwargs.values()), None)
+        given = kwargs.get("mask")
+        if given is None:
+            given = tree.map_structure(internals.mask_of, first)
+        outputs = tree.flatten(body.result)
+        without = [y for y in outputs if internals.mask_of(y) is None]
+        if not (layer.supports_masking and keras_tensors(given) and without):
+            return
+        masks = tree.flatten(layer.compute_mask(first, given))
+        for place, (y, mask) in enumerate(zip(outputs, masks)):
+            if isinstance(mask, keras.KerasTensor) and any(y is x for x in without):
+                outputs[place] = self._passed_on(WithMask(), y, (), {"mask": mask})
+                internals.attach_mask(outputs[place], mask)
+        body.result = tree.pack_sequence_as(body.result, outputs)
+
+    def _have_done(self, body):
+        """Lets what a call does besides be done where its result is computed."""
+        outputs = tree.flatten(body.result)
+        place = next((i for i, y in enumerate(outputs) if keras_tensors([y])), None)
+        for operation, given in body.effects.operations():
+            if place is None:
+                raise CannotOpen("it adds a loss or changes a weight, without a result")
+            outputs[place] = self._passed_on(operation, outputs[place], given, {})
+        body.result = tree.pack_sequence_as(body.result, outputs)
+
+    def _passed_on(self, operation, y, others, kwargs):
+        """A tensor that stands for another one behind an operation."""
+        made = self._alias(y)
+        self.steps.append(Step(operation, (y, *others), kwargs, [made]))
+        return made
 
     def _alias(self, x):
         if not isinstance(x, keras.KerasTensor):
@@ -191,7 +218,8 @@ class _Noting:
 
     def _weight(self, layer, variable, name):
         if id(variable) not in self._weights:
-            made = WeightTensor(layer, variable, name, self.scope.refuse)
+            refuse = self.scope.refuse
+            made = WeightTensor(layer, variable, name, refuse, self._change)
             self._weights[id(variable)] = made
         return self._weights[id(variable)]
 
@@ -215,14 +243,23 @@ class _Noting:
                 kwargs.update({k: v for k, v in given.items() if k in kwargs})
             for name, value in given.items():
                 mask = is_mask(name) and keras_tensors(value)
-                if mask or (name == "training" and value is not None):
+                if mask and self._finds_it(value, args):
+                    kwargs.pop(name, None)
+                elif mask or (name == "training" and value is not None):
                     kwargs[name] = value
+        args, kwargs = tree.map_structure(self._current, (args, kwargs))
         outputs = tree.flatten(outputs)
         operation, args = self._count.settle(operation, args, outputs)
         step = Step(operation, tuple(args), kwargs, outputs, body, reason)
         if not body:
             self._check_arguments(step)
         self.steps.append(step)
+
+    def _finds_it(self, mask, args):
+        """Whether a layer will find a mask at its input when the model runs."""
+        masks = {id(m) for m in keras_tensors(mask)}
+        at_input = [internals.mask_of(x) for x in tree.flatten(args)]
+        return masks <= self.attached and masks == {id(m) for m in at_input}
 
     def _reason(self, error):
         # Keras adds to the text of errors that pass it.
@@ -232,7 +269,10 @@ class _Noting:
         """Refuses what a copy of the call would not carry over."""
         name = type(step.operation).__name__
         if _without_size(step.operation):
-            self.scope.refuse(f"it hands an unknown size to an operation ({name})")
+            self.scope.refuse(
+                f"it hands an unknown size to an operation ({name}); give the model "
+                "fixed sizes"
+            )
         for x in tree.flatten((step.args, step.kwargs)):
             if isinstance(x, keras.KerasTensor):
                 continue
@@ -306,6 +346,9 @@ class _Caller(keras.layers.Layer):
     def call(self, tensors, training=None):
         return self._function()
 
+    def compute_mask(self, tensors, previous_mask=None):
+        return None
+
 
 class _Scope(keras.StatelessScope):
     """Refuses what happens behind the graph's back."""
@@ -322,9 +365,6 @@ class _Scope(keras.StatelessScope):
 
     def add_update(self, update):
         self.refuse(f"it changes {update[0].path}")
-
-    def add_loss(self, loss):
-        self.refuse("it adds a loss")
 
     def refuse(self, reason):
         self.reason = self.reason or reason

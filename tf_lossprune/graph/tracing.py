@@ -220,15 +220,19 @@ class Place:
         masks: dict, id of a `Tensor` -> the mask that the caller of a nested model
             passed for it.
         path: string, the names of the opened layers around it.
-        masked: bool, whether a tensor that the call takes has a mask attached.
+        attached: dict, id of a `Tensor` that the call takes -> the symbolic mask that
+            Keras has attached to it.
         opened: bool, whether it stands in an opened layer.
+        in_graph: bool, whether it stands in the graph of a functional model, which
+            passes its mode on, whatever its layers were told.
     """
 
     training: bool | None = None
     masks: dict = dataclasses.field(default_factory=dict)
     path: str = ""
-    masked: bool = False
+    attached: dict = dataclasses.field(default_factory=dict)
     opened: bool = False
+    in_graph: bool = False
 
 
 class Walk:
@@ -278,13 +282,16 @@ class Walk:
             args, kwargs = node.arguments.convert(
                 lambda x: tensors[id(x)] if isinstance(x, keras.KerasTensor) else x
             )
-            masked = any(internals.mask_of(t) is not None for t in node.input_tensors)
+            masks = {
+                id(tensors[id(t)]): internals.mask_of(t) for t in node.input_tensors
+            }
+            attached = {k: m for k, m in masks.items() if m is not None}
             outputs = self.call(
                 node.operation,
                 args,
                 kwargs,
                 node.outputs,
-                dataclasses.replace(place, masked=masked),
+                dataclasses.replace(place, attached=attached, in_graph=True),
             )
             for keras_tensor, tensor in zip(node.outputs, outputs):
                 tensors[id(keras_tensor)] = tensor

@@ -1,6 +1,7 @@
 """Graphs of functional models, and where a class comes from."""
 
 import contextlib
+import inspect
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -80,6 +81,11 @@ def mask_of(tensor: Any) -> Any:
     return getattr(tensor, "_keras_mask", None)
 
 
+def attach_mask(tensor: Any, mask: Any) -> None:
+    """Attaches a mask to a tensor."""
+    tensor._keras_mask = mask
+
+
 def alias(tensor: keras.KerasTensor) -> keras.KerasTensor:
     """Another symbolic tensor that stands for the same, with its mask."""
     made = keras.KerasTensor(tensor.shape, tensor.dtype, name=tensor.name)
@@ -108,6 +114,18 @@ def random_function(name: str) -> Callable:
     """A function of `keras.random`, whether draws are being told of or not."""
     function = getattr(keras.random, name)
     return getattr(function, "original", function)
+
+
+def seeded_draw(name: str, args: tuple, kwargs: dict) -> Any:
+    """What a function of `keras.random` draws, from a seed if it was given none.
+
+    Without one it may not be called in a program of JAX.
+    """
+    function = random_function(name)
+    given = inspect.signature(function).bind(*args, **kwargs)
+    if given.arguments.get("seed") is None:
+        given.arguments["seed"] = 0
+    return function(*given.args, **given.kwargs)
 
 
 @contextlib.contextmanager
@@ -155,6 +173,7 @@ def intercepted_calls(
     on_node: Callable,
     on_arguments: Callable = lambda layer, args, kwargs: (args, kwargs),
     on_shape: Callable = lambda tensor: tensor.shape,
+    on_loss: Callable = lambda layer, loss: False,
 ) -> Iterator[None]:
     """Takes over what Keras does for calls on symbolic tensors, in this thread.
 
@@ -166,12 +185,14 @@ def intercepted_calls(
         on_arguments: function `(layer, args, kwargs) -> (args, kwargs)`, asked what to
             call a layer with.
         on_shape: function `tensor -> tuple`, asked for what `ops.shape` says.
+        on_loss: function `(layer, loss) -> bool`, told of `add_loss`; false: it adds.
     """
     from keras.src.ops.node import Node
 
     thread, init = threading.get_ident(), Node.__init__
     layer_class: Any = keras.layers.Layer
     symbolic_call, layer_call = layer_class.symbolic_call, layer_class.__call__
+    layer_loss = layer_class.add_loss
     modules = [sys.modules[name] for name in _OPS if name in sys.modules]
     shape, item = keras.ops.shape, keras.KerasTensor.__getitem__
 
@@ -191,6 +212,10 @@ def intercepted_calls(
             args, kwargs = on_arguments(layer, args, kwargs)
         return layer_call(layer, *args, **kwargs)
 
+    def add_loss(layer, loss):
+        if threading.get_ident() != thread or not on_loss(layer, loss):
+            layer_loss(layer, loss)
+
     def shape_of(x):
         if threading.get_ident() == thread and isinstance(x, keras.KerasTensor):
             return on_shape(x)
@@ -206,6 +231,7 @@ def intercepted_calls(
     tensor_class: Any = keras.KerasTensor
     tensor_class.__getitem__ = item_of
     layer_class.symbolic_call, layer_class.__call__ = ask, call
+    layer_class.add_loss = add_loss
     for module in modules:
         vars(module)["shape"] = shape_of
     try:
@@ -214,6 +240,7 @@ def intercepted_calls(
         patched.__init__ = init
         tensor_class.__getitem__ = item
         layer_class.symbolic_call, layer_class.__call__ = symbolic_call, layer_call
+        layer_class.add_loss = layer_loss
         for module in modules:
             vars(module)["shape"] = shape
 

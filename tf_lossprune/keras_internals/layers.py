@@ -82,10 +82,25 @@ def without_output_projection(layer: Any, *args: Any, **kwargs: Any) -> Any:
         object.__setattr__(layer, OUTPUT_PROJECTION, projection)
 
 
-def dense_with(kernel: keras.Variable, policy: Any) -> keras.layers.Dense:
-    """A dense layer without bias whose kernel is a variable that there is already."""
-    layer: Any = keras.layers.Dense(kernel.shape[1], use_bias=False, dtype=policy)
-    layer._kernel, layer.bias = kernel, None
+def with_kernel(layer: Any, kernel: keras.Variable) -> Any:
+    """An unbuilt layer without bias, whose kernel is a variable that there is already.
+
+    Args:
+        layer: dense layer, convolution or embedding.
+        kernel: its kernel or table.
+    """
+    depthwise = keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D
+    transposed = (
+        keras.layers.Conv1DTranspose,
+        keras.layers.Conv2DTranspose,
+        keras.layers.Conv3DTranspose,
+    )
+    if isinstance(layer, keras.layers.Embedding):
+        layer._embeddings = kernel
+    elif isinstance(layer, (*depthwise, *transposed)):
+        layer.kernel, layer.bias = kernel, None
+    else:
+        layer._kernel, layer.bias = kernel, None
     layer.trainable = kernel.trainable
     layer.built = True
     return layer

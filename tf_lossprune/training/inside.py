@@ -1,6 +1,7 @@
 """What weights read that a layer makes inside, where a network has no tensor for it."""
 
 import dataclasses
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -84,7 +85,8 @@ def find_inside(record: Any, weight: str, axis: int) -> Inside | str | None:
             _Probe(layer, _heads),
             both[1 - axis],
         )
-    if "recurrent" in weight or weight.startswith(OUTPUT):
+    stacked = re.search(r"cells\.[1-9]", weight)  # it reads the cell before it
+    if "recurrent" in weight or stacked or weight.startswith(OUTPUT):
         return "it reads what its layer makes inside"
     return None
 

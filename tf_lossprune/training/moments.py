@@ -44,6 +44,8 @@ class Moments:
 def some_inputs(data, samples):
     """The inputs of the first batches, as arrays, until there are enough samples.
 
+    Each is in a tuple of its own, as in batches: it may be a list.
+
     Args:
         data: iterable of batches; of a tuple, the first entry is the input.
         samples: int, how many are wanted.
@@ -52,7 +54,7 @@ def some_inputs(data, samples):
     for batch in data:
         x = batch[0] if isinstance(batch, (tuple, list)) else batch
         x = tree.map_structure(ops.convert_to_numpy, x)
-        found.append(_part(x, 0, samples - count))
+        found.append((_part(x, 0, samples - count),))
         count += len(tree.flatten(x)[0])
         if count >= samples:
             break
@@ -65,7 +67,7 @@ def collect(channel_graph, readers, inputs):
     Args:
         channel_graph: `ChannelGraph`.
         readers: list of `Reader`s.
-        inputs: list of batches, as arrays.
+        inputs: list of batches, as `some_inputs` returns it.
 
     Returns:
         For each reader a list, one entry for each of its slices, of two `Moments`.
@@ -179,7 +181,7 @@ def _rows(channel_graph, reader, values):
 
 def _halves(inputs):
     """Pairs of which half it belongs to and a part of the inputs."""
-    for index, x in enumerate(inputs):
+    for index, (x,) in enumerate(inputs):
         count = len(tree.flatten(x)[0])
         if count == 1:
             yield index % 2, x

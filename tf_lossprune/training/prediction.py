@@ -82,7 +82,7 @@ def predicted(channel_graph: ChannelGraph, inputs: list) -> np.ndarray:
 
     Args:
         channel_graph: `ChannelGraph`.
-        inputs: list of batches, as arrays.
+        inputs: list of batches, as `some_inputs` returns it.
     """
     readers, left = find_readers(channel_graph)
     unknown = {

@@ -24,6 +24,7 @@ _LINEAR = (
     layers.LSTM,
     layers.GRU,
     layers.SimpleRNN,
+    layers.RNN,
     layers.Bidirectional,
     layers.MultiHeadAttention,
     layers.GroupQueryAttention,

@@ -21,6 +21,7 @@ from tf_lossprune.graph.rules import (  # noqa: F401  (they register themselves)
     reduction,
     shape,
     spatial,
+    spectral,
 )
 from tf_lossprune.graph.rules.registry import (
     EFFECTS,

@@ -23,10 +23,18 @@ def consumed(ctx, axis, index=0):
     return channels
 
 
-def produce(ctx, layer, out, axis):
-    """Declares bias and output of a producing layer, whatever its kernel is."""
+def produce(ctx, layer, out, axis, bias="bias"):
+    """Declares bias and output of a producing layer, whatever its kernel is.
+
+    Args:
+        ctx: `Context`.
+        layer: the layer; it may be one inside that of the context.
+        out: labels `[size]` of what it makes.
+        axis: int, of a sample.
+        bias: string, the name of its bias.
+    """
     if layer.use_bias:
-        ctx.weight("bias", {0: out})
+        ctx.weight(bias, {0: out})
     if mixes_channels(layer.activation):
         ctx.freeze(out, f"activation {activation_name(layer)} mixes channels")
     ctx.output(lb.on_axis(out, axis, len(ctx.call.outputs[0].sample_shape)))

@@ -105,11 +105,11 @@ def mixes(ctx, axes, computation=None):
     Returns:
         Bool, whether channels pass or do not meet.
     """
-    along = [ctx.sample_axis(axis) for axis in axes]
-    if None not in along and not any(ctx.varies(axis) for axis in along):
+    labels = ctx.labels_with_batch()
+    if not any(labels.shape[axis] > 1 for axis in axes):
         return True
     floating = keras.backend.is_float_dtype(ctx.inputs[0].dtype)
-    if None in along or computation is None or not floating:
+    if computation is None or not floating:
         ctx.freeze_all("it mixes channels")
         return False
     ctx.gated_call(computation)
@@ -222,7 +222,15 @@ def along_an_axis(ctx, operation):
         ctx.freeze_all("an operation with tensors for parameters")
         return
     axis = getattr(operation, "axis", -1)
-    across(ctx, axes_of(axis, len(ctx.inputs[0].shape)))
+    if axis is None:
+        ctx.freeze_all("it flattens its input")
+        return
+    # Of a sum up to each channel, those before it that are cut are left out.
+    computation = _CUMULATED.get(type(operation).__name__)
+    across(ctx, axes_of(axis, len(ctx.inputs[0].shape)), computation)
+
+
+_CUMULATED = {"Cumsum": gated_calls.gated_operand}
 
 
 @register_rule("Glu")

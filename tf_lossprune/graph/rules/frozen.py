@@ -13,7 +13,7 @@ REASONS = {
         "FlaxLayer", "JaxLayer", "Lambda", "TFSMLayer", "TorchModuleWrapper",
     ],
     "the layer it wraps is not looked into": [
-        "Pipeline", "RNN", "SpectralNormalization", "StackedRNNCells",
+        "Pipeline", "StackedRNNCells",
         "TimeDistributed", "Wrapper", "GRUCell", "LSTMCell", "SimpleRNNCell",
     ],
     "it shares its table with the output": ["ReversibleEmbedding"],

@@ -1,6 +1,7 @@
 """Slices: `x[...]`, `keras.ops.take`."""
 
 import numpy as np
+from keras import ops
 
 from tf_lossprune.graph import labels as lb
 from tf_lossprune.graph.rules.registry import register_rule
@@ -98,7 +99,7 @@ def _move_cut(ctx, key, place, entry, channels):
 
 @register_rule(
     "Take",
-    remark="with constant indices, not along the channel axis",
+    remark="with constant indices; of channels, along one axis",
     any_layout=True,
 )
 def take(ctx, operation):
@@ -106,12 +107,12 @@ def take(ctx, operation):
     axis, batch = operation.axis, ctx.batch_axis()
     place = None if axis is None else axis % len(ctx.inputs[0].shape)
     if len(ctx.inputs) > 1 or place is None or place == batch:
-        ctx.freeze_all("it takes channels by their numbers")
+        ctx.freeze_all("it takes entries by numbers that are computed, or samples")
         return
     labels = ctx.labels_with_batch()
     if labels.shape[place] > 1:
         if len(lb.varying(labels)) == 1:
-            ctx.freeze_all("it takes channels by their numbers")
+            _take_channels(ctx, place)
             return
         labels = ctx.tie(labels, [place])
     dims = len(ctx.call.outputs[0].shape) - len(ctx.inputs[0].shape)
@@ -120,3 +121,39 @@ def take(ctx, operation):
     if batch is not None and place < batch:
         batch += dims
     ctx.output_with_batch(labels.reshape(shape), batch)
+
+
+def _take_channels(ctx, place):
+    """Channels in another order: the kept ones are taken by their new numbers."""
+    labels, args = ctx.labels_with_batch(), ctx.call.args
+    indices = np.asarray(ops.convert_to_numpy(args[1])) if len(args) > 1 else None
+    if indices is None or indices.ndim != 1 or not indices.size:
+        ctx.freeze_all("it takes channels by their numbers, not along one axis")
+        return
+    channels = labels.reshape(-1)
+    indices = indices % len(channels)
+    taken = channels[indices]
+    ctx.separate(taken)
+
+    def renumbered(args, kept):
+        numbers = np.cumsum(kept) - 1
+        left = indices[kept[indices]]
+        return [args[0], numbers[left].astype("int32"), *args[2:]]
+
+    ctx.arguments(channels, renumbered)
+    ctx.output_with_batch(lb.on_axis(taken, place, labels.ndim), ctx.batch_axis())
+
+
+@register_rule("TakeAlongAxis", remark="not along the channel axis")
+def take_along_axis(ctx, operation):
+    """What is taken along one axis, all channels at the same places."""
+    axis = None if operation.axis is None else ctx.sample_axis(operation.axis)
+    if axis is None or len(ctx.inputs) != 2 or ctx.varies(axis):
+        ctx.freeze_all("it takes channels or samples by their numbers")
+        return
+    labels, numbers = ctx.input_labels[0], ctx.inputs[1].sample_shape
+    along = lb.varying(labels)
+    if any(numbers[k] != 1 for k in along) or ctx.input_labels[1].any():
+        ctx.freeze_all("it takes from each channel by numbers of its own")
+        return
+    ctx.output(labels)

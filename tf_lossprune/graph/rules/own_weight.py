@@ -5,6 +5,8 @@ import math
 import numpy as np
 
 from tf_lossprune.graph import labels as lb
+from tf_lossprune.graph.carried_masks import MaskOf, WithMask
+from tf_lossprune.graph.effects import AddedLoss
 from tf_lossprune.graph.own_weight import OwnConstant, OwnWeight
 from tf_lossprune.graph.randomness import InTraining, RandomDraw
 from tf_lossprune.graph.rules.merging import merge
@@ -15,21 +17,54 @@ from tf_lossprune.graph.sample_count import ForEachSample
 MOST_LABELS = 2**18
 
 
-@register_rule(OwnWeight, effect="prunes", remark="a weight of an opened layer")
+@register_rule(
+    OwnWeight,
+    effect="prunes",
+    remark="a weight of an opened layer",
+    any_layout=True,
+)
 def own_weight(ctx, layer):
     """What it meets says which of its axes has channels.
 
     Where the first one is for the batch (class tokens, position embeddings), that is
     the last.
     """
-    shape, made = layer.shape, ctx.call.outputs[0].shape
-    axes = tuple(axis for axis, size in enumerate(shape) if size > 1)
+    if "value" in ctx.call.kwargs:
+        _changed(ctx, layer)
+        return
+    made = ctx.call.outputs[0].shape
     batched = bool(made) and made[0] == 1
+    labels = _labels(ctx, layer, batched)
+    if labels is None:
+        ctx.output(np.zeros((), int), batch_axis=0 if batched else None)
+        return
+    missing = (1,) * (len(made) - len(layer.shape))
+    ctx.output_with_batch(
+        labels.reshape(missing + labels.shape), 0 if batched else None
+    )
+
+
+def _changed(ctx, layer):
+    """What a weight is changed to has the channels that the weight has."""
+    labels = _labels(ctx, layer, batched=layer.shape[:1] == (1,))
+    index = next(i for i, t in enumerate(ctx.inputs) if t is ctx.call.kwargs["value"])
+    given = ctx.labels_with_batch(index)
+    if labels is not None:
+        along = [k for k, size in enumerate(labels.shape) if size == 1]
+        ctx.unite(labels, ctx.tie(given, [k for k in along if given.shape[k] > 1]))
+    elif given.any():
+        ctx.freeze_input(index, "a weight is changed to it")
+    ctx.carry()
+
+
+def _labels(ctx, layer, batched):
+    """Declares a weight; returns its labels with all its axes, None if it has none."""
+    shape = layer.shape
+    axes = tuple(axis for axis, size in enumerate(shape) if size > 1)
     if axes and (batched or math.prod(shape) > MOST_LABELS):
         axes = axes[-1:]
     if not axes:
-        ctx.output(np.zeros((), int), batch_axis=0 if batched else None)
-        return
+        return None
     sizes = [size if axis in axes else 1 for axis, size in enumerate(shape)]
     labels = ctx.fresh(math.prod(sizes)).reshape(sizes)
 
@@ -39,10 +74,22 @@ def own_weight(ctx, layer):
 
     ctx.weight("weight", {axes: labels.reshape([shape[k] for k in axes])})
     ctx.config("shape", labels, kept_shape)
-    missing = (1,) * (len(made) - len(shape))
-    ctx.output_with_batch(
-        labels.reshape(missing + labels.shape), 0 if batched else None
-    )
+    return labels
+
+
+@register_rule(AddedLoss, remark="a loss that an opened layer adds", any_layout=True)
+def added_loss(ctx, layer):
+    ctx.carry()
+
+
+@register_rule(WithMask, remark="a mask of an opened layer", any_layout=True)
+def with_mask(ctx, layer):
+    ctx.carry()
+
+
+@register_rule(MaskOf, remark="a mask of an opened layer", any_layout=True)
+def mask_of(ctx, layer):
+    ctx.output(np.zeros((), int))
 
 
 @register_rule(ForEachSample, remark="a weight of an opened layer, for each sample")

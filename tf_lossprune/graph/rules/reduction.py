@@ -20,7 +20,11 @@ _OF_KEPT = {
 }
 
 
-@register_rule(*_OF_KEPT, remark="of the kept channels, if it reduces their axis")
+@register_rule(
+    *_OF_KEPT,
+    remark="of the kept channels, if it reduces their axis",
+    any_layout=True,
+)
 def reduction(ctx, operation):
     name = type(operation).__name__
     free = name in ("Amax", "Amin", "Max", "Min") and ctx.uniform()
@@ -41,7 +45,11 @@ def whole_reduction(ctx, operation):
     _reduce(ctx, operation.axis, keepdims, free=free)
 
 
-@register_rule("Moments", remark="of the kept channels, if it reduces their axis")
+@register_rule(
+    "Moments",
+    remark="of the kept channels, if it reduces their axis",
+    any_layout=True,
+)
 def moments(ctx, operation):
     _reduce(ctx, operation.axes, operation.keepdims, gated_calls.moments)
 
@@ -67,14 +75,20 @@ def _reduce(ctx, axis, keepdims, computation=None, free=False):
     if len(ctx.inputs) > 1:
         ctx.freeze_all("an operation with tensors for parameters")
         return
-    whole = axes_of(axis, len(ctx.inputs[0].shape))
-    axes = [ctx.sample_axis(a) for a in whole]
-    labels = ctx.input_labels[0]
-    mixed = any(ctx.varies(axis) for axis in axes if axis is not None)
-    if not (mixed and free and None not in axes) and not mixes(ctx, whole, computation):
+    rank, batch = len(ctx.inputs[0].shape), ctx.batch_axis()
+    ctx.straighten(0)
+    axes = sorted({a % rank for a in axes_of(axis, rank)})
+    labels = ctx.labels_with_batch()
+    mixed = any(labels.shape[a] > 1 for a in axes)
+    if mixed and not free and not mixes(ctx, axes, computation):
         return
     if mixed:
         labels = np.zeros((1,) * labels.ndim, int)
+    if batch in axes:
+        batch = None  # of one sample or of many, it is the same for all
     if not keepdims:
         labels = np.squeeze(labels, axis=tuple(axes))
-    ctx.output(*[labels for _ in ctx.call.outputs])
+        batch = batch and batch - sum(a < batch for a in axes)
+    if batch is not None:
+        labels = np.squeeze(labels, batch)
+    ctx.output(*[labels for _ in ctx.call.outputs], batch_axis=batch)
