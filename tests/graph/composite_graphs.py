@@ -53,8 +53,7 @@ class Composite(layers.Layer):
 
     Args:
         parts: functional `keras.Model`.
-        kind: what else it does: "", "weight", "drop", "dropout", "random" or
-            "sizes".
+        kind: what else it does, one of `KINDS`.
     """
 
     def __init__(self, parts, kind="", **kwargs):
@@ -65,9 +64,15 @@ class Composite(layers.Layer):
         self.seed = keras.random.SeedGenerator(9)
 
     def build(self, shape):
+        width = self.parts.output_shape[-1]
         if self.kind == "weight":
-            width = self.parts.output_shape[-1]
             self.gamma = self.add_weight(shape=(width,), initializer="ones")
+        if self.kind == "product":
+            self.kernel = self.add_weight(shape=(3, 3, width, width))
+        if self.kind == "average":
+            zeros = {"initializer": "zeros", "trainable": False}
+            self.average = self.add_weight(shape=(width,), **zeros)
+            self.count = self.add_weight(shape=(), dtype="int32", **zeros)
 
     def call(self, x, training=None):
         y = internals.run_graph(
@@ -75,6 +80,16 @@ class Composite(layers.Layer):
         )
         if self.kind == "weight":
             y = self.gamma * y
+        if self.kind == "product":
+            y = ops.conv(y, self.kernel, padding="same")
+        if self.kind == "loss":
+            self.add_loss(0.1 * ops.mean(ops.square(y)))
+        if self.kind == "average":
+            y = y - self.average
+            if training:
+                self.count.assign_add(1)
+                mean = ops.mean(y, axis=(0, 1, 2))
+                self.average.assign(0.5 * self.average + 0.5 * mean)
         if self.kind == "drop":
             y = y + self.drop(ops.tanh(y))
         if self.kind == "random" and training:
@@ -91,6 +106,7 @@ class Composite(layers.Layer):
 
 
 KINDS = ("", "weight", "drop", "dropout", "random", "sizes")
+KINDS += ("product", "loss", "average")
 
 
 def composite_graph(rng):

@@ -317,10 +317,14 @@ class Builder:
         if x.shape[1] > 16:
             return layers.MaxPooling1D(2)(x)
         kind = self.rng.choice([layers.LSTM, layers.GRU, layers.SimpleRNN])
-        once = kind(self.width(), return_sequences=self.rng.random() < 0.5)
         if self.rng.random() < 0.2:
-            return layers.Bidirectional(kind(self.width()))(x)
-        return once(x)
+            mode = self.rng.choice(["concat", "sum", "mul", "ave"])
+            return layers.Bidirectional(kind(self.width()), merge_mode=mode)(x)
+        sequences = self.rng.random() < 0.5
+        if self.rng.random() < 0.2:
+            cells = [layers.LSTMCell(self.width()), layers.GRUCell(self.width())]
+            return layers.RNN(cells, return_sequences=sequences)(x)
+        return kind(self.width(), return_sequences=sequences)(x)
 
     def attended(self, x):
         heads = self.rng.choice([1, 2, 3])

@@ -29,6 +29,7 @@ def check_composites(rng):
     x = choice.normal(size=(4, 8, 8, 3)).astype("float32")
     y = choice.normal(size=(4, 3)).astype("float32")
     compare(model(x, training=False), copy(x, training=False))
+    compare(sum(model.losses), sum(copy.losses))
     if analyze(copy).groups:
         check_model(model)
     # Training moves the statistics and the random states.
