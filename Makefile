@@ -5,6 +5,7 @@
 # make test-nightly what is taken from Keras without its promise, on keras-nightly
 # make lint         style, types and layers of the Python files, style of the Bazel files
 # make docs         the documentation as pages, in out/site
+# make wheel        build the wheel, and run the README's code from it alone
 # make bench        the short benchmarks (step time, scaling)
 # make clean        remove what the runs wrote, and the environment
 #
@@ -22,7 +23,7 @@ export KERAS_BACKEND := tensorflow
 export TF_CPP_MIN_LOG_LEVEL := 2
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-jax test-long test-nightly lint docs bench clean install
+.PHONY: help demo test test-jax test-long test-nightly lint docs wheel bench clean install
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -104,6 +105,19 @@ $(VENV)/docs: $(STAMP)
 
 docs: $(VENV)/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet -d out/site
+
+# In an environment of its own, outside of the checkout: what a user gets.
+wheel: $(STAMP)
+	rm -rf out/wheel out/dist
+	$(BIN)/python -m build --wheel --outdir out/dist .
+	$(PYTHON) -m venv out/wheel/venv
+	out/wheel/venv/bin/python -m pip install --quiet --disable-pip-version-check \
+	  out/dist/*.whl
+	out/wheel/venv/bin/python -m pip check
+	cp tests/wheel_readme.py README.md out/wheel
+	cd out/wheel && venv/bin/python wheel_readme.py README.md
+	out/wheel/venv/bin/lossprune --version
+	rm -rf out/wheel build
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.step_time --out=out/step_time.json

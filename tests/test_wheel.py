@@ -126,6 +126,9 @@ def test_smoke(built, environment, tmp_path, age):
     run(python, "-m", "pip", "install", "--quiet", *constraints, wheel)
     run(python, "-m", "pip", "check")
 
+    readme = shutil.copy(ROOT / "tests" / "wheel_readme.py", tmp_path)
+    text = run(python, readme, ROOT / "README.md", cwd=tmp_path)
+    assert str(environment) in text
     smoke = shutil.copy(ROOT / "tests" / "wheel_smoke.py", tmp_path)
     text = run(python, smoke, tmp_path, cwd=tmp_path)
     found = json.loads(text.splitlines()[-1])

@@ -93,7 +93,7 @@ class Backup:
                 raise ValueError(
                     f"Expected the state of a run with the same settings in "
                     f"{str(self.folder)!r}, but its {key!r} differs; delete the "
-                    f"folder to start anew. Received: {_text(mine)}, there: "
+                    f"folder to start over. Received: {_text(mine)}, there: "
                     f"{_text(theirs.get(key))}"
                 )
 

@@ -72,7 +72,7 @@ class SafeBackupAndRestore(keras.callbacks.Callback):
 
     A run that starts again goes on after the last epoch that was saved, and ends as
     if nothing had happened, provided that the order of the data depends on nothing
-    but the epoch: `fit(shuffle=False)`, as Keras' own shuffling starts anew.
+    but the epoch: `fit(shuffle=False)`, as Keras' own shuffling starts over.
 
     Keras' own callback overwrites the only copy of the weights, and writes the number
     of the epoch after them: a run that is killed in between cannot go on, or repeats

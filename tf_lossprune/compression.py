@@ -304,8 +304,8 @@ def _untrained(
     """What `compress` does with `epochs=0`."""
     if not find_method(method).one_shot:
         raise ValueError(
-            "Expected with epochs=0 a method whose widths the weights alone tell, such "
-            f"as 'uniform' or 'magnitude'. Received: {find_method(method).name!r}"
+            "Expected with epochs=0 a method whose widths follow from the weights, as of "
+            f"'uniform' or 'magnitude'. Received: {find_method(method).name!r}"
         )
     schedule = SCHEDULES.find(options.get("schedule")).get_config()
     schedule["statistics_batches"] = settings.statistics_batches

@@ -103,9 +103,9 @@ def prune_model(
             latter where they are, as by `"loss"`.
         widths: dict, name of a group -> channels to keep, or None. They are fixed at
             once, so that all of `fit` trains the compact network: `widths` of a
-            `CompressionResult`, to train what was found anew, or your own. Methods
-            that need no training choose the groups that are left out; with others
-            there may be none. They have to keep the budget, which may be all
+            `CompressionResult`, to train what was found from scratch, or your own.
+            Methods that need no training choose the groups that are left out; with
+            others there may be none. They have to keep the budget, which may be all
             (`1.0`).
         distill: whether, or with which weight in (0, 1], the compact network also
             learns the dense model's outputs in `fit`, each in its own way

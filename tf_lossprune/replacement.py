@@ -24,7 +24,7 @@ def with_network(model: keras.Model, network: keras.Model) -> Any:
 
     Returns:
         A model of the class of `model`, not compiled. To keep it, save `network`, and
-        put that back into a task that was made anew.
+        put that back into a task that was made again.
 
     Raises:
         TypeError: if one of them is no functional model.

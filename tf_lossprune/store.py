@@ -63,7 +63,7 @@ class Store:
         if not whole:
             raise ValueError(
                 "Expected the state of an interrupted run; take another folder, or "
-                f"delete this one to start anew. Received: {str(self.folder)!r} with a "
+                f"delete this one to start over. Received: {str(self.folder)!r} with a "
                 f"foreign or damaged {_RECORD}"
             )
         self._current = record["weights"]

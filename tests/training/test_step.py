@@ -1,4 +1,4 @@
-"""The contract of a training step: a loop of one's own does what `fit` does."""
+"""The contract of a training step: a custom loop does what `fit` does."""
 
 import keras
 import numpy as np

@@ -151,7 +151,7 @@ def solve_steepness(
     """Finds the steepness that gives each group its wanted `mean_i p_i (1 - p_i)`.
 
     The variance falls with the steepness from `ratio * (1 - ratio)` to that of the
-    one channel which a broken number of channels leaves undecided. The target is
+    one channel which a fractional number of channels leaves undecided. The target is
     `variance` on top of the latter: aiming below it would drive the steepness up
     without end, until only that channel told the ratio where to go. A target
     beyond the range gives the nearest end.

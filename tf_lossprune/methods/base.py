@@ -34,7 +34,7 @@ class Method(Configurable):
 
     @property
     def one_shot(self) -> bool:
-        """Whether the weights alone tell the widths."""
+        """Whether the widths follow from the weights alone."""
         return not (self.trains or self.plans)
 
     def ratios(

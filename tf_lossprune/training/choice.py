@@ -67,7 +67,7 @@ class WidthChoice:
     def units(self, importance, ratios, budget):
         """The units that stay, as many as the budget allows the measured network.
 
-        Counted resources are exact. If the network, measured, is too dear, more is
+        Counted resources are exact. If the network, measured, is too expensive, more is
         cut; if it uses little of what it may, less is.
 
         Args:

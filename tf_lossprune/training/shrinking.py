@@ -37,7 +37,7 @@ class Shrinking:
         compact network's cost.
 
         Args:
-            optimizer: the Keras optimizer of a loop of one's own; None: the one that
+            optimizer: the Keras optimizer of a custom loop; None: the one that
                 the model is compiled with.
 
         Returns:

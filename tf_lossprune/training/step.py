@@ -12,7 +12,7 @@ from tf_lossprune.methods.step import Step
 class StepContract:
     """Mix-in for `PrunedModel`: what happens before and after a backward pass.
 
-    This is all that a loop of one's own, a `train_step` of a subclass and the backends
+    This is all that a custom loop, a `train_step` of a subclass and the backends
     know of the search.
     """
 
@@ -21,7 +21,7 @@ class StepContract:
 
         Args:
             batch_size: int or scalar tensor, how many samples this device's batch has.
-            optimizer: the Keras optimizer of a loop of one's own, which waits with the
+            optimizer: the Keras optimizer of a custom loop, which waits with the
                 weights where the schedule has a `frozen_search`; None: the one that
                 the model is compiled with.
 

@@ -1,4 +1,4 @@
-"""What a backend has to bring for a `PrunedModel` to train on it."""
+"""What a backend has to provide for a `PrunedModel` to train on it."""
 
 import abc
 import contextlib
@@ -70,7 +70,7 @@ class Backend(abc.ABC):
     # The host's view.
 
     def forget_programs(self) -> None:
-        """Makes the compiled functions anew, for a network that has changed."""
+        """Makes the compiled functions again, for a network that has changed."""
         trains = self.train_function is not None
         self.train_function = self.test_function = self.predict_function = None
         if trains:  # `fit` may be running
