@@ -304,7 +304,7 @@ def _untrained(
     """What `compress` does with `epochs=0`."""
     if not find_method(method).one_shot:
         raise ValueError(
-            "Expected with epochs=0 a method whose widths follow from the weights, as of "
+            "Expected with epochs=0 a method that reads the weights only, such as "
             f"'uniform' or 'magnitude'. Received: {find_method(method).name!r}"
         )
     schedule = SCHEDULES.find(options.get("schedule")).get_config()
