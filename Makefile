@@ -54,7 +54,7 @@ JAX_TESTS := tests/allocation tests/gates tests/methods tests/report \
   tests/graph/test_rules.py \
   tests/graph/test_structures.py tests/resources/test_model.py tests/resources/test_opaque.py \
   tests/resources/test_resources.py \
-  tests/training/test_distillation.py tests/training/test_feed.py tests/training/test_teaching.py \
+  tests/training/test_distillation.py tests/training/test_feed.py tests/training/test_forms_of_data.py tests/training/test_teaching.py \
   tests/training/test_keras_features.py tests/training/test_learning.py \
   tests/training/test_masked_losses.py \
   tests/training/test_not_finite.py tests/training/test_program.py \
