@@ -34,7 +34,8 @@ class Budget:
 
     Args:
         limits: dict, resource name -> limit. Resources: `"macs"`, `"params"`,
-            `"size_bytes"` (of the .tflite file), `"peak_memory_bytes"`, and those
+            `"size_bytes"` (of the .tflite file), `"peak_memory_bytes"`,
+            `"tflm_arena_bytes"`, `"npu_cycles"`, and those
             in `resources`. A number alone is the limit of `"macs"`.
         resources: list of `Resource`s with settings of their own, such as
             `SizeBytes("int8")`; they come before the standard ones.

@@ -121,6 +121,28 @@ def test_what_cannot_be_reached_is_an_error():
         tf_lossprune.prune_model(network(), {"tflm_arena_bytes": "1 kB"})
 
 
+@on_files
+def test_every_kind_of_operation_has_cycles():
+    needs_tools()
+    inputs = keras.Input((16, 16, 4))
+    x = layers.Conv2D(16, 3, groups=4, padding="same")(inputs)
+    x = layers.SeparableConv2D(16, 3, padding="same", activation="swish")(x)
+    y = layers.Conv2DTranspose(8, 2, strides=2)(layers.MaxPooling2D()(x))
+    x = layers.Concatenate()([x, y])
+    gate = layers.Dense(24, activation="sigmoid")(layers.GlobalAveragePooling2D()(x))
+    x = layers.Multiply()([x, layers.Reshape((1, 1, 24))(gate)])
+    x = layers.Reshape((256, 24))(layers.ZeroPadding2D(0)(x))
+    x = layers.Conv1D(16, 5, padding="same", dilation_rate=2)(x)
+    x = layers.EinsumDense("btc,cd->btd", (None, 8))(x)
+    outputs = layers.Softmax()(layers.Dense(4)(layers.Flatten()(x)))
+    channels = analyze(models.randomize(keras.Model(inputs, outputs)))
+    cost = NpuCycles(measurer=LitertMeasurer(False)).function(channels)
+    found = cost.per_layer(cost.sizes)
+    assert all(value > 0 for value in found.values()), found
+    half = cost.total(cost.sizes // 2)
+    assert 0 < half < cost.total(cost.sizes)
+
+
 @keras.saving.register_keras_serializable(package="test_devices")
 class Device(Measurer):
     """Says what a network costs without any tool."""

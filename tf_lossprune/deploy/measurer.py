@@ -14,7 +14,7 @@ import numpy as np
 from tf_lossprune.deploy.benchmark import arena_bytes, times_of_turns
 from tf_lossprune.deploy.litert import convert_operation, convert_to_measure
 from tf_lossprune.deploy.micro import micro_arena
-from tf_lossprune.deploy.npu import NpuEstimate, npu_estimate
+from tf_lossprune.deploy.npu import NpuEstimate, compiled, npu_estimate
 from tf_lossprune.deploy.npu_files import incompressible, operation_file
 from tf_lossprune.resources.device import this_device
 from tf_lossprune.resources.measurer import Measurer
@@ -82,6 +82,7 @@ class LitertMeasurer(Measurer):
     def npu_operation(
         self, operation: NpuOperation, given: int, made: int, **options: Any
     ) -> int:
+        # None if the processor runs it.
         return _estimate(operation_file(operation, given, made), options).cycles
 
 
@@ -97,4 +98,4 @@ def _estimate(content: bytes, options: dict[str, Any]) -> NpuEstimate:
         path = os.path.join(folder, "probe.tflite")
         with open(path, "wb") as file:
             file.write(content)
-        return npu_estimate(path, **options)
+        return compiled(path, **options)

@@ -71,7 +71,26 @@ def npu_estimate(
         >>> npu_estimate("compact_int8.tflite", "ethos-u55-128").cycles < 500_000
         True
     """
-    path = verified_file(path)
+    estimate = compiled(
+        verified_file(path), accelerator, system_config, memory_mode, config
+    )
+    if not estimate.cycles:
+        raise ValueError(
+            "Expected an int8 file of which the accelerator runs at least one "
+            f"operation. Received: {os.fspath(path)!r}, of which the processor runs "
+            f"all ({', '.join(estimate.cpu_operations[:3])} ...)"
+        )
+    return estimate
+
+
+def compiled(
+    path: str,
+    accelerator: str,
+    system_config: str | None = None,
+    memory_mode: str | None = None,
+    config: Path | None = None,
+) -> NpuEstimate:
+    """As `npu_estimate`, of a whole file, of which nothing need run there."""
     options = ["--accelerator-config", check_accelerator(accelerator)]
     options.append("--show-cpu-operations")
     for name, value in (
@@ -91,12 +110,6 @@ def npu_estimate(
         with open(found[0], encoding="utf-8", newline="") as file:
             (row,) = csv.DictReader(file)
     cpu_operations = tuple(re.findall(r"^\s+CPU: (.*?)\s*$", log, re.MULTILINE))
-    if not float(row["cycles_total"]):
-        raise ValueError(
-            "Expected an int8 file of which the accelerator runs at least one "
-            f"operation. Received: {path!r}, all of which the processor runs "
-            f"({', '.join(cpu_operations[:3])})"
-        )
     return NpuEstimate(
         cycles=int(float(row["cycles_total"])),
         milliseconds=float(row["inference_time"]) * 1e3,

@@ -63,6 +63,8 @@ class _File:
 
     def add_convolution(self, operation: NpuOperation, given: int, made: int) -> int:
         options = self._window("Conv2DOptions", operation)
+        # Each group reads its own part; what is written is as wide.
+        given = max(given // operation.groups, 1)
         options.dilationHFactor, options.dilationWFactor = operation.dilation
         sources = [
             self._input((*operation.source, given)),

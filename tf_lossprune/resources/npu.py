@@ -8,10 +8,12 @@ import keras
 import numpy as np
 
 from tf_lossprune.graph import ChannelGraph
+from tf_lossprune.progress import Progress
 from tf_lossprune.resources.base import COUNTS, Resource, register_resource
 from tf_lossprune.resources.latency_function import LatencyFunction
 from tf_lossprune.resources.measurer import Measurer, MeasuresFile
 from tf_lossprune.resources.npu_operation import NpuOperation, npu_operations
+from tf_lossprune.resources.opaque import check_sizes
 from tf_lossprune.resources.operation import bilinear
 from tf_lossprune.resources.probes import channel_entries, executed_calls
 from tf_lossprune.types import BackendTensor, Path
@@ -121,14 +123,18 @@ class NpuCycles(MeasuresFile, Resource):
         return self.ask().npu_cycles(path, any_weights=True, **self.options)
 
     def function(self, channels: ChannelGraph) -> "NpuFunction":
-        bound = self.bind(channels)
-        operations = []
-        for call in executed_calls(channels):
-            given = channel_entries(channels, call.inputs)
-            made = channel_entries(channels, call.outputs)
-            parts = npu_operations(channels, call)
-            cycles = OperationCycles(parts, bound.operation, len(given), len(made))
-            operations.append((call.operation.name, cycles, given, made))
+        check_sizes(channels, self.name)
+        bound, calls = self.bind(channels), executed_calls(channels)
+        operations, shown = [], getattr(bound.measurer, "verbose", False)
+        title = f"Compiling operations for {self.options['accelerator']}"
+        with Progress(title, len(calls), shown and not bound._cycles) as progress:
+            for call in calls:
+                given = channel_entries(channels, call.inputs)
+                made = channel_entries(channels, call.outputs)
+                parts = npu_operations(channels, call)
+                cycles = OperationCycles(parts, bound.operation, len(given), len(made))
+                operations.append((call.operation.name, cycles, given, made))
+                progress.advance()
         sizes = [group.size for group in channels.groups]
         dense, most = bound.dense or (1.0, 1.0)
         return NpuFunction(operations, channels.group_of, sizes, dense, most)

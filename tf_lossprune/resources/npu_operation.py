@@ -40,6 +40,7 @@ class NpuOperation:
         target: pair of ints, those of its output.
         kernel, strides, dilation: pairs of ints.
         same: bool, whether the input is padded with zeros.
+        groups: int, into which a convolution's channels fall.
     """
 
     kind: str
@@ -49,6 +50,7 @@ class NpuOperation:
     strides: tuple[int, int] = (1, 1)
     dilation: tuple[int, int] = (1, 1)
     same: bool = True
+    groups: int = 1
 
 
 def npu_operations(channels: ChannelGraph, call: Call) -> list[NpuOperation]:
@@ -77,6 +79,8 @@ def npu_operations(channels: ChannelGraph, call: Call) -> list[NpuOperation]:
         if isinstance(layer, (layers.Conv1DTranspose, layers.Conv2DTranspose)):
             # Zeros between the pixels: a convolution at the size of the output.
             window.update(source=target, strides=(1, 1), same=True)
+        if not pooling and not isinstance(layer, _SEPARABLE + _DEPTHWISE):
+            window["groups"] = getattr(layer, "groups", 1)
         kind = "pooling" if pooling else "convolution"
         return [
             NpuOperation(
