@@ -187,8 +187,9 @@ class CompiledSession(LitertSession):
             )
             self._given = self._model.create_input_buffers(0)
             self._made = self._model.create_output_buffers(0)
-        names = next(iter(self._model.get_signature_list().values()))
-        self._in_names, self._out_names = names["inputs"], names["outputs"]
+            names = next(iter(self._model.get_signature_list().values()))
+            self._in_names, self._out_names = names["inputs"], names["outputs"]
+            self.feed({name: np.zeros(s, t) for name, (s, t) in self.inputs.items()})
         del self._interpreter
 
     def feed(self, arrays: dict[str, Any]) -> Callable[[], Any]:
