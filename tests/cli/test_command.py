@@ -61,3 +61,5 @@ def test_messages_name_commands_flags_and_files():
     )
     assert with_name("It failed", ["a.keras", "b.keras"]) == "a.keras: It failed"
     assert with_name("'b.keras' failed", ["a.keras", "b.keras"]) == "'b.keras' failed"
+    about_another = f"It failed. Received: {__file__!r}"
+    assert with_name(about_another, ["a.keras"]) == about_another

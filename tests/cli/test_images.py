@@ -171,6 +171,56 @@ def test_validation_folders_keep_the_numbers_of_the_classes(run, tmp_path, capsy
     assert "Received: ['horse']" in capsys.readouterr().err
 
 
+def test_augmentation_changes_images_and_nothing_else():
+    import tensorflow as tf
+
+    from tf_lossprune.cli import image_batches
+
+    form = image_batches.Form((16, 16), 3, "int", -1.0, 1.0)
+    images = np.random.default_rng(0).uniform(0, 1, (4, 16, 16, 3)).astype("float32")
+    data = tf.data.Dataset.from_tensor_slices((images, np.arange(4))).batch(4)
+    assert image_batches.augmented(data, [], form, 0) is data
+    for names in (["flip"], ["crop"], ["rotate"], ["flip", "crop", "rotate"]):
+        changed = image_batches.augmented(data, names, form, 3)
+        (first, labels), (second, _) = next(iter(changed)), next(iter(changed))
+        assert (
+            first.shape == images.shape and (np.asarray(labels) == np.arange(4)).all()
+        )
+        assert -1 <= np.min(first) and np.max(first) <= 1
+        assert not np.allclose(first, images) or not np.allclose(second, images)
+        assert not np.allclose(first, second)  # other ones in each pass
+        again = next(iter(image_batches.augmented(data, names, form, 3)))[0]
+        np.testing.assert_array_equal(first, again)
+    flipped = np.asarray(
+        next(iter(image_batches.augmented(data, ["flip"], form, 3)))[0]
+    )
+    for before, after in zip(images, flipped):
+        assert any(np.allclose(after, p) for p in (before, before[:, ::-1]))
+
+
+def test_files_that_are_no_models_are_named(tmp_path, capsys):
+    write_images(tmp_path / "images", count=1)
+    network().save(tmp_path / "dense.keras")
+    content = (tmp_path / "dense.keras").read_bytes()
+    (tmp_path / "cut.keras").write_bytes(content[: len(content) // 2])
+    flags = [f"--model={tmp_path / 'cut.keras'}", f"--out={tmp_path / 'out'}"]
+    assert lossprune("prune", tmp_path / "images", *flags) == 1
+    error = capsys.readouterr().err
+    assert (
+        error.startswith("lossprune: Expected a .keras file") and "cut.keras" in error
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_typical_inputs_need_no_classes(tmp_path, capsys):
+    pytest.importorskip("ai_edge_litert")
+    images = write_images(tmp_path / "images", ["any"], size=(8, 8, 3))
+    network(channels=3).save(tmp_path / "dense.keras")
+    flags = ["--precision=int8", f"--data={images / 'any'}", "--pixels=0,1"]
+    assert lossprune("convert", tmp_path / "dense.keras", *flags) == 0
+    assert (tmp_path / "dense.tflite").exists()
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
 def test_what_may_not_be_read_is_named(run, tmp_path, capsys):
     path = tmp_path / "images" / "cow" / "0.png"

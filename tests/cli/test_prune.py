@@ -50,6 +50,10 @@ def test_hooks(capsys, tmp_path):
     assert lossprune(*again, "--title=Mine") == 0
     assert "<h1>Mine</h1>" in page.read_text()
     assert "Channels of each group" in page.read_text()
+    beside = [f"--uniform={out / 'report.json'}", f"--out={page}", "--overwrite"]
+    assert lossprune("report", out / "report.json", *beside) == 0
+    text = page.read_text()
+    assert "Beside uniform widths" in text and "Accuracy per class" in text
     other = tmp_path / "other.json"
     other.write_text(json.dumps({**report, "dense": {"macs": 1}}))
     assert lossprune("report", out / "report.json", other) == 1
@@ -116,10 +120,15 @@ def test_without_labels_and_without_training(capsys, tmp_path):
 
     hooks = tmp_path / "hooks.py"
     hooks.write_text(HOOKS)
-    flags = ["--epochs=0", "--nolitert", f"--out={tmp_path / 'c'}"]
+    flags = ["--epochs=0", "--precision=int8", f"--out={tmp_path / 'c'}"]
     assert lossprune("prune", hooks, *flags) == 0
     report = json.loads((tmp_path / "c" / "report.json").read_text())
-    assert {"accuracy", "loss"} < set(report["compact"]) & set(report["dense"])
+    figures = {"accuracy", "loss", "int8_accuracy"}
+    assert figures < set(report["compact"]) & set(report["dense"])
+    assert sum(report["classes"]["compact"]) == round(
+        64 * report["compact"]["accuracy"]
+    )
+    assert report["threads"] == 1 and report["device"]
     assert not (tmp_path / "c" / "state").exists()
 
     hooks.write_text(HOOKS.replace("def data", "def nothing"))

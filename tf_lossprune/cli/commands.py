@@ -206,6 +206,12 @@ def _define_report(values):
         flag_values=values,
     )
     flags.DEFINE_string("title", None, "Heading of the page.", flag_values=values)
+    flags.DEFINE_string(
+        "uniform",
+        None,
+        "The report.json of a run with --method=uniform, whose figures stand beside.",
+        flag_values=values,
+    )
     define_overwrite(values)
     define_common(values)
 
@@ -221,8 +227,13 @@ def report_out(values, arguments):
 
 
 def _check_report(values, arguments):
-    for path in arguments:
+    for path in [*arguments, *filter(None, [values.uniform])]:
         checks.check_file(path, "a report.json")
+    if values.uniform and len(arguments) > 1:
+        raise InputError(
+            "Expected --uniform with one report. Received: "
+            f"--uniform={values.uniform} with {len(arguments)}"
+        )
     out = report_out(values, arguments)
     again = values.overwrite or not values.out  # made anew from the same data
     checks.check_out(out, arguments[0], ".html", again)

@@ -1,11 +1,13 @@
 """`lossprune strip` and `lossprune convert`."""
 
 import os
+import pathlib
 
 import numpy as np
 
 from tf_lossprune.cli.command import InputError, Result
 from tf_lossprune.cli.commands import convert_out, strip_out
+from tf_lossprune.cli.images import read_unlabelled
 from tf_lossprune.cli.inputs import load_model, read_source
 from tf_lossprune.cli.outputs import written
 from tf_lossprune.deploy import to_litert
@@ -22,7 +24,7 @@ def strip(values, arguments):
     if not isinstance(pruned, PrunedModel):
         raise InputError(
             "Expected a PrunedModel, made by `prune_model` and saved before it was "
-            "stripped; any other model is as small as it is. "
+            "stripped; from other models there is nothing to strip. "
             f"Received: {arguments[0]!r}"
         )
     compact = strip_pruning(pruned)
@@ -69,4 +71,6 @@ def _samples(values, model):
                 f"Expected --data as a .npy file of inputs ({error}). "
                 f"Received: {values.data!r}"
             ) from error
+    if pathlib.Path(values.data).is_dir():
+        return read_unlabelled(values.data, model, values)
     return read_source(values.data, values, model).train

@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import pathlib
+import zipfile
 from typing import Any
 
 import keras
@@ -36,6 +37,11 @@ def load_model(path):
         InputError: if it is no such file, or cannot be read.
     """
     check_model_path(path)
+    if path.endswith(".keras") and not zipfile.is_zipfile(path):
+        raise InputError(
+            "Expected a .keras file as Keras saves it, a zip archive; this one is cut "
+            f"off, or something else. Received: {path!r}"
+        )
     try:
         return keras.models.load_model(path)
     except Exception as error:

@@ -1,5 +1,6 @@
 """Messages of the library in the words of the command line."""
 
+import os
 import re
 
 #: What the library's messages name -> what it is called in the shell.
@@ -43,6 +44,8 @@ def with_name(message, arguments):
         message: string.
         arguments: list of strings, those of the command.
     """
-    if not arguments or any(name in message for name in arguments):
+    quoted = re.findall(r"'([^']+)'", message)
+    named = any(name in message for name in arguments)
+    if not arguments or named or any(os.path.exists(name) for name in quoted):
         return message
     return f"{arguments[0]}: {message}"
