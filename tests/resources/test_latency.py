@@ -17,14 +17,19 @@ from tf_lossprune.deploy import LitertMeasurer, this_device
 from tf_lossprune.graph import analyze
 from tf_lossprune.resources import Latency, LatencyTable
 from tf_lossprune.resources.probe_list import COLUMNS
-from tf_lossprune.resources.probes import call_probes, executed_calls, width_bin
+from tf_lossprune.resources.probes import (
+    call_probes,
+    executed_calls,
+    has_kernel,
+    signature_class,
+)
 
 layers = keras.layers
 
 
 def tiled(signature, given, made):
     """Kernels that compute 8 channels at once, at half the speed below 16."""
-    if '"class": "Add"' in signature:
+    if not has_kernel(signature_class(signature)):
         return 0.005 + 0.002 * made
     wide = -(-made // 8) * 8
     return 0.01 + 0.001 * given * wide * (1.0 if made >= 16 else 2.0)
@@ -86,16 +91,19 @@ class ProbesTest(parameterized.TestCase):
         names = [type(c.operation).__name__ for c in executed_calls(analyze(model))]
         self.assertIn("BatchNormalization", names)
 
-    def test_widths_inside_a_tile_are_measured_apart(self):
-        self.assertEqual([width_bin(n) for n in (3, 8, 9, 15, 16)], [4, 8, 12, 12, 16])
-        self.assertEqual([width_bin(n) for n in (33, 40, 41, 127)], [40, 40, 48, 128])
+    def test_few_probes_where_bytes_are_moved(self):
+        channels = analyze(models.build("mobilenet_v2", width=16))
+        for call in executed_calls(channels):
+            probes = call_probes(channels, call)
+            if not has_kernel(type(call.operation).__name__):
+                self.assertLessEqual(len(probes), 3)
+            self.assertLessEqual(len(probes), 30)
 
 
 class TableTest(parameterized.TestCase):
     def test_predicts_widths_it_never_saw(self):
         model = models.build("resnet20", width=16)
         table = table_of(model)
-        self.assertAlmostEqual(table.scale, 1.0, places=3)
         self.assertAlmostEqual(table.predict(model), of_this_law(model), places=3)
         for share in (0.7, 0.4, 0.2):
             pruned = tf_lossprune.prune_model(

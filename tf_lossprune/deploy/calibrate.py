@@ -35,7 +35,7 @@ def calibrate_latency(
         model: built functional or Sequential `keras.Model`; not changed.
         precision: string, as in `to_litert`.
         threads: int >= 1, threads of the runtime.
-        rounds: int >= 1, how often each operation is timed; the medians count.
+        rounds: int >= 1, how often each operation is timed; the lower quartile counts.
         verbose: bool, whether to print how far it is.
 
     Returns:

@@ -14,12 +14,14 @@ from tf_lossprune.progress import Progress
 from tf_lossprune.resources.latency_cache import cached_path, keep_table, read_table
 from tf_lossprune.resources.latency_table import NETWORK, OVERHEAD, LatencyTable
 from tf_lossprune.resources.measurer import Measurer
+from tf_lossprune.resources.network_fit import operations_text, sample_widths
 from tf_lossprune.resources.probe_list import COLUMNS
 from tf_lossprune.resources.probes import Probe, network_probes
+from tf_lossprune.surgery import cut
 from tf_lossprune.types import Path
 
-#: How often each probe is timed; the medians count.
-ROUNDS = 5
+#: How often each probe is timed, and the quantile that counts: other work only delays.
+ROUNDS, QUANTILE = 5, 0.25
 
 
 def table_of_this_machine(
@@ -60,7 +62,7 @@ def calibrate(
         measurer: `Measurer`, which makes and times the files.
         precision: string, as in `to_litert`.
         threads: int, of the runtime.
-        rounds: int, how often each operation is timed; the medians count.
+        rounds: int, how often each operation is timed; the lower quartile counts.
 
     Raises:
         ValueError: if this process cannot make and time files, or the model's inputs
@@ -77,7 +79,7 @@ def calibrate(
             for _ in range(rounds):
                 times.append(measurer.times(files, threads, 1)[0])
                 told.advance()
-    for row, time in zip(rows, np.median(times, axis=0)):
+    for row, time in zip(rows, np.quantile(times, QUANTILE, axis=0)):
         row["milliseconds"] = time
     known = device or {"precision": precision, "threads": threads}
     table = LatencyTable([[row[c] for c in COLUMNS[1:]] for row in rows], known)
@@ -111,13 +113,20 @@ def write_probes(
 
     probes = _probes(channels, precision)
     title = f"Latency of {channels.graph.name}, {precision}: making files to time"
-    with Progress(title, len(probes) + 2, measurer.verbose) as told:
+    networks = sample_widths(channels)
+    total = len(probes) + len(networks) + 2
+    with Progress(title, total, measurer.verbose) as told:
         path = add(OVERHEAD, OVERHEAD, 1, 1, 0)
         measurer.convert_operation(_nothing(), path, precision)
         told.advance()
         network = measurer.file(measurer.dense(channels), precision)
         shutil.copyfile(network, add(NETWORK, NETWORK, 1, 1, 1))
         told.advance()
+        for keep in networks:
+            text = f"{NETWORK} {operations_text(channels, keep)}"
+            path = add(f"{len(rows):04d}_{NETWORK}", text, 1, 1, 0)
+            measurer.convert(cut(channels, keep), path, precision)
+            told.advance()
         for probe, count in probes:
             path = add(f"{len(rows):04d}_{probe.kind}", *probe.key, count)
             _convert(measurer, probe, path, precision)
@@ -129,8 +138,9 @@ def check_works(measurer: Measurer) -> None:
     """Raises `ValueError` if this process cannot make and time files."""
     if not measurer.works_here():
         raise ValueError(
-            "Expected a process that makes and times LiteRT files, or a table: a "
-            "budget in milliseconds measures this machine. `lossprune calibrate MODEL "
+            "Expected a process that makes and times LiteRT files (pip install "
+            "ai-edge-litert, KERAS_BACKEND=tensorflow), or a table: a budget in "
+            "milliseconds measures this machine. `lossprune calibrate MODEL "
             "--out=table.json` makes a table elsewhere, "
             "`resources=[tf_lossprune.resources.Latency('table.json', measure=False)]` "
             f"uses it. Received: {measurer.missing() or measurer!r}"

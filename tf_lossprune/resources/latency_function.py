@@ -23,9 +23,8 @@ class LatencyFunction(CostFunction):
         overhead: float, milliseconds that do not depend on widths.
         group_of: int `[num_units + 1]`.
         sizes: int `[groups]`.
-        scale: float, factor of all operations' times.
-        dense: float or None, measured milliseconds at full widths, from which the
-            scale follows.
+        dense: float or None, measured milliseconds at full widths; all operations'
+            times are scaled to it.
     """
 
     name = "latency_ms"
@@ -37,7 +36,6 @@ class LatencyFunction(CostFunction):
         overhead: float,
         group_of: np.ndarray,
         sizes: Sequence[int],
-        scale: float = 1.0,
         dense: float | None = None,
     ) -> None:
         self.sizes = np.asarray(sizes)
@@ -49,10 +47,9 @@ class LatencyFunction(CostFunction):
         self._overhead, self._scale = overhead, 1.0
         predicted = sum(self._milliseconds(self.sizes))
         if dense is not None:
-            scale = max(dense - overhead, 1e-6) / max(predicted, 1e-6)
-        self._scale = scale
+            self._scale = max(dense - overhead, 1e-6) / max(predicted, 1e-6)
         self.dense = self.total(self.sizes)
-        self._share = predicted * scale / max(self.dense, 1e-12)
+        self._share = predicted * self._scale / max(self.dense, 1e-12)
         self._smooth = self._smooth_part(operations, group_of)
 
     def _counts(

@@ -13,12 +13,22 @@ from tf_lossprune.config import Configurable
 from tf_lossprune.graph import ChannelGraph, analyze
 from tf_lossprune.precision import check_precision
 from tf_lossprune.resources.latency_function import LatencyFunction
+from tf_lossprune.resources.network_fit import (
+    KINDS,
+    TimeInNetwork,
+    fit_factors,
+    kernel_entries,
+    operation_kind,
+)
 from tf_lossprune.resources.operation import OperationTime
 from tf_lossprune.resources.probe_list import read_list
 from tf_lossprune.resources.probes import (
     channel_entries,
     executed_calls,
+    has_kernel,
     signature,
+    signature_class,
+    signature_digest,
 )
 from tf_lossprune.surgery import flat_graph
 from tf_lossprune.types import Path
@@ -37,8 +47,9 @@ class LatencyTable(Configurable):
     Args:
         rows: list of `(signature, inputs, outputs, count, milliseconds)`: an
             operation, its channels, how often the dense model has it at these
-            widths, and its time. The rows `"overhead"` (a file that does nothing)
-            and `"network"` (the dense model) are no operations.
+            widths, and its time. The rows `"overhead"` (a file that does nothing),
+            `"network"` (the dense model) and those that begin with it (the model at
+            other widths) are no operations.
         device: dict that says what was measured, with `"precision"` and
             `"threads"`.
 
@@ -63,20 +74,52 @@ class LatencyTable(Configurable):
         self.overhead = min((r[-1] for r in self.rows if r[0] == OVERHEAD), default=0.0)
         self._points, self._operations = {}, {}
         for text, given, made, _, time in self.rows:
+            if text == OVERHEAD or text.partition(" ")[0] == NETWORK:
+                continue
             self._points.setdefault(text, []).append((given, made, time))
 
     @functools.cached_property
-    def scale(self) -> float:
-        """The dense model's measured time as a multiple of its operations' times."""
-        network = [row[-1] for row in self.rows if row[0] == NETWORK]
-        predicted = 0.0
-        for text, given, made, count, _ in self.rows:
-            time = self.operation(text)
-            if count and time and text not in (OVERHEAD, NETWORK):
-                predicted += count * time(given, made)
-        if not network or predicted <= 0:
-            return 1.0
-        return max(network[0] - self.overhead, 1e-5) / predicted
+    def _fit(self) -> tuple[dict[str, float], float]:
+        """What `fit_factors` says of each of `KINDS`, and of fetching weights."""
+        parts, entries, times = [], [], []
+        for operations, time in self._networks():
+            parts.append(np.zeros(len(KINDS)))
+            entries.append(0.0)
+            times.append(max(time - self.overhead, 1e-5))
+            for text, count, given, made in operations:
+                alone = self.operation(text)
+                if alone is not None:
+                    kind = KINDS.index(operation_kind(text))
+                    parts[-1][kind] += count * alone(given, made)
+                    entries[-1] += count * made * (kernel_entries(text) @ (1, given))
+        if not parts or not parts[0].any():
+            return dict.fromkeys(KINDS, 1.0), 0.0
+        factors, fetching = fit_factors(np.array(parts), entries, times)
+        return dict(zip(KINDS, factors.tolist())), fetching
+
+    def _networks(self) -> list[tuple[list[tuple[str, int, int, int]], float]]:
+        """The networks that were timed, and their milliseconds; the dense one first.
+
+        Each is a list of `(signature, how often, inputs, outputs)`.
+        """
+        if self.dense is None:
+            return []
+        names = {signature_digest(text): text for text in self._points}
+        found = [(self._dense_operations(), self.dense)]
+        for text, *_, time in self.rows:
+            if text.startswith(f"{NETWORK} "):
+                entries = json.loads(text.removeprefix(NETWORK))
+                found.append(
+                    ([(names.get(n, ""), 1, i, o) for n, i, o in entries], time)
+                )
+        return found
+
+    def _dense_operations(self) -> list[tuple[str, int, int, int]]:
+        return [
+            (text, count, given, made)
+            for text, given, made, count, _ in self.rows
+            if count and text != NETWORK
+        ]
 
     @property
     def dense(self) -> float | None:
@@ -88,7 +131,8 @@ class LatencyTable(Configurable):
         if text not in self._operations and text in self._points:
             points = np.array(self._points[text], float)
             points[:, 2] = np.maximum(points[:, 2] - self.overhead, 1e-5)
-            self._operations[text] = OperationTime(points)
+            stepped = has_kernel(signature_class(text))
+            self._operations[text] = OperationTime(points, stepped)
         return self._operations.get(text)
 
     def predict(self, model: keras.Model) -> float:
@@ -117,8 +161,10 @@ class LatencyTable(Configurable):
             ValueError: as `predict`.
         """
         operations = []
+        factors, fetching = self._fit
         for call in executed_calls(channels):
-            time = self.operation(signature(channels, call))
+            text = signature(channels, call)
+            time = self.operation(text)
             if time is None:
                 raise ValueError(
                     "The latency table does not fit this model: it has no time for "
@@ -130,14 +176,15 @@ class LatencyTable(Configurable):
                 )
             given = channel_entries(channels, call.inputs)
             made = channel_entries(channels, call.outputs)
-            operations.append((call.operation.name, time, given, made))
+            factor, weights = factors[operation_kind(text)], kernel_entries(text)
+            found = TimeInNetwork(time, factor, weights, fetching)
+            operations.append((call.operation.name, found, given, made))
         return LatencyFunction(
             operations,
             self.overhead,
             channels.group_of,
             [group.size for group in channels.groups],
-            self.scale,
-            dense,
+            dense=dense,
         )
 
     def save(self, path: Path) -> Path:

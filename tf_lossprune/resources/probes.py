@@ -6,6 +6,7 @@ runtime executes, at several numbers of input and output channels.
 
 import collections
 import dataclasses
+import hashlib
 import itertools
 import json
 from collections.abc import Callable, Sequence
@@ -20,17 +21,20 @@ from tf_lossprune.graph.own_weight import OwnWeight
 from tf_lossprune.graph.replaying import Cloner
 from tf_lossprune.graph.tracing import Tensor
 from tf_lossprune.resources.fusion import merged_calls
+from tf_lossprune.resources.operation import TILE
 
-#: Kept shares of the input channels; time is linear in them.
-INPUT_SHARES = (1.0, 0.25)
-#: Kernels work on tiles of up to this many output channels; up to `FINE` channels,
-#: widths inside a tile are measured apart from whole ones.
-TILE, FINE = 8, 32
-#: Output channels that are measured, where the operation has more.
-WIDTHS = (
-    4, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 96, 128, 192, 256, 384, 512, 768,
-    1024, 1536, 2048,
+#: Output channels at which a kernel is measured, whole tiles and inside of them, where
+#: the operation has more; none below a share of what it has.
+WHOLE = (
+    8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048,
 )  # fmt: skip
+INSIDE = (4, 12, 20, 28, 60, 124, 252, 508, 1020)
+LEAST = 0.125
+#: Kept shares of the input channels: those of a line at each number of output channels,
+#: and those that show what a whole tile and one that is not cost.
+INPUTS, MORE_INPUTS = (1.0, 0.25), (0.75, 0.5)
+#: Kept shares of the channels where bytes are moved: time is linear in them.
+BYTES = (1.0, 0.5, 0.25)
 #: Entries of a layer's config that do not change how long it takes.
 _NO_MATTER = ("name", "dtype", "trainable", "build_config", "seed", "momentum")
 _NO_MATTER_ENDINGS = ("_initializer", "_regularizer", "_constraint")
@@ -171,6 +175,28 @@ def channel_entries(channels: ChannelGraph, tensors: Sequence[Tensor]) -> np.nda
     return np.concatenate(found)
 
 
+def has_kernel(name: str) -> bool:
+    """Whether an operation's time has steps, as that of a kernel over tiles.
+
+    Args:
+        name: string, the operation's class.
+    """
+    return "Conv" in name or "Dense" in name
+
+
+def signature_class(text: str) -> str:
+    """The class of the operation that a signature is of; empty for other texts."""
+    try:
+        return str(json.loads(text)["class"])
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+def signature_digest(text: str) -> str:
+    """A short name of a signature."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
 def call_probes(channels: ChannelGraph, call: Call) -> list[Probe]:
     """The probes of one call over the grid of widths.
 
@@ -185,14 +211,12 @@ def call_probes(channels: ChannelGraph, call: Call) -> list[Probe]:
     made = channel_entries(channels, call.outputs)
     groups_in = set(channels.group_of[given]) - {-1}
     groups_out = set(channels.group_of[made]) - {-1} - groups_in
+    follows = bool(channels.group_of[made].max() >= 0) and not groups_out
+    kind = type(call.operation).__name__
     text, found = signature(channels, call), {}
-    if groups_out:
-        shares = [*itertools.product(INPUT_SHARES, _width_shares(len(made)))]
-    else:
-        shares = [(share, share) for share in _width_shares(len(made))]
-    if groups_in and not channels.group_of[made].max() >= 0:
-        shares = [(share, 1.0) for share in INPUT_SHARES]
-    for share_in, share_out in shares:
+    for share_in, share_out in _grid(
+        len(given), len(made), has_kernel(kind), follows, bool(groups_out)
+    ):
         keep = np.ones(channels.num_units + 1, bool)
         for groups, share in ((groups_in, share_in), (groups_out, share_out)):
             for k in groups:
@@ -201,34 +225,41 @@ def call_probes(channels: ChannelGraph, call: Call) -> list[Probe]:
         key = int(keep[given].sum()), int(keep[made].sum())
         if key not in found:
             build = _builder(channels, call, keep)
-            kind = type(call.operation).__name__.lower()
-            found[key] = Probe(text, *key, build, call.operation.name, kind)
+            layer = call.operation.name
+            found[key] = Probe(text, *key, build, layer, kind.lower())
     return list(found.values())
 
 
-def _width_shares(size: int) -> list[float]:
-    bins = {width_bin(size): size}
-    for width in WIDTHS:
-        if width < size:
-            bins.setdefault(width_bin(width), width)
-    return [width / size for width in sorted(bins.values(), reverse=True)]
-
-
-def width_bin(width: int) -> int:
-    """The measured width that stands for a number of output channels.
+def _grid(
+    given: int, made: int, kernel: bool, follows: bool, varies: bool
+) -> list[tuple[float, float]]:
+    """Shares of input and output channels, the dense network's first.
 
     Args:
-        width: int.
-
-    Returns:
-        The width itself if it is whole tiles; else the middle of its tile, or the
-        next whole tiles where layers are wide.
+        given, made: ints, the channels.
+        kernel: bool, as `has_kernel` says.
+        follows: bool, whether the outputs are the inputs' channels.
+        varies: bool, whether the outputs have channels of their own.
     """
-    if width % TILE == 0:
-        return width
-    if width < FINE:
-        return width // TILE * TILE + TILE // 2
-    return -(-width // TILE) * TILE
+    whole, inside = (_shares(made, w) for w in (WHOLE, INSIDE))
+    outputs = (1.0, *whole) if kernel else BYTES
+    if follows:
+        outputs = (*outputs, *inside) if kernel else outputs
+        return [(share, share) for share in outputs]
+    if not varies:
+        outputs = (1.0,)
+    found = [*itertools.product(INPUTS, outputs)]
+    if kernel:
+        found += [(1.0, share) for share in inside if varies]
+        for share in MORE_INPUTS:
+            tile = max(1, round(share * given / TILE)) * TILE
+            narrower = tile, tile - TILE // 2
+            found += [(w / given, 1.0) for w in narrower if w < given]
+    return found
+
+
+def _shares(size: int, widths: Sequence[int]) -> list[float]:
+    return [width / size for width in widths if LEAST * size <= width < size]
 
 
 def _builder(
