@@ -140,8 +140,8 @@ def test_networks_correct_what_single_operations_do_not_tell():
         for name, these in (("plain", plain), ("more", more)):
             predicted = LatencyTable(these, {}).predict(compact)
             errors[name].append(abs(predicted / truth - 1.0))
-    assert max(errors["more"]) < 0.5 * max(errors["plain"])
-    assert max(errors["more"]) < 0.04
+    assert max(errors["more"]) < 0.6 * max(errors["plain"])
+    assert max(errors["more"]) < 0.06
 
 
 def test_networks_of_other_widths_are_described_by_what_they_execute():

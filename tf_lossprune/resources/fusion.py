@@ -21,8 +21,13 @@ _ABSORBING = (
     layers.SeparableConv1D, layers.SeparableConv2D, layers.Conv1DTranspose,
     layers.Conv2DTranspose, layers.Dense, layers.EinsumDense,
 )  # fmt: skip
-#: Activation functions that every LiteRT kernel can end with.
-MERGED_ACTIVATIONS = ("relu", "relu6", "linear")
+#: Activation functions that LiteRT kernels can end with, and classes of which they can.
+MERGED_ACTIVATIONS = ("relu", "relu6")
+_ENDING = {
+    "Add", "Subtract", "Multiply", "BatchNormalization", "LayerNormalization",
+    "MaxPooling1D", "MaxPooling2D", "AveragePooling1D", "AveragePooling2D",
+    *(layer.__name__ for layer in _ABSORBING),
+}  # fmt: skip
 
 
 def merged_calls(graph: Graph) -> dict[int, Call]:
@@ -38,18 +43,18 @@ def merged_calls(graph: Graph) -> dict[int, Call]:
     folded = folded_normalizations(graph)
     given = {id(t) for t in tree.flatten(graph.inputs)}
     root, found = {}, {}
+    ending = set()  # tensors after which a kernel can still have an activation
     for call in graph.calls:
-        source = call.inputs[0] if len(call.inputs) == 1 else None
-        merged = (
-            source is not None
-            and (_is_merged(call.operation) or id(call) in folded)
-            and readers[id(source)] == 1
-            and id(source) not in given
-        )
-        if merged:
-            found[id(call)] = root[id(source)]
+        source = id(call.inputs[0]) if len(call.inputs) == 1 else -1
+        free = source >= 0 and readers[source] == 1 and source not in given
+        passing = _passes(call.operation)
+        taken_up = source in ending and _is_merged_activation(call.operation)
+        if free and (passing or taken_up or id(call) in folded):
+            found[id(call)] = root[source]
         for tensor in call.outputs:
             root[id(tensor)] = found.get(id(call), call)
+            if (source in ending) if passing else _can_end(call.operation):
+                ending.add(id(tensor))
     return found
 
 
@@ -106,7 +111,23 @@ def _is_linear(operation: Any) -> bool:
     return operation.activation is keras.activations.linear
 
 
-def _is_merged(operation: Any) -> bool:
+def _passes(operation: Any) -> bool:
+    if type(operation) is layers.Activation:
+        return operation.activation.__name__ == "linear"
+    return type(operation) in _TRANSPARENT
+
+
+def _is_merged_activation(operation: Any) -> bool:
     if type(operation) is layers.Activation:
         return operation.activation.__name__ in MERGED_ACTIVATIONS
-    return type(operation) in (layers.ReLU, *_TRANSPARENT)
+    if type(operation) is layers.ReLU:
+        bent = operation.negative_slope or operation.threshold
+        return not bent and operation.max_value in (None, 6)
+    return type(operation).__name__ in ("Relu", "Relu6")  # as functions
+
+
+def _can_end(operation: Any) -> bool:
+    """Whether an operation's kernel can end with an activation that follows."""
+    known = any(cls.__name__ in _ENDING for cls in type(operation).__mro__)
+    own = getattr(operation, "activation", None)
+    return known and own in (None, keras.activations.linear)

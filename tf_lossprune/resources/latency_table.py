@@ -81,20 +81,20 @@ class LatencyTable(Configurable):
     @functools.cached_property
     def _fit(self) -> tuple[dict[str, float], float]:
         """What `fit_factors` says of each of `KINDS`, and of fetching weights."""
-        parts, entries, times = [], [], []
-        for operations, time in self._networks():
-            parts.append(np.zeros(len(KINDS)))
-            entries.append(0.0)
-            times.append(max(time - self.overhead, 1e-5))
+        networks = self._networks()
+        parts = np.zeros((len(networks), len(KINDS)))
+        entries = np.zeros(len(networks))
+        for row, (operations, _) in enumerate(networks):
             for text, count, given, made in operations:
                 alone = self.operation(text)
                 if alone is not None:
                     kind = KINDS.index(operation_kind(text))
-                    parts[-1][kind] += count * alone(given, made)
-                    entries[-1] += count * made * (kernel_entries(text) @ (1, given))
-        if not parts or not parts[0].any():
+                    parts[row, kind] += count * alone(given, made)
+                    entries[row] += count * made * (kernel_entries(text) @ (1, given))
+        if not parts[:1].any():
             return dict.fromkeys(KINDS, 1.0), 0.0
-        factors, fetching = fit_factors(np.array(parts), entries, times)
+        times = np.array([time for _, time in networks]) - self.overhead
+        factors, fetching = fit_factors(parts, entries, np.maximum(times, 1e-5))
         return dict(zip(KINDS, factors.tolist())), fetching
 
     def _networks(self) -> list[tuple[list[tuple[str, int, int, int]], float]]:

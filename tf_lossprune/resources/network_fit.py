@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -118,7 +117,7 @@ def _kernel_size(text: str) -> int:
 
 
 def fit_factors(
-    parts: np.ndarray, entries: Sequence[float], times: Sequence[float]
+    parts: np.ndarray, entries: np.ndarray, times: np.ndarray
 ) -> tuple[np.ndarray, float]:
     """The factors of several kinds of operations at which networks take their time.
 
@@ -135,7 +134,6 @@ def fit_factors(
         The factors `[kinds]`, and milliseconds for each entry. The dense network's time
         is met.
     """
-    parts, entries, times = (np.asarray(x, float) for x in (parts, entries, times))
     one = times[0] / max(parts[0].sum(), 1e-12)
     each = times[0] / max(entries[0], 1.0)
     features = np.column_stack([one * parts, each * entries])

@@ -1,6 +1,7 @@
 """How long one operation takes, from measurements at several widths."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 
@@ -69,7 +70,7 @@ class OperationTime:
             self._seen[key] = self._time(float(self._inputs(given)), float(made))
         return self._seen[key]
 
-    def _inputs(self, given: np.ndarray | float) -> np.ndarray | float:
+    def _inputs(self, given: Any) -> Any:
         """As how many input channels some count."""
         missing = np.ceil(np.divide(given, TILE)) * TILE - given
         return given + self._padding * missing
