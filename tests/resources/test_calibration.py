@@ -219,6 +219,16 @@ def test_compress_shows_as_much_as_verbose_says(model):
     assert seen == [False, True]
 
 
+def test_sums_are_timed_in_int8_too():
+    x = keras.Input((4, 4, 3))
+    y = keras.layers.Conv2D(8, 1)(x)
+    y = keras.layers.Add()([y, keras.layers.Conv2D(8, 3, padding="same")(y)])
+    residual = keras.Model(x, keras.layers.Conv2D(2, 1)(y))
+    latency = bound(residual, Machine(), precision="int8")
+    assert '"Add"' in str([row[0] for row in latency.table.rows])
+    assert latency.function(analyze(residual)).dense == pytest.approx(latency.dense)
+
+
 def test_inspect_tells_milliseconds_without_a_table(model):
     latency = Latency(measurer=Machine())
     found = tf_lossprune.inspect_model(model, resources=["macs", latency])

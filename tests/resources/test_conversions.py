@@ -76,7 +76,7 @@ class ConversionsTest(parameterized.TestCase):
 @pytest.mark.skipif(
     not deploy.LitertMeasurer().works_here(), reason="makes and runs LiteRT files"
 )
-def test_bytes_memory_and_milliseconds_of_one_file(monkeypatch):
+def test_bytes_memory_and_milliseconds_of_one_file(monkeypatch, capsys):
     made, module = [], deploy.measurer
 
     def convert(model, path, precision):
@@ -86,9 +86,15 @@ def test_bytes_memory_and_milliseconds_of_one_file(monkeypatch):
     monkeypatch.setattr(module, "convert_to_measure", convert)
     model = models.build("digits_resnet", width=8)
     models.randomize(model, 0)  # a file holds equal biases once
-    latency = Latency(table_of(model), measure=True)
+    resources = [
+        SizeBytes("int8"),
+        PeakMemory("int8"),
+        Latency(table_of(model, precision="int8"), measure=True),
+    ]
     limits = {"size_bytes": 0.5, "peak_memory_bytes": 0.9, "latency_ms": "1 s"}
-    budget = tf_lossprune.Budget(limits, [latency])
+    budget = tf_lossprune.Budget(limits, resources)
     pruned = tf_lossprune.prune_model(model, budget, method="uniform")
     tf_lossprune.strip_pruning(pruned)
     assert len(made) <= 3 and made.count(model.count_params()) == 1
+    told = f"Converting {model.name} to int8 in "
+    assert capsys.readouterr().out.count(told) == len(made)

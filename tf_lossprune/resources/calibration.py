@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import layers, tree
 
-from tf_lossprune.graph import Call, ChannelGraph
+from tf_lossprune.graph import ChannelGraph
 from tf_lossprune.progress import Progress
 from tf_lossprune.resources.latency_cache import cached_path, keep_table, read_table
 from tf_lossprune.resources.latency_table import NETWORK, OVERHEAD, LatencyTable
@@ -40,7 +40,7 @@ def table_of_this_machine(
     check_works(measurer)
     device = _device(measurer, precision, threads)
     if device is not None:
-        probes = _probes(channels, precision)
+        probes = network_probes(channels)
         path = cached_path(device, _dense(probes))
         found = read_table(path, device, {probe.key for probe, _ in probes})
         if found is not None:
@@ -84,7 +84,7 @@ def calibrate(
     known = device or {"precision": precision, "threads": threads}
     table = LatencyTable([[row[c] for c in COLUMNS[1:]] for row in rows], known)
     if device is not None:
-        path = cached_path(device, _dense(_probes(channels, precision)))
+        path = cached_path(device, _dense(network_probes(channels)))
         if keep_table(path, table) and measurer.verbose:
             print(f"The latency table of this machine is kept in {path}.")
     return table
@@ -111,7 +111,7 @@ def write_probes(
         rows.append(row)
         return os.path.join(folder, row["file"])
 
-    probes = _probes(channels, precision)
+    probes = network_probes(channels)
     title = f"Latency of {channels.graph.name}, {precision}: making files to time"
     networks = sample_widths(channels)
     total = len(probes) + len(networks) + 2
@@ -173,14 +173,6 @@ def _convert(measurer: Measurer, probe: Probe, path: str, precision: str) -> Non
 def _device(measurer: Measurer, precision: str, threads: int) -> dict[str, Any] | None:
     found = measurer.device()
     return found and {**found, "precision": precision, "threads": int(threads)}
-
-
-def _probes(channels: ChannelGraph, precision: str) -> list[tuple[Probe, int]]:
-    def left_out(call: Call) -> bool:
-        int8 = precision.startswith("int8")
-        return int8 and len({id(t) for t in call.inputs}) > 1
-
-    return network_probes(channels, left_out)
 
 
 def _dense(probes: list[tuple[Probe, int]]) -> list:

@@ -85,22 +85,17 @@ def executed_calls(channels: ChannelGraph) -> list[Call]:
     ]
 
 
-def network_probes(
-    channels: ChannelGraph, leave_out: Callable[[Call], bool] | None = None
-) -> list[tuple[Probe, int]]:
+def network_probes(channels: ChannelGraph) -> list[tuple[Probe, int]]:
     """The probes of a network, each once.
 
     Args:
         channels: `ChannelGraph`.
-        leave_out: function of a `Call`, true for those without probes; or None.
 
     Returns:
         A list of pairs: a `Probe`, and how many calls the dense network has of it.
     """
     found, counts = {}, collections.Counter()
     for call in executed_calls(channels):
-        if leave_out is not None and leave_out(call):
-            continue
         for index, probe in enumerate(call_probes(channels, call)):
             found.setdefault(probe.key, probe)
             counts[probe.key] += index == 0
