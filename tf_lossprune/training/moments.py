@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops, tree
 
-from tf_lossprune.graph import replay
+from tf_lossprune.graph import Tensor, replay
 from tf_lossprune.training.program import as_program, full_precision
 
 
@@ -61,44 +61,69 @@ def some_inputs(data, samples):
     return found
 
 
-def collect(channel_graph, readers, inputs):
+def collect(channel_graph, readers, inputs, keep=None, changes=None):
     """The moments of what readers read, of two halves of the inputs.
 
     Args:
         channel_graph: `ChannelGraph`.
         readers: list of `Reader`s.
         inputs: list of batches, as `some_inputs` returns it.
+        keep: bool `[num_units + 1]`, the units that stay, if there are `changes`.
+        changes: `Changes` or None.
 
     Returns:
-        For each reader a list, one entry for each of its slices, of two `Moments`.
+        For each reader a list, one entry for each of its slices, of two `Moments`:
+        of its columns, and where they change, of the kept ones after the cut behind
+        them.
 
     Raises:
         ValueError: if there are fewer than two samples.
     """
     # Several readers of one tensor share its moments.
     sources = {_key(reader): reader for reader in readers}
-    network = _probe(channel_graph, [*sources.values()])
+    changed = [
+        changes is not None and reader.reads(changes) for reader in sources.values()
+    ]
+    network = _probe(channel_graph, [*sources.values()], changed, changes)
 
     def moments(x):
         values = iter(tree.flatten(network(x, training=False)))
         found = []
-        for reader in sources.values():
+        for reader, both in zip(sources.values(), changed, strict=True):
             rows = _rows(channel_graph, reader, values)
+            after = _rows(channel_graph, reader, values) if both else rows
             for part in reader.slices:
-                columns = part.columns
-                shape = (-1, columns.shape[-1])
-                flat = [ops.reshape(ops.take(r, columns, axis=1), shape) for r in rows]
-                joined = ops.concatenate(flat) if len(flat) > 1 else flat[0]
+                joined = _flat(rows, part.columns)
+                if both:
+                    kept = _flat(after, part.columns[:, part.kept(keep)])
+                    joined = ops.concatenate([joined, kept], axis=1)
                 square = ops.matmul(ops.transpose(joined), joined)
                 found.append((ops.shape(joined)[0], ops.sum(joined, axis=0), square))
         return found
 
     program = as_program(moments, network, often=True)
+    halves = in_halves(
+        inputs, lambda part: [_moments(*values) for values in program(part)]
+    )
+    pairs = iter(zip(*halves))
+    of = {key: [next(pairs) for _ in r.slices] for key, r in sources.items()}
+    return [of[_key(reader)] for reader in readers]
+
+
+def in_halves(inputs, function):
+    """Adds up what a function returns, for each of two halves of the inputs.
+
+    Args:
+        inputs: list of batches, as arrays.
+        function: from a batch to a list of things that can be added.
+
+    Raises:
+        ValueError: if there are fewer than two samples.
+    """
     halves = [None, None]
     with full_precision():
         for half, part in _halves(inputs):
-            found = [_moments(*values) for values in program(part)]
-            before = halves[half]
+            found, before = function(part), halves[half]
             halves[half] = (
                 found if before is None else [a + b for a, b in zip(before, found)]
             )
@@ -107,9 +132,14 @@ def collect(channel_graph, readers, inputs):
             "Expected inputs to repair the network with, at least two samples. "
             "Received: fewer"
         )
-    pairs = iter(zip(*halves))
-    of = {key: [next(pairs) for _ in r.slices] for key, r in sources.items()}
-    return [of[_key(reader)] for reader in readers]
+    return halves
+
+
+def _flat(rows, columns):
+    """Some columns of rows, below each other: `[rows, columns]`."""
+    shape = (-1, columns.shape[-1])
+    flat = [ops.reshape(ops.take(r, columns, axis=1), shape) for r in rows]
+    return ops.concatenate(flat) if len(flat) > 1 else flat[0]
 
 
 def _key(reader):
@@ -126,8 +156,46 @@ def _moments(count, total, square):
     return Moments(float(ops.convert_to_numpy(count)), total, square)
 
 
-def _probe(channel_graph, readers):
-    """A model of the tensors that readers read, in their order."""
+def _probe(channel_graph, readers, changed, changes):
+    """A model of the tensors that readers read, in their order.
+
+    Behind those of a reader that is `changed` they come once more, as they are after
+    the cut.
+    """
+    probes: dict = {}
+    for reader in readers:
+        if reader.probe is not None:
+            for call in reader.tensors:
+                probes.setdefault(id(call), []).append(reader.probe)
+
+    def see(call, args, kwargs, seen):
+        for probe in probes.get(id(call), ()):
+            seen[id(probe), id(call)] = probe(*args, **kwargs)
+
+    inputs, seen, after = tensors_of(channel_graph, changes, see)
+    wanted = []
+    for reader, both in zip(readers, changed, strict=True):
+        if reader.probe is None:
+            wanted += [seen[id(x)] for x in reader.tensors]
+        else:
+            wanted += [seen[id(reader.probe), id(x)] for x in reader.tensors]
+        if both:
+            wanted += [after.get(id(x), seen[id(x)]) for x in reader.tensors]
+    return keras.Model(inputs, wanted)
+
+
+def tensors_of(channel_graph, changes=None, see=None):
+    """The Keras tensors of a network, for a model that shows some of them.
+
+    Args:
+        channel_graph: `ChannelGraph`.
+        changes: `Changes` or None.
+        see: function of each `Call`, its arguments and the second result, or None.
+
+    Returns:
+        The inputs; dict, id of a `Tensor` -> Keras tensor; and the same for those that
+        change, as they are after the cut.
+    """
     graph = channel_graph.graph
     inputs = tree.map_structure(
         lambda t: keras.Input(batch_shape=t.shape, dtype=t.dtype, name=t.name),
@@ -135,26 +203,28 @@ def _probe(channel_graph, readers):
     )
     given = zip(tree.flatten(graph.inputs), tree.flatten(inputs), strict=True)
     seen: dict = {id(t): x for t, x in given}
-    probes: dict = {}
-    for reader in readers:
-        if reader.probe is not None:
-            for call in reader.tensors:
-                probes.setdefault(id(call), []).append(reader.probe)
+    after: dict = {}
+
+    def fill(struct):
+        return tree.map_structure(
+            lambda t: after.get(id(t), seen[id(t)]) if isinstance(t, Tensor) else t,
+            struct,
+        )
 
     def call_fn(call, args, kwargs):
-        for probe in probes.get(id(call), ()):
-            seen[id(probe), id(call)] = probe(*args, **kwargs)
+        if see is not None:
+            see(call, args, kwargs, seen)
         outputs = call.operation(*args, **kwargs)
-        seen.update(zip((id(t) for t in call.outputs), tree.flatten(outputs)))
+        flat = tree.flatten(outputs)
+        keys = [id(t) for t in call.outputs]
+        seen.update(zip(keys, flat))
+        found = None if changes is None else changes.follow(call, fill, flat)
+        if found is not None:
+            after.update(zip(keys, tree.flatten(found)))
         return outputs
 
     replay(graph, inputs, call_fn)
-    wanted = [
-        seen[id(x) if reader.probe is None else (id(reader.probe), id(x))]
-        for reader in readers
-        for x in reader.tensors
-    ]
-    return keras.Model(inputs, wanted)
+    return inputs, seen, after
 
 
 def _rows(channel_graph, reader, values):

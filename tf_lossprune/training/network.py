@@ -51,7 +51,7 @@ def gated_network(name, channels):
         gated = wrapper(call)
         if gated is None:
             return call.operation(*args, **kwargs)
-        return gated(args[0], gates, *args[1:], **_packed(kwargs))
+        return gated(args[0], gates, *args[1:], **packed(kwargs))
 
     outputs = replay(channels.graph, inputs, call_fn)
     network = keras.Model([inputs, gates], outputs, name=name)
@@ -59,7 +59,7 @@ def gated_network(name, channels):
     return network
 
 
-def _packed(kwargs):
+def packed(kwargs):
     """Keyword arguments as gated layers take them: tensors in a dict of their own."""
     tensors = {
         name: value

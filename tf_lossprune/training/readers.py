@@ -103,19 +103,25 @@ class Reader:
     constant: Constant | None
     probe: Any = None
 
+    def reads(self, changes):
+        """Whether what it reads changes, as `Changes` says."""
+        tensors = () if self.probe is not None else self.tensors
+        return any(id(tensor) in changes.tensors for tensor in tensors)
+
     def reads_all_of(self, record, weight):
         """Whether it stands for all axes along which a weight loses channels."""
         same = self.weight is record.weight(weight)
         return same and any(part.also is not None for part in self.slices)
 
 
-def find_readers(channel_graph, keep=None):
+def find_readers(channel_graph, keep=None, changes=None):
     """Finds the weights that lose channels.
 
     Args:
         channel_graph: `ChannelGraph`.
         keep: bool `[num_units + 1]`, the units that stay; None: those are found that
             may lose any.
+        changes: `Changes` or None; those are found too that read other values.
 
     Returns:
         List of `Reader`s; and a dict from the names of those that cannot read other
@@ -125,17 +131,28 @@ def find_readers(channel_graph, keep=None):
     for record in channel_graph.records.values():
         for weight, axis in ((w, a) for w, axes in record.gates.items() for a in axes):
             units = record.weights[weight][axis]
-            if not (units.any() if keep is None else _some_go(units, keep)):
+            loses = units.any() if keep is None else _some_go(units, keep)
+            if not loses and (changes is None or not keep[units].any()):
                 continue
             if keep is not None and found and found[-1].reads_all_of(record, weight):
                 continue
             name = f"{record.layer.name}.{weight}"
             reader = _reader(channel_graph, record, name, weight, axis)
             if isinstance(reader, str):
-                left[name] = reader
-            else:
+                left.update({name: reader} if loses else {})
+            elif loses or reader.reads(changes):
                 found.append(reader)
     return found, left
+
+
+def layers_of(channel_graph, left):
+    """Names of the layers of some weights: those that cannot read other channels."""
+    return {
+        record.layer.name
+        for record in channel_graph.records.values()
+        for weight in record.gates
+        if f"{record.layer.name}.{weight}" in left
+    }
 
 
 def loses(reader, keep):

@@ -10,6 +10,15 @@ what it loses through the channels that it still reads:
 
     W_K <- W_K + A W_R                   b <- b + W_R' (m_R - A' m_K)
 
+Where what it reads changes with the cut (a normalisation takes its statistics of the
+kept channels only; a block went away), `x_K` are the kept channels as they are then,
+and the rest is the same: what the layer gave is predicted from them. Before that, the
+scale and the offset of each such normalisation are fitted to what it gave.
+
+Nothing gets worse by it: a weight stays as it is if that does not bring its layer's
+outputs nearer to what they were, on inputs that the regression has not seen; and so do
+all of them if the network's outputs are nearer without.
+
 A convolution reads patches: there, `x` are the channels at each tap of its kernel, so
 that a removed channel is predicted from the kept ones' surroundings, too.
 
@@ -24,9 +33,11 @@ import numpy as np
 from keras import ops, tree
 
 from tf_lossprune.config import check_count
-from tf_lossprune.cut_variables import cut_variables
+from tf_lossprune.training.changes import Changes
 from tf_lossprune.training.moments import collect, some_inputs
-from tf_lossprune.training.readers import find_readers
+from tf_lossprune.training.nearer import Nearest
+from tf_lossprune.training.readers import find_readers, layers_of
+from tf_lossprune.training.rescaling import rescale
 
 #: Candidates for lambda, in units of the kept channels' mean variance; the one that
 #: predicts the other half of the inputs best is taken, tensor by tensor.
@@ -43,17 +54,22 @@ class Repair:
     """What a repair did.
 
     Attributes:
-        unexplained: dict, name of a weight -> share of what the removed channels gave
-            its layer (in squares, on inputs that the regression has not seen) that the
-            kept ones cannot replace, from 0.
+        unexplained: dict, name of a weight -> share of what its layer loses by the cut
+            (in squares, on inputs that the regression has not seen) that the kept
+            channels cannot replace, from 0.
         left: dict, name of a weight that reads removed channels and was left as it
             was -> why.
         samples: int, how many inputs it was computed from.
+        rescaled: list of names of normalisations with another scale or offset.
+        undone: bool, whether all was put back: the network was nearer to what it was
+            without it.
     """
 
     unexplained: dict
     left: dict
     samples: int
+    rescaled: list = dataclasses.field(default_factory=list)
+    undone: bool = False
 
 
 def repair(channel_graph, keep, compact, data, samples=SAMPLES):
@@ -61,15 +77,17 @@ def repair(channel_graph, keep, compact, data, samples=SAMPLES):
 
     Memory: besides the network's own, two float64 matrices for each tensor that is
     read, channels by channels, of at most 256 MiB together; more only where a single
-    tensor needs it (from 4,096 channels on). Time: one pass over the samples, and the
-    solutions of systems of as many equations as a tensor has channels. The same
+    tensor needs it (from 4,096 channels on). Time: one pass over the samples (two where
+    normalisations take statistics over channels), some more to compare the outputs, and
+    the solutions of systems of as many equations as a tensor has channels. The same
     inputs give the same weights.
 
     Args:
         channel_graph: `ChannelGraph` with the weights from before the cut; they stay.
         keep: bool `[num_units + 1]`, the units that stay.
-        compact: the model that was cut from it; its kernels, biases and moving means
-            change. Re-estimate the statistics of batch normalisations afterwards.
+        compact: the model that was cut from it; its kernels, biases, moving means, and
+            scales and offsets of normalisations over channels change. Re-estimate the
+            statistics of batch normalisations afterwards.
         data: iterable of batches; of a tuple, the first entry is the input. No labels
             are needed.
         samples: int >= 2, how many inputs to use at most.
@@ -82,19 +100,23 @@ def repair(channel_graph, keep, compact, data, samples=SAMPLES):
             finite.
     """
     check_count("samples", samples, 2)
-    readers, left = find_readers(channel_graph, keep)
+    unable = layers_of(channel_graph, find_readers(channel_graph)[1])
+    changes = Changes(channel_graph, keep, unable)
+    readers, left = find_readers(channel_graph, keep, changes)
     if not readers:
         return Repair({}, left, 0)
     inputs = some_inputs(data, samples)
+    count = sum(len(tree.flatten(x)[0]) for x in inputs)
+    nearest = Nearest(channel_graph, compact, inputs)
     values, unexplained = {}, {}
-    for part in in_passes(readers, lambda reader: [reader]):
-        moments = collect(channel_graph, part, inputs)
+    rescaled = rescale(channel_graph, keep, changes, inputs, values)
+    taken = bool(rescaled) and nearest.takes(values)
+    for part in in_passes(readers, lambda reader: [reader], changes):
+        moments = collect(channel_graph, part, inputs, keep, changes)
         unexplained.update(fold(part, moments, keep, values))
-    for piece in cut_variables(channel_graph, compact):
-        if id(piece.source) in values:
-            value = piece.factor * piece.cut(values[id(piece.source)][1])
-            piece.target.assign(ops.cast(value, piece.target.dtype))
-    return Repair(unexplained, left, sum(len(tree.flatten(x)[0]) for x in inputs))
+    taken |= nearest.takes(values)
+    nearest.restore()
+    return Repair(unexplained, left, count, rescaled if taken else [], not taken)
 
 
 def fold(readers, moments, keep, values):
@@ -117,17 +139,21 @@ def fold(readers, moments, keep, values):
     }
 
 
-def in_passes(jobs, readers_of):
+def in_passes(jobs, readers_of, changes=None):
     """Parts of the jobs whose covariances are held at the same time.
 
     Args:
         jobs: iterable.
         readers_of: function of a job that returns its `Reader`s.
+        changes: `Changes` or None, as `collect` gets them.
     """
     part, held = [], 0
     for job in jobs:
-        slices = [piece for reader in readers_of(job) for piece in reader.slices]
-        more = sum(piece.columns.shape[-1] ** 2 for piece in slices)
+        more = 0
+        for reader in readers_of(job):
+            twice = 2 if changes is not None and reader.reads(changes) else 1
+            sizes = [twice * piece.columns.shape[-1] for piece in reader.slices]
+            more += sum(size**2 for size in sizes)
         if part and held + more > ENTRIES_AT_ONCE:
             yield part
             part, held = [], 0
@@ -154,12 +180,14 @@ def _fold(reader, moments, keep, values):
             )
         kept = part.kept(keep)
         matrix = flat[part.index]
-        ridge, left, whole = _best_ridge(halves, kept, matrix[~kept], centred)
-        rest, lost = rest + left, lost + whole
+        fit = _Fit(matrix, kept, len(halves[0].mean), centred)
+        ridge, left, whole = fit.best_ridge(halves)
+        rest, lost = rest + min(left, whole), lost + whole
         both = halves[0] + halves[1]
-        more = _solve(both, kept, matrix[~kept], ridge, centred)
+        better = left < whole
+        more = fit.solve(both, ridge) if better else np.zeros_like(matrix[kept])
+        constant = fit.constant(both, more) if better else np.zeros(matrix.shape[1])
         flat[part.index[kept]] += more
-        constant = both.mean[~kept] @ matrix[~kept] - both.mean[kept] @ more
         gained.append(part.shares @ constant.reshape(len(part.shares), -1))
     values[id(reader.weight)] = reader.weight, kernel
     if centred:
@@ -179,40 +207,61 @@ def _value(variable, values):
     return ops.convert_to_numpy(variable.value).astype("float64")
 
 
-def _solve(moments, kept, lost, ridge, centred):
-    """What kept channels' weights gain: `(S_KK + lambda I)^-1 S_KR W_R`.
+class _Fit:
+    """The regression of what a layer gave on the channels that stay.
 
     Args:
-        moments: `Moments`.
-        kept: bool array, which of the channels are.
-        lost: array, the removed channels' weights `W_R`.
-        ridge: float, lambda in units of the kept channels' mean variance.
+        weights: float64 `[channels, outputs]`.
+        kept: bool `[channels]`.
+        count: int, how many columns there are moments of: those of the channels, and
+            behind them, where they change, those of the kept ones after the cut.
         centred: bool, whether a constant can be added.
     """
-    square = moments.about(moments.mean if centred else 0 * moments.mean)
-    given = square[np.ix_(kept, kept)]
-    level = ridge * np.trace(given) / max(len(given), 1) + np.finfo("float32").tiny
-    return np.linalg.solve(
-        given + level * np.eye(len(given)), square[np.ix_(kept, ~kept)] @ lost
-    )
 
+    def __init__(self, weights, kept, count, centred):
+        self._weights, self._centred = weights, centred
+        self._before = np.arange(len(kept))
+        self._after = np.flatnonzero(kept)
+        if count > len(kept):
+            self._after = len(kept) + np.arange(len(self._after))
+        # What a layer gives before minus what it gives after the cut.
+        self._lost = np.zeros((count, weights.shape[1]))
+        self._lost[self._before] += weights
+        self._lost[self._after] -= weights[kept]
 
-def _best_ridge(halves, kept, lost, centred):
-    """The ridge that predicts each half best from the other.
+    def solve(self, moments, ridge):
+        """What kept channels' weights gain: `(S_KK + lambda I)^-1 S_K. W_lost`.
 
-    Returns:
-        The ridge, the squared error that it leaves, and that without any repair.
-    """
-    errors, whole = np.zeros(len(RIDGES)), 0.0
-    for fitted, held_out in (halves, halves[::-1]):
-        square = held_out.about(0 * held_out.mean)[np.ix_(~kept, ~kept)]
-        whole += np.sum(lost * (square @ lost))
-        square = held_out.about(fitted.mean if centred else 0 * fitted.mean)
-        s_kk, s_kr = square[np.ix_(kept, kept)], square[np.ix_(kept, ~kept)]
-        s_rr = square[np.ix_(~kept, ~kept)]
-        for index, ridge in enumerate(RIDGES):
-            d = _solve(fitted, kept, lost, ridge, centred)
-            errors[index] += np.sum(lost * (s_rr @ lost - 2 * s_kr.T @ d))
-            errors[index] += np.sum(d * (s_kk @ d))
-    best = int(np.argmin(errors))
-    return RIDGES[best], max(errors[best], 0.0), whole
+        Args:
+            moments: `Moments`.
+            ridge: float, lambda in units of the kept channels' mean variance.
+        """
+        square = moments.about(moments.mean if self._centred else 0 * moments.mean)
+        given = square[np.ix_(self._after, self._after)]
+        level = ridge * np.trace(given) / max(len(given), 1) + np.finfo("float32").tiny
+        return np.linalg.solve(
+            given + level * np.eye(len(given)), square[self._after] @ self._lost
+        )
+
+    def constant(self, moments, more):
+        """What the outputs gain besides, `[outputs]`."""
+        return moments.mean @ self._lost - moments.mean[self._after] @ more
+
+    def best_ridge(self, halves):
+        """The ridge that predicts each half best from the other.
+
+        Returns:
+            The ridge, the squared error that it leaves, and that without any repair.
+        """
+        errors, whole = np.zeros(len(RIDGES)), 0.0
+        for fitted, held_out in (halves, halves[::-1]):
+            square = held_out.about(0 * held_out.mean)
+            whole += np.sum(self._lost * (square @ self._lost))
+            if self._centred:
+                square = held_out.about(fitted.mean)
+            for index, ridge in enumerate(RIDGES):
+                rest = self._lost.copy()
+                rest[self._after] -= self.solve(fitted, ridge)
+                errors[index] += np.sum(rest * (square @ rest))
+        best = int(np.argmin(errors))
+        return RIDGES[best], max(errors[best], 0.0), max(whole, 0.0)
