@@ -217,6 +217,19 @@ def own_weights():
     return classified(inputs, layers.Dense(7, name="last")(ops.matmul(x, mixing)))
 
 
+def without_projections():
+    """`Attention` and `AdditiveAttention`, with a key of its own and without."""
+    inputs = keras.Input((16, 6))
+    x = layers.Dense(8, name="embed")(inputs)
+    q, k = (layers.Dense(6, name=name)(x) for name in ("query", "key"))
+    x = x + layers.Attention(use_scale=True)([q, x, k])
+    q, v = (layers.Dense(5, name=name)(x) for name in ("second_query", "value"))
+    x = layers.AdditiveAttention()([q, v])
+    q = layers.Dense(5, name="third_query")(x)
+    x = layers.Attention(score_mode="concat")([q, x])
+    return classified(inputs, x)
+
+
 def mixer():
     """Dense layers over the positions, and no attention."""
     inputs = keras.Input((16, 6))
@@ -240,5 +253,6 @@ NETWORKS = {
     "stock layers": stock_layers,
     "one operation": one_operation,
     "own weights": own_weights,
+    "without projections": without_projections,
     "mixer": mixer,
 }

@@ -33,7 +33,8 @@ GROUPS = {
     },
     "one operation": {"embed": 12, "v": 3},
     "own weights": {"embed": 8, "first.kernel": 2, "second.kernel": 4, "last": 7},
-    "mixer": {"embed": 8},
+    "without projections": {"embed": 8, "query": 6, "second_query": 5},
+    "mixer": {"embed": 8, "up": 24},
 }  # fmt: skip
 if keras.backend.backend() == "jax":  # whose attention asks for dimensions of one size
     del GROUPS["stock layers"]["several/3"]

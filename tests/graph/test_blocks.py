@@ -110,6 +110,7 @@ FAMILIES = {
         ["first_qkv", "first_up", "second_qkv", "second_up"],
         [1, 1, 1, 1],
     ),
+    "mixed positions": (lambda: NETWORKS["mixer"](), None, [1]),
     "own weights": (lambda: NETWORKS["own weights"](), None, [1, 1]),
 }
 

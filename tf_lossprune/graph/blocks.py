@@ -57,7 +57,7 @@ def is_dead(state):
 
 def _state(channels, call, states, keep):
     name = call.operation.name
-    gone = [not keep[channels.labels[id(t)]].any() for t in call.outputs]
+    gone = [_without_channels(channels, tensor, keep) for tensor in call.outputs]
     if gone and all(gone):
         return EMPTY
     if any(gone):
@@ -89,6 +89,11 @@ def _state(channels, call, states, keep):
                 f"{name!r} adds where the batch has windows or heads in it"
             )
     return ALIVE
+
+
+def _without_channels(channels, tensor, keep):
+    units = channels.labels[id(tensor)], channels.hidden.get(id(tensor), [0])
+    return not all(keep[found].any() for found in units)
 
 
 def is_own(operation):

@@ -157,4 +157,6 @@ def kept_part(channels, tensor, value, keep):
         place = axis if batch is None or axis < batch else axis + 1
         if size > 1 and value.shape[place] > 1:
             value = value.compress(keep[labels.reshape(-1)], axis=place)
+    if id(tensor) in channels.hidden and value.shape[-1] > 1:
+        value = value.compress(keep[channels.hidden[id(tensor)]], axis=-1)
     return value

@@ -1,6 +1,5 @@
 """What a layer's rule sees and what it may say about its channels."""
 
-import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tf_lossprune.graph import labels as lb
+from tf_lossprune.graph.counting import Counting
 from tf_lossprune.graph.labels import Ties
 from tf_lossprune.graph.record import LayerRecord
 from tf_lossprune.graph.tracing import Call, Tensor
@@ -17,7 +17,7 @@ def _count(kept: np.ndarray) -> int:
     return int(kept.sum())
 
 
-class Context:
+class Context(Counting):
     """One call of a layer or operation, as its rule sees it.
 
     Args:
@@ -27,6 +27,8 @@ class Context:
         record: `LayerRecord` of the layer or operation, shared by its calls.
         freeze_log: list, `(labels, layer name, reason)` entries are added.
         uniform: set, the ids of tensors in which all channels are the same.
+        hidden: dict, id of a tensor -> labels along its last axis, besides those of the
+            channels along another one; see `hidden_units`.
 
     Attributes:
         frozen: string or None, why nothing passes, if the rule said so.
@@ -41,8 +43,9 @@ class Context:
         record: LayerRecord,
         freeze_log: list,
         uniform: set[int],
+        hidden: dict[int, np.ndarray],
     ):
-        self.call = call
+        super().__init__(call)
         self.layer = call.operation
         self.input_labels = input_labels
         self.output_labels: Any = None
@@ -52,6 +55,8 @@ class Context:
         self._record = record
         self._freeze_log = freeze_log
         self._uniform = uniform
+        self._hidden = hidden
+        self._reads_hidden = False
 
     @property
     def inputs(self) -> list[Tensor]:
@@ -107,12 +112,33 @@ class Context:
             labels = np.squeeze(labels, batch_axis)
         self.output(labels, batch_axis=batch_axis, **kwargs)
 
-    def carry(self, uniform: bool = False) -> None:
+    def hidden_units(self) -> np.ndarray | None:
+        """What a layer that mixes positions made, `[size]` along the input's last axis.
+
+        Whoever asks says that it reads them with a kernel, or each for itself.
+        """
+        self._reads_hidden = True
+        return self._hidden.get(id(self.inputs[0]))
+
+    def make_hidden(self, labels: np.ndarray) -> None:
+        """Says that the output has such units."""
+        self._hidden[id(self.call.outputs[0])] = labels
+
+    def freeze_hidden(self) -> None:
+        """Freezes such units of the inputs if they were not asked for."""
+        for tensor in () if self._reads_hidden else self.inputs:
+            units = self._hidden.get(id(tensor), np.zeros(0, int))
+            self.freeze(units, "the positions are counted on")
+
+    def carry(self, uniform: bool = False, each: bool = False) -> None:
         """Says that the outputs have the labels and the layout of the first input.
 
         Args:
             uniform: as in `output`.
+            each: bool, whether each element is computed from its own one alone.
         """
+        if each and (found := self.hidden_units()) is not None:
+            self.make_hidden(found)
         self.output(
             *[self.input_labels[0] for _ in self.call.outputs],
             batch_axis=self.batch_axis(),
@@ -372,32 +398,3 @@ class Context:
             value = value.reshape((1,) * (ndim - value.ndim) + value.shape)
             outputs.append(lb.compact(value))
         self.output_labels = outputs
-
-    def output_positions(self, axis: int = -1) -> float:
-        """Product of the output's sizes over all axes but one.
-
-        NaN if one of them is unknown: then operations cannot be counted.
-        """
-        return self.positions(self.call.outputs[0], (axis,))
-
-    def input_positions(self, axis: int = -1, index: int = 0) -> float:
-        """The same for an input."""
-        return self.positions(self.inputs[index], (axis,))
-
-    def positions(
-        self, tensor: Tensor, without: Iterable[int], batch: bool = True
-    ) -> float:
-        """Product of a tensor's sizes for one sample, some axes left out.
-
-        Args:
-            tensor: `Tensor`.
-            without: axes of a sample to leave out.
-            batch: bool, whether to count what is folded into the batch (windows of
-                an image). Of two factors one should.
-        """
-        kept = [d for i, d in enumerate(tensor.sizes) if i != tensor.batch_axis]
-        left_out = {axis % len(kept) for axis in without}
-        sizes = [d for i, d in enumerate(kept) if i not in left_out]
-        if batch and tensor.batch_axis is not None:
-            sizes.append(tensor.sizes[tensor.batch_axis])
-        return math.nan if None in sizes else math.prod(sizes)

@@ -263,6 +263,19 @@ def _of_length_one(x):
     return x * ops.rsqrt(ops.maximum(ops.sum(ops.square(x)), 1e-24))
 
 
+@register
+def plain_attention(layer, gates, inputs, mask=None, **kwargs):
+    """`keras.layers.Attention` and `AdditiveAttention`: scores add up over channels.
+
+    A channel whose query and key are 0 adds nothing, also where the hyperbolic tangent
+    of their sum is added up.
+    """
+    query, value, *key = inputs
+    gates = ops.cast(gates, query.dtype)
+    key = key[0] if key else value
+    return layer([query * gates, value, key * gates], mask=mask, **kwargs)
+
+
 # What all of them share.
 
 

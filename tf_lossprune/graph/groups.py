@@ -79,6 +79,8 @@ class ChannelGraph:
         num_units: int.
         group_of: int `[num_units + 1]`, the group of each unit, -1 for unit 0.
         frozen: list of `(layer name, reason)`.
+        hidden: dict, `id(tensor)` -> units along its last axis, besides the channels
+            along another one: what a layer that mixes positions made.
         goes_with: dict, name of a layer -> list of int arrays of groups: the layer goes
             if each of them has no channels. Empty unless blocks may be removed.
     """
@@ -91,7 +93,7 @@ class ChannelGraph:
         self.group_of = group_of
         self.num_units = len(group_of) - 1
         self.frozen = frozen
-        self.goes_with = {}
+        self.hidden, self.goes_with = {}, {}
 
     def record(self, operation):
         """The `LayerRecord` of a layer or operation of the graph."""
@@ -141,7 +143,7 @@ def analyze(model, exclude=None, input_shape=None, filters=None):
         others = {id(la) for la in graph.layers} - {id(la) for la in chosen}
     ties = lb.Ties()
     log = []
-    records, labels, uniform = {}, {}, set()
+    records, labels, uniform, hidden = {}, {}, set(), {}
     work = Work(graph, input_shape)
     for tensor in tree.flatten(graph.inputs):
         tensor.batch_axis = 0
@@ -150,12 +152,13 @@ def analyze(model, exclude=None, input_shape=None, filters=None):
         inputs = [labels[id(t)] for t in call.data]
         operation = call.operation
         record = records.setdefault(id(operation), LayerRecord(operation))
-        ctx = Context(call, inputs, ties, record, log, uniform)
+        ctx = Context(call, inputs, ties, record, log, uniform, hidden)
         for mask in call.masks:
             ctx.freeze(labels[id(mask)], "it serves as a mask")
         first = ties.count
         work.begin(call)
         opaque = work.follow(ctx, _apply_rule(ctx, graph.closed))
+        ctx.freeze_hidden()
         labels.update((id(t), found) for t, found in zip(call.data, ctx.input_labels))
         if opaque is not None:
             record.opaque[id(call)] = opaque
@@ -170,14 +173,14 @@ def analyze(model, exclude=None, input_shape=None, filters=None):
             labels[id(tensor)] = found
     _freeze_shared(graph, records, ties, log)
     for tensor in tree.flatten(graph.outputs):
-        units = np.unique(labels[id(tensor)])
+        units = np.unique(np.append(labels[id(tensor)], hidden.get(id(tensor), 0)))
         ties.freeze(units)
         log.append((units[units != 0], _producer_of(graph, tensor), "model output"))
     if ties.has_options:
         ties.choose(min((0, 1), key=lambda i: _narrowest(records, ties, i)))
     weights = [a for r in records.values() for a in r.weights.values()]
     ties.straighten([*labels.values(), *(x for a in weights for x in a.values())])
-    return _collect(graph, records, labels, ties, log)
+    return _collect(graph, records, labels, hidden, ties, log)
 
 
 def _apply_rule(ctx, closed):
@@ -249,7 +252,7 @@ def _producer_of(graph, tensor):
     return tensor.name
 
 
-def _collect(graph, records, labels, ties, log):
+def _collect(graph, records, labels, hidden, ties, log):
     roots, frozen = ties.resolve()
     signature = _signatures(records, ties, roots, frozen)
     # Units with one signature form a group, in order of first appearance.
@@ -266,10 +269,13 @@ def _collect(graph, records, labels, ties, log):
     for record in records.values():
         record.relabel(unit_of)
     labels = {key: unit_of[values] for key, values in labels.items()}
+    hidden = {key: unit_of[values] for key, values in hidden.items()}
     groups_of_units = np.asarray(group_of)
     groups = _name_groups(records, ties, unit_of, groups_of_units, len(members))
     reasons = _reasons(ties, log, roots, frozen)
-    return ChannelGraph(graph, records, labels, groups, groups_of_units, reasons)
+    found = ChannelGraph(graph, records, labels, groups, groups_of_units, reasons)
+    found.hidden = {key: units for key, units in hidden.items() if units.any()}
+    return found
 
 
 def _signatures(records, ties, roots, frozen):

@@ -186,7 +186,8 @@ def _reader(channel_graph, record, name, weight, axis):
         return "the layer has several inputs"
     tensors = [call.data[0] for call in calls]
     labels = [channel_graph.labels[id(t)] for t in tensors]
-    if any(sum(d > 1 for d in found.shape) != 1 for found in labels):
+    mixed = any(id(t) in channel_graph.hidden for t in tensors)
+    if mixed or any(sum(d > 1 for d in found.shape) != 1 for found in labels):
         return "the channels are not laid out along one axis"
     held = labels[0].reshape(-1)
     groups = getattr(layer, "groups", 1)

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from tf_lossprune import keras_internals as internals
+from tf_lossprune.graph import gated_calls
 from tf_lossprune.graph import labels as lb
 from tf_lossprune.graph.rules.convolution import consumed
 from tf_lossprune.graph.rules.registry import register_rule
@@ -98,6 +99,38 @@ def grouped_query_attention(ctx, layer):
         ctx.weight(f"{OUTPUT}.bias", {0: out})
     scores = [lb.on_axis(queries, 0, 3)] * (len(ctx.call.outputs) - 1)
     ctx.output(out, *scores)
+
+
+@register_rule(
+    layers.Attention,
+    layers.AdditiveAttention,
+    effect="cuts",
+    remark="channels of queries and keys go together, and those of values pass",
+)
+def plain_attention(ctx, layer):
+    """Without projections: scores add up over the channels of queries and keys."""
+    if any(len(t.shape) != 3 for t in ctx.inputs):
+        ctx.freeze_all("attention over several axes")
+        return
+    query, value = (consumed(ctx, -1, index) for index in (0, 1))
+    key = consumed(ctx, -1, len(ctx.inputs) - 1)
+    ctx.unite(query, key)
+    query = np.where(key == lb.FROZEN, lb.FROZEN, query)
+    additive = isinstance(layer, layers.AdditiveAttention)
+    if additive and layer.scale is not None:
+        ctx.weight("scale", {0: query})
+    if query.any():
+        ctx.gated_call(gated_calls.plain_attention, query.reshape(1, 1, -1))
+    read = ctx.positions(ctx.inputs[1], (-1,), batch=False)
+    pairs = ctx.input_positions() * read
+    if additive or layer.score_mode == "concat":
+        ctx.tensors_inside(pairs, query)
+    else:
+        ctx.products(pairs, query)
+        ctx.tensors_inside(2 * pairs, np.zeros(1, int))
+    ctx.products(pairs, value)
+    scores = [np.zeros((), int)] * (len(ctx.call.outputs) - 1)
+    ctx.output(value, *scores)
 
 
 def _read(ctx, layer):

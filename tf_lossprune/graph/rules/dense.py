@@ -25,11 +25,24 @@ def dense(ctx, layer):
 
 
 def _dense_elsewhere(ctx, layer, labels):
-    """The channels lie along another axis: it mixes positions, for each channel."""
+    """The channels lie along another axis: it mixes positions, for each channel.
+
+    What it makes of them, an MLP's hidden units, goes for itself.
+    """
     if mixes_channels(layer.activation):
         ctx.freeze_all(f"activation {activation_name(layer)} may mix channels")
         return
-    ctx.weight("kernel", {})
+    hidden, out = ctx.hidden_units(), ctx.fresh(layer.units)
+    axes, factors = {1: out}, [labels, out]
+    if hidden is not None:
+        axes[0] = hidden
+        factors.append(hidden)
+        ctx.gate("kernel", 0)
+    ctx.weight("kernel", axes)
     total = ctx.output_positions() * math.prod(layer.kernel.shape)
-    ctx.products(total / labels.size, labels)
+    ctx.products(total / math.prod(f.size for f in factors), *factors)
+    if layer.use_bias:
+        ctx.weight("bias", {0: out})
+    ctx.config("units", out)
     ctx.output(labels)
+    ctx.make_hidden(out)

@@ -76,7 +76,7 @@ _PASSING = (
 
 @register_rule(*_PASSING, any_layout=True)
 def passing(ctx, layer):
-    ctx.carry()
+    ctx.carry(each=True)
 
 
 def across(ctx, axes, computation=None):
@@ -132,7 +132,7 @@ def activation(ctx, layer):
     elif mixes_channels(layer.activation):
         ctx.freeze_all("this activation may mix channels")
     else:
-        ctx.carry()
+        ctx.carry(each=True)
 
 
 @register_rule(layers.Softmax, remark="over the kept channels", any_layout=True)
@@ -198,7 +198,7 @@ def _chosen(values):
 def unary_operation(ctx, operation):
     if len(ctx.input_labels) == 1:
         constant = type(operation).__name__ in ("OnesLike", "ZerosLike")
-        ctx.carry(uniform=constant or ctx.uniform())
+        ctx.carry(uniform=constant or ctx.uniform(), each=True)
     else:
         ctx.freeze_all("an operation with tensors for parameters")
 

@@ -7,7 +7,7 @@ model's input, where most of them stand, nothing is lost.
 from tf_lossprune.graph.rules.registry import register_rule, stock_layers
 
 REASONS = {
-    "it sums over the channels": ["Dot", "Attention", "AdditiveAttention"],
+    "it sums over the channels": ["Dot"],
     "its mask depends on all channels": ["Masking"],
     "it runs code that cannot be read": [
         "FlaxLayer", "JaxLayer", "Lambda", "TFSMLayer", "TorchModuleWrapper",
