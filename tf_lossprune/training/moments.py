@@ -114,7 +114,7 @@ def in_halves(inputs, function):
     """Adds up what a function returns, for each of two halves of the inputs.
 
     Args:
-        inputs: list of batches, as arrays.
+        inputs: list of batches, as `some_inputs` returns it.
         function: from a batch to a list of things that can be added.
 
     Raises:

@@ -16,7 +16,7 @@ class Nearest:
     Args:
         channel_graph: `ChannelGraph` of the dense network.
         compact: the model that was cut from it.
-        inputs: list of batches, as arrays.
+        inputs: list of batches, as `some_inputs` returns it.
     """
 
     def __init__(self, channel_graph, compact, inputs):
@@ -77,7 +77,7 @@ class Nearest:
     def _outputs(self, model):
         """List of arrays, one for each output."""
         program = as_program(lambda x: model(x, training=False), model, often=True)
-        found = [tree.flatten(program(x)) for x in self._inputs]
+        found = [tree.flatten(program(x)) for (x,) in self._inputs]
         return [
             np.concatenate(
                 [ops.convert_to_numpy(ops.cast(y, "float32")) for y in parts]

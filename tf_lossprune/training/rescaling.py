@@ -29,7 +29,7 @@ def rescale(channel_graph, keep, changes, inputs, values):
         channel_graph: `ChannelGraph`.
         keep: bool `[num_units + 1]`, the units that stay.
         changes: `Changes`; gets the `scales`.
-        inputs: list of batches, as arrays.
+        inputs: list of batches, as `some_inputs` returns it.
         values: dict, id of a variable -> the variable and its new value, which has the
             size from before the cut; the new values are added.
 
