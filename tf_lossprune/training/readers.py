@@ -146,12 +146,12 @@ def find_readers(channel_graph, keep=None, changes=None):
 
 
 def layers_of(channel_graph, left):
-    """Names of the layers of some weights: those that cannot read other channels."""
+    """Names of the layers of which no weight can read other channels instead."""
     return {
         record.layer.name
         for record in channel_graph.records.values()
-        for weight in record.gates
-        if f"{record.layer.name}.{weight}" in left
+        if record.gates
+        and all(f"{record.layer.name}.{weight}" in left for weight in record.gates)
     }
 
 
