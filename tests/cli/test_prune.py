@@ -129,6 +129,10 @@ def test_without_labels_and_without_training(capsys, tmp_path):
         64 * report["compact"]["accuracy"]
     )
     assert report["threads"] == 1 and report["device"]
+    # The arena of the int8 file, not that of fp32.
+    file = tmp_path / "c" / "compact.tflite"
+    arena = tf_lossprune.deploy.arena_bytes(file)
+    assert report["compact"]["peak_memory_bytes"] == arena
     assert not (tmp_path / "c" / "state").exists()
 
     hooks.write_text(HOOKS.replace("def data", "def nothing"))

@@ -14,7 +14,7 @@ from tf_lossprune.cli.litert_files import (
     figures_of_files,
 )
 from tf_lossprune.cli.sanity import evaluate
-from tf_lossprune.resources import known_costs
+from tf_lossprune.resources import PeakMemory, known_costs
 from tf_lossprune.tables import aligned, comparison_table
 
 
@@ -62,7 +62,7 @@ def compare(values, arguments):
     figures = [
         {
             **(evaluate(m, models[0], source, values.batch_size) if source else {}),
-            **costs_of(m),
+            **costs_of(m, values.precision),
         }
         for m in models
     ]
@@ -75,13 +75,15 @@ def compare(values, arguments):
     return Result({"dense": dense, "compact": compact}, text)
 
 
-def costs_of(model):
+def costs_of(model, precision):
     """MACs, parameters and peak memory of a model, as far as they can be counted.
 
     Args:
         model: functional or Sequential `keras.Model`.
+        precision: string, as in `to_litert`, for the memory.
     """
-    return known_costs(model, ("macs", "params", "peak_memory_bytes"))
+    names = ("macs", "params", "peak_memory_bytes")
+    return known_costs(model, names, given=[PeakMemory(precision)])
 
 
 def measure_files(

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from tf_lossprune.graph import analyze
+from tf_lossprune.resources.base import Resource
 from tf_lossprune.resources.model import cost_models, plain
 from tf_lossprune.surgery import flat_graph
 from tf_lossprune.types import InputShape
@@ -15,6 +16,7 @@ def known_costs(
     model: keras.Model,
     resources: Sequence[str] = ("macs", "params"),
     input_shape: InputShape = None,
+    given: Sequence[Resource] = (),
 ) -> dict[str, Any]:
     """What a model costs, as far as it can be counted.
 
@@ -22,13 +24,14 @@ def known_costs(
         model: built functional or Sequential `keras.Model`.
         resources: names of the resources to count.
         input_shape: as in `prune_model`.
+        given: `Resource`s that come before the registered ones of their names.
 
     Returns:
         Dict, resource -> number.
     """
     graph, _ = flat_graph(model, input_shape=input_shape)
     channels = analyze(graph, None, input_shape)
-    costs = cost_models(channels, resources, optional=dict.fromkeys(resources))
+    costs = cost_models(channels, resources, given, dict.fromkeys(resources))
     return {name: plain(found.dense) for name, found in costs.items()}
 
 
