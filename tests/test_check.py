@@ -171,9 +171,9 @@ class CheckTest(parameterized.TestCase):
         x = layers.Embedding(7, 4)(layers.Reshape((-1,))(inputs[0]))
         graph = trace(keras.Model(inputs, layers.Concatenate(axis=1)([x, inputs[1]])))
         numbers, values = sample(graph, size=40)
-        self.assertEqual(numbers.shape, (2, 40))
+        self.assertEqual(numbers.shape, (3, 40))
         self.assertEqual((numbers.min(), numbers.max()), (0, 6))
-        self.assertEqual(values.shape, (2, 40, 4))
+        self.assertEqual(values.shape, (3, 40, 4))
         self.assertGreater(sample(graph, positive=True)[1].min(), 0)
 
     @parameterized.parameters(

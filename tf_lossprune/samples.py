@@ -6,7 +6,8 @@ from keras import ops, tree
 
 #: What unknown sizes are tried as, in this order.
 SIZES = (32, 64, 16, 8, 128, 224, 4)
-BATCH = 2
+#: Of two samples, what is meant for two channels may be taken for them.
+BATCH = 3
 #: Arguments by which layers say how many whole numbers they know.
 _LIMITS = ("input_dim", "num_tokens")
 
