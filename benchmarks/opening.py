@@ -116,7 +116,7 @@ def _pruned(model, found):
     compact = tf_lossprune.strip_pruning(pruned, check=False)
     try:
         in_file = judge.macs(compact) / judge.macs(copy_graph(open_model(model))[0])
-    except (judge.ConversionError, ValueError):
+    except (judge.ConversionError, ValueError, TypeError):  # it cannot be counted
         in_file = math.nan
     gated = tf_lossprune.prune_model(model, {"macs": 1.0}, **options)
     close_at_random(gated, np.random.default_rng(0))

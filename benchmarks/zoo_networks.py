@@ -1,8 +1,10 @@
 """Small networks of packages other than keras-hub, where they are installed."""
 
 import importlib
+import importlib.util
 import os
 import sys
+import types
 
 SIZE = 64
 
@@ -74,9 +76,9 @@ def zeromodels():
             image_size=SIZE,
             patch_size=8,
             stride=4,
-            embed_dim=(32, 64, 96),
+            embed_dim=(32, 64, 128),
             depth=(1, 1, 1),
-            heads=(2, 4, 6),
+            heads=(2, 4, 8),
         ),
     }
 
@@ -85,16 +87,24 @@ def attention_models():
     """The same of keras-cv-attention-models.
 
     It is written for Keras 2, PyTorch or keras_core. The last one is what Keras 3 was
-    called before it came out, so that is what it gets here.
+    called before it came out, so that is what it gets here. There, its data sets need
+    PyTorch, so that only the modules with the networks are imported.
     """
     import keras
 
+    found = importlib.util.find_spec("keras_cv_attention_models")
+    if found is None:
+        return {}
     os.environ["KECAM_BACKEND"] = "keras_core"
     sys.modules.setdefault("keras_core", keras)
-    try:
-        import keras_cv_attention_models as zoo
-    except ImportError:
-        return {}
+    (folder,) = found.submodule_search_locations
+    for name in ("", "imagenet", "coco"):
+        full = f"{found.name}.{name}".rstrip(".")
+        package = sys.modules.setdefault(full, types.ModuleType(full))
+        package.__path__ = [os.path.join(folder, name)]
+    zoo = sys.modules[found.name]
+    for name in ("attention_layers", "efficientnet"):  # in an order that they bear
+        importlib.import_module(f"{found.name}.{name}")
 
     def build(module, name, **config):
         def make():
@@ -107,16 +117,12 @@ def attention_models():
     return {
         "EfficientNetV2": build("efficientnet", "EfficientNetV2B0"),
         "MobileNetV3": build("mobilenetv3_family", "MobileNetV3Small100"),
+        "LCNet": build("mobilenetv3_family", "LCNet050"),
         "GhostNet": build("ghostnet", "GhostNet_050"),
         "ConvNeXtV2": build("convnext", "ConvNeXtV2Atto"),
         "MobileViT": build("mobilevit", "MobileViT_XXS"),
-        "EdgeNeXt": build("edgenext", "EdgeNeXt_XX_Small"),
         "FasterNet": build("fasternet", "FasterNetT0"),
         "RepViT": build("repvit", "RepViT_M09"),
-        "ResNeSt": build("resnest", "ResNest50"),
-        "CoTNet": build("cotnet", "CotNet50"),
-        "LeViT": build("levit", "LeViT128S"),
-        "CoAtNet": build("coatnet", "CoAtNetT"),
-        "VanillaNet": build("vanillanet", "VanillaNet5"),
-        "MLP-Mixer": build("mlp_family", "MLPMixerS32"),
+        "CSPNeXt": build("cspnext", "CSPNeXtTiny"),
+        "MogaNet": build("moganet", "MogaNetXtiny"),
     }

@@ -60,12 +60,12 @@ def check_copy(
 def _as_they_are(*models: keras.Model) -> Iterator[None]:
     """Undoes what calls change in models: counters, averages that code keeps."""
     variables = {id(v): v for model in models for v in model.non_trainable_variables}
-    before = [(v, ops.convert_to_numpy(v.value)) for v in variables.values()]
+    before = [(v, ops.convert_to_numpy(v)) for v in variables.values()]
     try:
         yield
     finally:
         for variable, value in before:
-            if not np.array_equal(ops.convert_to_numpy(variable.value), value):
+            if not np.array_equal(ops.convert_to_numpy(variable), value):
                 variable.assign(value)
 
 

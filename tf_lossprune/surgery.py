@@ -100,7 +100,10 @@ def _resize(
             copy_weights(operation, new, record, keep)
         return new, outputs
     except Exception as error:
-        values = dict(zip(map(id, operation.weights), _kept_weights(record, keep)))
+        values = {}
+        if isinstance(operation, keras.Layer):
+            kept = _kept_weights(record, keep)
+            values = dict(zip(map(id, operation.weights), kept))
         cloner.forget(operation)
         try:
             new = cloner.narrowed(operation, values, config)

@@ -119,6 +119,7 @@ class Indexes(layers.Layer):
         y = y + 0.1 * ops.cast(ops.arange(8), "float32")
         y = ops.image.resize(y[:, ::2], ops.shape(x)[1:3])
         y = y + ops.tile(y[:, :1], (1, 8, 1, 1))
+        y = ops.reshape(ops.reshape(y, (-1, 64, np.int64(8))), (-1, 8, 8, 8))
         brightest = ops.argmax(ops.mean(y, axis=-1, keepdims=True), 1, keepdims=True)
         return ops.where(y > 0, y, 0.1 * y) + ops.take_along_axis(y, brightest, axis=1)
 
@@ -207,6 +208,22 @@ class HeldTest(parameterized.TestCase):
         block = Counts()
         graph, *_ = check_opened(lambda: image(block, block))
         self.assertEmpty(graph.closed)
+
+    def test_fit_adds_losses_and_counts_in_training(self):
+        pruned = tf_lossprune.prune_model(
+            image(Adds(), Counts(True, name="counts")),
+            {"params": 0.6},
+            method="uniform",
+            channel_multiple=1,
+        )
+        pruned.compile("sgd", "mse", jit_compile=False)
+        x = np.random.default_rng(0).normal(size=(8, 8, 8, 3)).astype("float32")
+        y = np.zeros((8, 3), "float32")
+        pruned.fit(x, y, batch_size=4, epochs=3, verbose=0)
+        compact = tf_lossprune.strip_pruning(pruned)
+        self.assertEqual(int(compact.get_layer("counts.count").weight.value), 6)
+        plain = float(np.mean(np.square(compact.predict(x, verbose=0))))
+        self.assertGreater(pruned.evaluate(x, y, verbose=0), plain + 1e-5)
 
     def test_inner_layers_follow_the_mode(self):
         graph = open_model(image(Inside()))

@@ -5,10 +5,12 @@ regularizers and the like come from the layer itself, and so does what was set o
 after construction.
 """
 
+import inspect
 import types
 from typing import Any
 
 import keras
+import numpy as np
 
 from tf_lossprune import keras_internals as internals
 from tf_lossprune.graph.record import InnerConfig
@@ -36,11 +38,28 @@ def from_live_config(operation, overrides):
         A `keras.Operation` without weights; for one of a subclass that only sets
         defaults, one of the class that it sets them for.
     """
-    config = _replaced(live_config(operation), overrides)
+    try:
+        config = _replaced(live_config(operation), overrides)
+    except NotImplementedError:  # of an operation with NumPy's numbers, for one
+        if isinstance(operation, keras.Layer):
+            raise
+        return _with_attributes(operation, overrides)
     with keras.saving.CustomObjectScope(_classes(operation)):
         new = ruled_class(type(operation)).from_config(config)
     hand_on(operation, new, overrides)
     return new
+
+
+def _with_attributes(operation, overrides):
+    """An operation like another one, whose arguments are attributes."""
+    kind: Any = type(operation)
+    names = [n for n in inspect.signature(kind).parameters if n != "name"]
+    given = {n: overrides.get(n, getattr(operation, n)) for n in names}
+    return kind(**keras.tree.map_structure(_plain, given))
+
+
+def _plain(x):
+    return x.item() if isinstance(x, np.generic) else x
 
 
 def _replaced(config, overrides):
