@@ -815,9 +815,6 @@ CLOSED = {
     "its_own_spec": (OwnSpec, "symbolic tensors"),
     "an_activity_regularizer": (Regularized, "regularizer"),
 }
-if keras.backend.backend() == "jax":
-    # Keras lets no such layer train there: its random numbers would never change.
-    del CLOSED["random_numbers_of_nobody"]
 
 
 class Siblings(layers.Layer):
