@@ -69,7 +69,8 @@ class Probe:
 def executed_calls(channels: ChannelGraph) -> list[Call]:
     """The calls that the runtime executes.
 
-    Those merged into others are left out, and weights, which are constants there.
+    Those merged into others are left out, and weights with what is computed of them
+    alone, which are constants there.
 
     Args:
         channels: `ChannelGraph`.
@@ -77,12 +78,17 @@ def executed_calls(channels: ChannelGraph) -> list[Call]:
     Returns:
         A list of `Call`s.
     """
-    merged = merged_calls(channels.graph)
-    return [
-        call
-        for call in channels.graph.calls
-        if id(call) not in merged and not isinstance(call.operation, OwnWeight)
-    ]
+    merged, found, constant = merged_calls(channels.graph), [], set()
+    for call in channels.graph.calls:
+        inputs = {id(t) for t in call.inputs}
+        if isinstance(call.operation, OwnWeight):  # some pass on what they are given
+            fixed = (t for t in call.outputs if t.batch_axis is None)
+            constant.update(id(t) for t in fixed if t.sizes[:1] != (1,))
+        elif inputs and inputs <= constant:
+            constant.update(id(t) for t in call.outputs)
+        elif id(call) not in merged:
+            found.append(call)
+    return found
 
 
 def network_probes(channels: ChannelGraph) -> list[tuple[Probe, int]]:
@@ -147,7 +153,8 @@ def _without_channels(channels: ChannelGraph, call: Call, tensor: Tensor) -> lis
     varying = [axis for axis, size in enumerate(labels.shape) if size > 1]
     for axis in varying or ([0 if first else -1] if shape else []):
         shape[axis] = "*"
-    return [tensor.sizes[0], *shape] if tensor.sizes[:1] != (1,) else shape
+    batch = tensor.sizes[:1]
+    return shape if batch == (1,) else [*batch, *shape]
 
 
 def channel_entries(channels: ChannelGraph, tensors: Sequence[Tensor]) -> np.ndarray:
