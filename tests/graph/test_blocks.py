@@ -91,17 +91,19 @@ def convnext(size=8, width=8):
     return keras.Model(inputs, layers.Dense(5)(x))
 
 
+#: Heads, and dimensions of queries and of values, which JAX asks to be as many.
+ATTENTION = 2 if keras.backend.backend() == "jax" else 3
 #: Name -> network, first layers of its blocks, how many groups each has.
 FAMILIES = {
     "pre-norm": (
         lambda: transformer(True),
         ["norm_a_0", "norm_b_0", "norm_a_1", "norm_b_1"],
-        [3, 1, 2, 1],
+        [ATTENTION, 1, 2, 1],
     ),
     "post-norm": (
         lambda: transformer(False),
         ["attention_0", "up_0", "attention_1", "up_1"],
-        [3, 1, 2, 1],
+        [ATTENTION, 1, 2, 1],
     ),
     "ConvNeXt": (convnext, ["own.spatial", "spatial"], [1, 1]),
     "any size": (lambda: convnext(None), ["own.spatial", "spatial"], [1, 1]),
