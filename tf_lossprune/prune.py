@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -149,8 +150,7 @@ def prune_model(
         )
     graph = open_model(model, input_shape)
     method = find_method(method)
-    if not method.one_shot:
-        _check_training(model)
+    _check_training(model, method.one_shot)
     bound = Budget(budget).with_measurer(LitertMeasurer())
     space = SearchSpace(
         channel_multiple=channel_multiple,
@@ -234,20 +234,28 @@ def check_options(options: Mapping[str, Any], more: Iterable[str] = ()) -> None:
         raise TypeError(f"Expected options among {names}{hint}. Received: {unknown}")
 
 
-def _check_training(model: keras.Model) -> None:
-    """Raises `ValueError` if a class of the user's says how the model trains."""
+def _check_training(model: keras.Model, one_shot: bool) -> None:
+    """Raises `ValueError` if a class of the user's says how the model trains.
+
+    Args:
+        model: the user's model.
+        one_shot: bool, whether the widths do not need `fit`: then it is a warning.
+    """
     for name in ("train_step", "compute_loss"):
         # Not every backend's Model has both.
         owners = (c for c in type(model).__mro__ if name in vars(c))
         owner = next(owners, keras.Model)
         if owner.__module__.split(".")[0] != "keras":
-            raise ValueError(
-                f"The `{name}` of a model's own class would not be used: the widths "
-                "are learned in the pruned model's. Put what it does into a subclass "
+            message = (
+                f"The `{name}` of a model's own class is not used: `fit` is the pruned "
+                "model's. Put what it does into a subclass "
                 "of `tf_lossprune.PrunedModel` and pass "
                 "`keras.Model(model.inputs, model.outputs)` here. "
                 f"Received: {owner.__module__}.{owner.__name__}.{name}"
             )
+            if not one_shot:
+                raise ValueError(message)
+            warnings.warn(message, stacklevel=3)
 
 
 def _check_all_given(problem: PruningProblem, method: str | None) -> None:

@@ -285,6 +285,10 @@ def documented():
 
 
 class KerasFeaturesTest(parameterized.TestCase):
+    def test_one_shot_methods_warn_of_a_step_that_is_not_used(self):
+        with pytest.warns(UserWarning, match="train_step.*is not used.*Doubled"):
+            small.prune(made_of(Doubled), method="uniform")
+
     def test_the_table_in_the_documentation_is_complete(self):
         expected = dict.fromkeys([*FEATURES, *OWN_TESTS], "works")
         expected.update(dict.fromkeys(REFUSED, "refused"))
