@@ -35,6 +35,7 @@ def _run(tmp_path, *given):
     return row
 
 
+@pytest.mark.long
 def test_quick_cell_on_images_from_a_file(tmp_path):
     """In a worker, as `--workers` starts them."""
     rng = np.random.default_rng(0)

@@ -54,8 +54,22 @@ def size_of(model, path, precision):
     return os.path.getsize(to_litert(model, path / "m.tflite", precision, x))
 
 
-@pytest.mark.parametrize("where", ["before", "behind", "nowhere"])
-@pytest.mark.parametrize("use_bias", [True, False])
+@pytest.mark.parametrize(
+    ("use_bias", "where"),
+    [
+        (True, "behind"),
+        (False, "before"),
+        *(
+            pytest.param(*case, marks=pytest.mark.long)
+            for case in [
+                (True, "before"),
+                (True, "nowhere"),
+                (False, "behind"),
+                (False, "nowhere"),
+            ]
+        ),
+    ],
+)
 def test_the_estimate_is_the_files(use_bias, where, tmp_path):
     channels = analyze(network(use_bias, where))
     keep = np.ones(channels.num_units + 1, bool)
@@ -75,7 +89,11 @@ def test_the_estimate_is_the_files(use_bias, where, tmp_path):
 @pytest.mark.filterwarnings("ignore:The int8 file")
 @pytest.mark.parametrize(
     ("precision", "use_bias", "where"),
-    [("fp32", True, "behind"), ("fp16", False, "before"), ("int8", True, "behind")],
+    [
+        pytest.param("fp32", True, "behind", marks=pytest.mark.long),
+        ("fp16", False, "before"),
+        ("int8", True, "behind"),
+    ],
 )
 def test_the_delivered_file_is_the_share_of_the_dense_file(
     precision, use_bias, where, tmp_path

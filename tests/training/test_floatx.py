@@ -4,6 +4,7 @@ import contextlib
 
 import keras
 import numpy as np
+import pytest
 from absl.testing import parameterized
 
 import tf_lossprune
@@ -35,16 +36,25 @@ def network():
 class FloatTypeTest(parameterized.TestCase):
     @parameterized.parameters(
         ("float64", None, "loss"),
+        ("float16", None, "loss"),
+        ("float32", "bfloat16", "bar"),
+    )
+    def test_fit_and_strip(self, floatx, policy, method):
+        self.check(floatx, policy, method)
+
+    @parameterized.parameters(
         ("float64", None, "variational"),
         ("float64", None, "bn_scale"),
         ("float64", None, "ecc"),
-        ("float16", None, "loss"),
         ("bfloat16", None, "loss"),
         ("float32", "float64", "loss"),
-        ("float32", "bfloat16", "bar"),
         ("float64", "float32", "loss"),
     )
-    def test_fit_and_strip(self, floatx, policy, method):
+    @pytest.mark.long
+    def test_fit_and_strip_with_others(self, floatx, policy, method):
+        self.check(floatx, policy, method)
+
+    def check(self, floatx, policy, method):
         if keras.backend.backend() == "jax" and floatx == "bfloat16":
             self.skipTest("Keras makes indices bfloat16 there, too")
         with default_of(floatx, policy):
@@ -76,6 +86,7 @@ class FloatTypeTest(parameterized.TestCase):
                 atol=exact,
             )
 
+    @pytest.mark.long
     def test_one_call(self):
         with default_of("float64"):
             compact, result = tf_lossprune.compress(

@@ -32,7 +32,7 @@ def convolutions():
 
 def scores_of(model, data):
     graph = analyze(model)
-    found = predicted(graph, [data[:100], data[100:]])
+    found = predicted(graph, [(data[:100],), (data[100:],)])
     return {group.name: found[group.units] for group in graph.groups}
 
 

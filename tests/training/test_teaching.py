@@ -134,8 +134,10 @@ def test_a_weight_out_of_range_is_refused(dense, wrong):
     ("form", "targets"),
     [
         (lambda y: [y], lambda y: y),
-        (lambda y: {"classes": y}, lambda y: {"classes": y}),
-        (lambda y: y, lambda y: [y]),
+        pytest.param(
+            lambda y: {"classes": y}, lambda y: {"classes": y}, marks=pytest.mark.long
+        ),
+        pytest.param(lambda y: y, lambda y: [y], marks=pytest.mark.long),
     ],
     ids=["list of one, bare targets", "dict of one", "bare, list of targets"],
 )

@@ -100,12 +100,16 @@ class NpuCycles(MeasuresFile, Resource):
             "config": None if config is None else os.fspath(config),
         }
         self.dense = None if dense is None else tuple(map(float, dense))
-        self._cycles = {(str(o), int(i), int(m)): float(c) for o, i, m, c in rows}
+        self._table = {(str(o), int(i), int(m)): float(c) for o, i, m, c in rows}
 
     def get_config(self) -> dict[str, Any]:
-        rows = [[*key, cycles] for key, cycles in self._cycles.items()]
+        rows = [[*key, cycles] for key, cycles in self._table.items()]
         config = {**self.options, "dense": self.dense, "rows": rows}
         return {**config, **super().get_config()}
+
+    def has_compiled(self) -> bool:
+        """Whether it knows the cycles of any operation already."""
+        return bool(self._table)
 
     def bind(self, channels: ChannelGraph) -> "NpuCycles":
         if self.dense is not None:
@@ -127,7 +131,7 @@ class NpuCycles(MeasuresFile, Resource):
         bound, calls = self.bind(channels), executed_calls(channels)
         operations, shown = [], getattr(bound.measurer, "verbose", False)
         title = f"Compiling operations for {self.options['accelerator']}"
-        with Progress(title, len(calls), shown and not bound._cycles) as progress:
+        with Progress(title, len(calls), shown and not bound.has_compiled()) as progress:
             for call in calls:
                 given = channel_entries(channels, call.inputs)
                 made = channel_entries(channels, call.outputs)
@@ -142,11 +146,11 @@ class NpuCycles(MeasuresFile, Resource):
     def operation(self, operation: NpuOperation, given: int, made: int) -> float:
         """Cycles of one operation, which is compiled when they are first asked for."""
         key = repr(operation), given, made
-        if key not in self._cycles:
-            self._cycles[key] = float(
+        if key not in self._table:
+            self._table[key] = float(
                 self.ask().npu_operation(operation, given, made, **self.options)
             )
-        return self._cycles[key]
+        return self._table[key]
 
 
 class OperationCycles:
