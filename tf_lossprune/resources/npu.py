@@ -129,9 +129,10 @@ class NpuCycles(MeasuresFile, Resource):
     def function(self, channels: ChannelGraph) -> "NpuFunction":
         check_sizes(channels, self.name)
         bound, calls = self.bind(channels), executed_calls(channels)
-        operations, shown = [], getattr(bound.measurer, "verbose", False)
+        operations, known = [], bound.has_compiled()
+        shown = getattr(bound.measurer, "verbose", False) and not known
         title = f"Compiling operations for {self.options['accelerator']}"
-        with Progress(title, len(calls), shown and not bound.has_compiled()) as progress:
+        with Progress(title, len(calls), shown) as progress:
             for call in calls:
                 given = channel_entries(channels, call.inputs)
                 made = channel_entries(channels, call.outputs)
