@@ -386,7 +386,9 @@ def test_blocks_that_are_given_as_gone_stay_gone():
         assert (model.widths["up"], model.widths["more"]) == (0, 0)
 
 
-@pytest.mark.parametrize("method", ["loss", "netadapt"])
+@pytest.mark.parametrize(
+    "method", ["loss", pytest.param("netadapt", marks=pytest.mark.long)]
+)
 def test_compress_trains_given_widths_from_the_first_step(method):
     x = np.random.default_rng(0).normal(size=(16, 12)).astype("float32")
     widths = {"wide": 5, "middle": 4, "narrow": 3}

@@ -61,7 +61,7 @@ class MethodsTest(parameterized.TestCase):
         self.assertEqual(copy.get_config(), method.get_config())
         self.assertIs(type(methods.find_method(name)), type(method))
 
-    @parameterized.parameters("taylor")
+    @parameterized.parameters(("taylor",))
     def test_search_goes_on_after_loading(self, name):
         self.check_loading(name)
 

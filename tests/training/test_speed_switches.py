@@ -59,10 +59,14 @@ class SpeedSwitchesTest(parameterized.TestCase):
         self.assertLessEqual(tf_lossprune.cost(compact)["macs"], allowed)
         return compact
 
-    @parameterized.parameters(
-        ("mixed_float16", "float16"), ("mixed_bfloat16", "bfloat16")
-    )
-    def test_mixed_precision(self, policy, kind):
+    def test_mixed_precision(self):
+        self.check_mixed_precision("mixed_float16", "float16")
+
+    @pytest.mark.long
+    def test_mixed_precision_of_bfloat16(self):
+        self.check_mixed_precision("mixed_bfloat16", "bfloat16")
+
+    def check_mixed_precision(self, policy, kind):
         _, _, expected = train(pruned=False, policy=policy)
         pruned, history, weights = train(policy=policy)
         for a, b in zip(weights, expected, strict=True):
