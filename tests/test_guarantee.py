@@ -188,7 +188,7 @@ def visual_wake_words():
     ("build", "share"),
     [
         pytest.param(key_word_ds_cnn, 1 / 2, marks=pytest.mark.long),
-        (key_word_ds_cnn, 1 / 3),
+        pytest.param(key_word_ds_cnn, 1 / 3, marks=pytest.mark.long),
         pytest.param(resnet_8, 1 / 2, marks=pytest.mark.long),
         pytest.param(resnet_8, 1 / 3, marks=pytest.mark.long),
         # A third of its memory is the image.

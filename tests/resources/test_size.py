@@ -91,7 +91,7 @@ def test_the_estimate_is_the_files(use_bias, where, tmp_path):
     ("precision", "use_bias", "where"),
     [
         pytest.param("fp32", True, "behind", marks=pytest.mark.long),
-        ("fp16", False, "before"),
+        pytest.param("fp16", False, "before", marks=pytest.mark.long),
         ("int8", True, "behind"),
     ],
 )
