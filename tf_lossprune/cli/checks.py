@@ -30,6 +30,30 @@ def check_model_path(path):
         raise InputError(f"Expected an existing model file. Received: {path!r}")
 
 
+def check_model_source(source):
+    """Raises `InputError` unless this is the path of a model file or a Python file.
+
+    Args:
+        source: string.
+    """
+    if source.endswith(MODEL_SUFFIXES):
+        check_model_path(source)
+    else:
+        check_module(source)
+
+
+def beside(out, source, ending):
+    """The file to write: `out`, or one in the source's folder, with another ending.
+
+    Args:
+        out: string or None.
+        source: string, path of what the command reads.
+        ending: string, what follows the source's name.
+    """
+    source = pathlib.Path(source)
+    return out or str(source.with_name(f"{source.stem}{ending}"))
+
+
 def check_file(path, what):
     """Raises `InputError` unless there is this file.
 

@@ -56,10 +56,7 @@ def _define_inspect(values):
 
 def _check_inspect(values, arguments):
     source = arguments[0]
-    if source.endswith(checks.MODEL_SUFFIXES):
-        checks.check_model_path(source)
-    else:
-        checks.check_module(source)
+    checks.check_model_source(source)
     if values.budget:
         checks.check_budget(values.budget)
     budget = parse_budget(values.budget) if values.budget else ()
@@ -77,8 +74,7 @@ def _define_strip(values):
 
 def strip_out(values, arguments):
     """Path of the compact model."""
-    source = pathlib.Path(arguments[0])
-    return values.out or str(source.with_name(f"{source.stem}-compact.keras"))
+    return checks.beside(values.out, arguments[0], "-compact.keras")
 
 
 def _check_strip(values, arguments):

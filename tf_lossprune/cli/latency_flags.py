@@ -79,8 +79,7 @@ def define_calibrate(values):
 
 def table_out(values, arguments):
     """Path of the table."""
-    source = pathlib.Path(arguments[0])
-    return values.out or str(source.with_name(f"{source.stem}-latency.json"))
+    return checks.beside(values.out, arguments[0], "-latency.json")
 
 
 def check_calibrate(values, arguments):
@@ -97,7 +96,7 @@ def check_calibrate(values, arguments):
         if values.times:
             checks.check_file(values.times, "--times as a .csv file")
     else:
-        _check_model(source)
+        checks.check_model_source(source)
         for name in ("times", "device"):
             if values[name].value:
                 raise InputError(
@@ -117,7 +116,7 @@ def define_export(values):
 
 def check_export(values, arguments):
     """Checks them, as `Command.check`."""
-    _check_model(arguments[0])
+    checks.check_model_source(arguments[0])
     out = pathlib.Path(values.out)
     if out.exists() and not out.is_dir():
         raise InputError(f"Expected --out as a folder. Received: the file {str(out)!r}")
@@ -126,10 +125,3 @@ def check_export(values, arguments):
             "Expected --out without other probes, or --overwrite. Received: "
             f"{str(out)!r}"
         )
-
-
-def _check_model(source):
-    if source.endswith(checks.MODEL_SUFFIXES):
-        checks.check_model_path(source)
-    else:
-        checks.check_module(source)

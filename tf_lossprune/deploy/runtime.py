@@ -39,12 +39,7 @@ def run_litert(path: Path, x: Any) -> Any:
     sources, targets = input_output_details(interpreter)
     with open(path, "rb") as file:
         structure = read_structure(file.read()) or plain_structure(sources, targets)
-    arrays = by_name(structure["inputs"], x)
-    if arrays is None:
-        raise ValueError(
-            "Expected x with the structure of the file's inputs, "
-            f"{structure['inputs']}. Received: {described(x)}"
-        )
+    arrays = named_arrays(structure, x)
     outputs = _run(interpreter, sources, targets, arrays)
     return keras.tree.map_structure(lambda name: outputs[name], structure["outputs"])
 
@@ -79,8 +74,16 @@ def plain_structure(sources: dict[str, Any], targets: dict[str, Any]) -> dict[st
     }
 
 
-def described(x: Any) -> Any:
-    return keras.tree.map_structure(lambda v: getattr(v, "shape", type(v)), x)
+def named_arrays(structure: dict[str, Any], x: Any) -> dict[str, Any]:
+    """Inputs by the names of the file, or `ValueError` if they do not fit."""
+    arrays = by_name(structure["inputs"], x)
+    if arrays is None:
+        shown = keras.tree.map_structure(lambda v: getattr(v, "shape", type(v)), x)
+        raise ValueError(
+            "Expected x with the structure of the file's inputs, "
+            f"{structure['inputs']}. Received: {shown}"
+        )
+    return arrays
 
 
 def _run(

@@ -11,8 +11,8 @@ import numpy as np
 from tf_lossprune.deploy.runtime import (
     batch_size,
     checked_file,
-    described,
     input_output_details,
+    named_arrays,
     open_interpreter,
     plain_structure,
     quantized,
@@ -20,7 +20,7 @@ from tf_lossprune.deploy.runtime import (
     run_litert,
 )
 from tf_lossprune.deploy.streams import captured_stderr
-from tf_lossprune.deploy.structure import by_name, read_structure
+from tf_lossprune.deploy.structure import read_structure
 from tf_lossprune.runtimes import runtime_of
 from tf_lossprune.types import Path
 
@@ -118,12 +118,7 @@ def run_file(path: Path, x: Any, runtime: str = "auto", threads: int = 1) -> Any
             "inputs": names[0] if len(names) == 1 else names,
             "outputs": outputs[0] if len(outputs) == 1 else outputs,
         }
-    arrays = by_name(structure["inputs"], x)
-    if arrays is None:
-        raise ValueError(
-            "Expected x with the structure of the file's inputs, "
-            f"{structure['inputs']}. Received: {described(x)}"
-        )
+    arrays = named_arrays(structure, x)
     found = _in_batches(session, {name: np.asarray(arrays[name]) for name in names})
     return keras.tree.map_structure(lambda name: found[name], structure["outputs"])
 

@@ -83,7 +83,7 @@ class Changes:
             pairs = zip(call.outputs, outputs, strict=True)
             return [_Affine(0.0, self._dead[id(t)], name=name)(y) for t, y in pairs]
         args, kwargs = fill(call.args), fill(call.kwargs)
-        gates, operation = self._keep.astype("float32"), call.operation
+        operation = call.operation
         if self.mixes(call):
             units, computation = self._channels.gated_call(call)
             gated = GatedCall(operation, computation, units, name=name)
@@ -91,7 +91,7 @@ class Changes:
             gated = GatedLayer(operation, self._gates(call), name=name)
         else:
             return operation(*args, **kwargs)
-        gates = ops.convert_to_tensor(gates)
+        gates = ops.convert_to_tensor(self._keep.astype("float32"))
         found = gated(args[0], gates, *args[1:], **packed(kwargs))
         if id(operation) in self.scales:
             factor, offset = self.scales[id(operation)]
