@@ -234,7 +234,7 @@ class Snapshots(StepCallback):
         if pruned.repairs:
             inputs = some_inputs(self._data(), SAMPLES)
             if inputs:  # a generator cannot be read again
-                repair(pruned.channel_graph, keep, compact, inputs)
+                repair(pruned.channel_graph, keep, compact, inputs, trained=pruned)
         pieces = cut_variables(pruned.channel_graph, compact)
         self.optimizers[key] = cut_optimizer(
             pruned.optimizer, pieces, compact.trainable_variables

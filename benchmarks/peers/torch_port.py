@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from benchmarks import vision_transformers
+from benchmarks.peers import torch_tokens
 from tf_lossprune.keras_internals import origin
 
 
@@ -130,7 +132,7 @@ def _dense(layer):
     dense = nn.Linear(*kernel.shape)
     _fill(dense.weight, kernel.T)
     _fill(dense.bias, bias)
-    return dense
+    return torch_tokens.Last(dense)
 
 
 def _relu(layer):
@@ -150,4 +152,10 @@ _MAKERS = {
         layer.pool_size, layer.strides
     ),
     keras.layers.GlobalAveragePooling2D: lambda layer: lambda x: x.mean((2, 3)),
+    keras.layers.GlobalAveragePooling1D: lambda layer: lambda x: x.mean(1),
+    keras.layers.Activation: torch_tokens.activation,
+    keras.layers.LayerNormalization: torch_tokens.norm,
+    keras.layers.MultiHeadAttention: torch_tokens.Attention,
+    keras.layers.Reshape: torch_tokens.tokens,
+    vision_transformers.Positions: torch_tokens.Positions,
 }

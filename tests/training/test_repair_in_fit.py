@@ -2,6 +2,7 @@
 
 import tempfile
 import warnings
+from unittest import mock
 
 import keras
 import numpy as np
@@ -9,6 +10,8 @@ from absl.testing import parameterized
 
 import tf_lossprune
 from tests.training import small
+from tf_lossprune.training import nearer
+from tf_lossprune.training.closeness import Closeness
 
 layers = keras.layers
 
@@ -39,7 +42,11 @@ class RepairInFitTest(parameterized.TestCase):
         for repair in ("auto", "least_squares", None):
             pruned = pruned_once(model, repair=repair)
             small.compile_model(pruned, keras.optimizers.SGD(0.0))
-            pruned.fit(x, y, batch_size=16, epochs=1, verbose=0)
+            with mock.patch.object(nearer, "Closeness", wraps=Closeness) as judge:
+                pruned.fit(x, y, batch_size=16, epochs=1, verbose=0)
+            if repair:  # the compiled loss says that the outputs are classes
+                (output,) = Closeness(*judge.call_args.args).outputs
+                self.assertEqual(output.kind, "categorical")
             found[repair] = distance(model, tf_lossprune.strip_pruning(pruned), x)
         self.assertEqual(found["auto"], found["least_squares"])
         self.assertLess(found["auto"], 0.8 * found[None])

@@ -43,6 +43,7 @@ def calibrate(pruned, compact, data):
     wanted = pruned.options.schedule.statistics_batches
     inputs = some_batches(data, samples_for(wanted))
     if pruned.options.repair is not None:
-        repair(pruned.channel_graph, pruned.kept_units(), compact, inputs)
+        kept = pruned.kept_units()
+        repair(pruned.channel_graph, kept, compact, inputs, trained=pruned)
     if wanted:
         reestimate_statistics(compact, inputs, wanted)

@@ -76,13 +76,11 @@ class Distillation:
         self.outputs, self.losses = [], []
         for loss in compiled_losses(model):
             name = model.output_names[loss.index]
-            taught = _taught(loss, outputs[loss.index], name)
+            taught = taught_as(loss, outputs[loss.index], name)
             if taught.kind == "regression" and only_classes:
                 continue
             self.outputs.append(taught)
             self.losses.append(loss)
-        # A mean over classes that exclude each other, as Keras' loss takes it.
-        self._divergence = keras.losses.KLDivergence()
 
     def __call__(self, teacher, student):
         """Scalar tensor, the sum over outputs.
@@ -128,24 +126,40 @@ class Distillation:
         student = ops.cast(student, "float32")
         if output.kind == "regression":
             return ops.mean(ops.square(teacher - student))
-        teacher, student = (self._soft(output, x) for x in (teacher, student))
         # Squared, as its gradients shrink with the temperature's square.
-        return self._divergence(teacher, student) * self._temperature**2
-
-    def _soft(self, output, x):
-        """Softened probabilities, classes in the last axis."""
-        if not output.logits:
-            low = keras.config.epsilon()
-            p = ops.clip(x, low, 1.0 - low)
-            x = ops.log(p) - ops.log1p(-p) if output.kind == "binary" else ops.log(p)
-        if output.kind == "binary":
-            x = ops.stack([x, ops.zeros_like(x)], axis=-1)
-        elif output.axis not in (-1, len(x.shape) - 1):
-            x = ops.moveaxis(x, output.axis, -1)
-        return ops.softmax(x / self._temperature, axis=-1)
+        divergence = divergence_of(output, teacher, student, self._temperature)
+        return divergence * self._temperature**2
 
 
-def _taught(loss, tensor, name):
+def divergence_of(output, teacher, student, temperature=1.0):
+    """Mean Kullback-Leibler divergence of classes, as a scalar tensor.
+
+    Args:
+        output: `Taught`, a classification.
+        teacher, student: float32 tensors.
+        temperature: float > 0, softens both.
+    """
+    teacher, student = (
+        _probabilities(output, x, temperature) for x in (teacher, student)
+    )
+    # A mean over classes that exclude each other, as Keras' loss takes it.
+    return keras.losses.KLDivergence()(teacher, student)
+
+
+def _probabilities(output, x, temperature):
+    """Softened probabilities, classes in the last axis."""
+    if not output.logits:
+        low = keras.config.epsilon()
+        p = ops.clip(x, low, 1.0 - low)
+        x = ops.log(p) - ops.log1p(-p) if output.kind == "binary" else ops.log(p)
+    if output.kind == "binary":
+        x = ops.stack([x, ops.zeros_like(x)], axis=-1)
+    elif output.axis not in (-1, len(x.shape) - 1):
+        x = ops.moveaxis(x, output.axis, -1)
+    return ops.softmax(x / temperature, axis=-1)
+
+
+def taught_as(loss, tensor, name):
     """The `Taught` of an output.
 
     Args:

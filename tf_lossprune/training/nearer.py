@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops, tree
 
 from tf_lossprune.cut_variables import cut_variables
+from tf_lossprune.training.closeness import Closeness
 from tf_lossprune.training.moments import tensors_of
 from tf_lossprune.training.program import as_program
 from tf_lossprune.training.statistics import moving, reestimate_statistics
@@ -17,12 +18,14 @@ class Nearest:
         channel_graph: `ChannelGraph` of the dense network.
         compact: the model that was cut from it.
         inputs: list of batches, as `some_inputs` returns it.
+        trained: compiled `keras.Model` or None, as in `Closeness`.
     """
 
-    def __init__(self, channel_graph, compact, inputs):
+    def __init__(self, channel_graph, compact, inputs, trained=None):
         given, seen, _ = tensors_of(channel_graph)
         outputs = tree.flatten(channel_graph.graph.outputs)
         self._compact, self._inputs = compact, inputs
+        self._closeness = Closeness(compact, trained)
         self._pieces = cut_variables(channel_graph, compact)
         self._wanted = self._outputs(keras.Model(given, [seen[id(t)] for t in outputs]))
         self._best = self.distance(), self._weights()
@@ -56,7 +59,7 @@ class Nearest:
         return [ops.copy(piece.target.value) for piece in self._pieces]
 
     def distance(self):
-        """The mean squared distance, in units of the dense outputs' mean square.
+        """How far the outputs are from the dense ones, as `Closeness` says.
 
         Batch normalisations have statistics of these inputs meanwhile.
 
@@ -66,13 +69,10 @@ class Nearest:
         statistics = moving(self._compact)
         before = [ops.convert_to_numpy(variable.value) for variable in statistics]
         reestimate_statistics(self._compact, self._inputs, len(self._inputs))
-        total = 0.0
-        for wanted, found in zip(self._wanted, self._outputs(self._compact)):
-            scale = np.mean(np.square(wanted)) + np.finfo("float32").tiny
-            total += float(np.mean(np.square(found - wanted)) / scale)
+        distance = self._closeness(self._wanted, self._outputs(self._compact))
         for variable, value in zip(statistics, before, strict=True):
             variable.assign(value)
-        return total if np.isfinite(total) else np.inf
+        return distance
 
     def _outputs(self, model):
         """List of arrays, one for each output."""

@@ -72,7 +72,7 @@ class Repair:
     undone: bool = False
 
 
-def repair(channel_graph, keep, compact, data, samples=SAMPLES):
+def repair(channel_graph, keep, compact, data, samples=SAMPLES, trained=None):
     """Makes a compact model's layers predict what was cut from what was kept.
 
     Memory: besides the network's own, two float64 matrices for each tensor that is
@@ -91,6 +91,9 @@ def repair(channel_graph, keep, compact, data, samples=SAMPLES):
         data: iterable of batches; of a tuple, the first entry is the input. No labels
             are needed.
         samples: int >= 2, how many inputs to use at most.
+        trained: compiled `keras.Model` with the network's outputs, or None: its losses
+            say which of them are classes, whose probabilities are compared. Without
+            it, the last activations do.
 
     Returns:
         A `Repair`.
@@ -107,7 +110,7 @@ def repair(channel_graph, keep, compact, data, samples=SAMPLES):
         return Repair({}, left, 0)
     inputs = some_inputs(data, samples)
     count = sum(len(tree.flatten(x)[0]) for x in inputs)
-    nearest = Nearest(channel_graph, compact, inputs)
+    nearest = Nearest(channel_graph, compact, inputs, trained)
     values, unexplained = {}, {}
     rescaled = rescale(channel_graph, keep, changes, inputs, values)
     taken = bool(rescaled) and nearest.takes(values)

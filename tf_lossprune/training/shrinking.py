@@ -110,7 +110,8 @@ class Shrinking:
                 )
             return None
         with self.variable_scope():
-            done = repair(self.channel_graph, self.kept_units(), self.network, inputs)
+            kept = self.kept_units()
+            done = repair(self.channel_graph, kept, self.network, inputs, trained=self)
         self.commit_state()
         return done
 
