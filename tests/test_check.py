@@ -1,6 +1,7 @@
 """The checks before training and delivery: they blame the right thing or nobody."""
 
 import warnings
+from unittest import mock
 
 import keras
 import numpy as np
@@ -8,6 +9,7 @@ from absl.testing import parameterized
 from keras import layers, ops
 
 import tf_lossprune
+from tf_lossprune import samples
 from tf_lossprune.check import check_compact, check_copy
 from tf_lossprune.differences import relative_error
 from tf_lossprune.graph import trace
@@ -105,6 +107,80 @@ def pruned_of(model):
     return tf_lossprune.prune_model(
         model, {"params": 0.7}, method="uniform", channel_multiple=1
     )
+
+
+class Seen(layers.Layer):
+    """Notes the heights of the images that it is called with."""
+
+    def __init__(self, heights, **kwargs):
+        super().__init__(**kwargs)
+        self.heights = lambda: heights
+
+    def call(self, x):
+        if x.shape[0] == samples.BATCH:  # else it is noted, not compared
+            self.heights().append(x.shape[1])
+        return x
+
+
+def for_large_images(end, heights):
+    """A network that computes far more than its weights take."""
+    inputs = keras.Input((256, 256, 3))
+    x = layers.Conv2D(8, 3, strides=2, activation="relu")(Seen(heights)(inputs))
+    x = layers.Conv2D(8, 3, strides=2, activation="relu", name="middle")(x)
+    return keras.Model(inputs, layers.Dense(3)(LARGE[end](x)))
+
+
+def summed(x):
+    """Sums over rows that smaller images do not have."""
+    cropped = layers.Cropping2D(((40, 0), (0, 0)))(x)
+    rows = [layers.Lambda(lambda v: ops.sum(v, (1, 2)))(v) for v in (cropped, x)]
+    return layers.Concatenate()(rows)
+
+
+def nested(x):
+    inputs = keras.Input(x.shape[1:])
+    y = layers.Conv2D(8, 3, activation="relu")(inputs)
+    return keras.Model(inputs, layers.GlobalMaxPooling2D()(y), name="inside")(x)
+
+
+LARGE = {
+    "pooled": layers.GlobalAveragePooling2D(),
+    "nested": nested,
+    "flat": lambda x: layers.Flatten()(layers.MaxPooling2D(8)(x)),
+    "rows_that_are_gone": summed,
+}
+
+
+class LargeImagesTest(parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.enter_context(mock.patch.object(samples, "LEAST_ROOM", 2**20))
+
+    @parameterized.parameters(*LARGE)
+    def test_networks_are_compared_on_images_that_are_large_enough(self, end):
+        heights = []
+        model = for_large_images(end, heights)
+        heights.clear()
+        pruned = pruned_of(model)
+        compact = tf_lossprune.strip_pruning(pruned)
+        if end in ("pooled", "nested"):
+            self.assertContainsSubset(heights, samples.SMALLER)
+            self.assertNotEmpty(heights)
+        else:
+            self.assertIn(256, heights)
+        self.assertEqual(compact.input_shape, (None, 256, 256, 3))
+        with self.assertRaises(ValueError):
+            model(np.zeros((1, 64, 64, 3), "float32"))
+        layer = compact.get_layer("middle")
+        layer.bias.assign(layer.bias + 1.0)
+        with self.assertRaisesRegex(tf_lossprune.DifferenceError, "'middle'"):
+            check_compact(pruned, compact)
+
+    def test_small_networks_and_unknown_sizes_are_left_as_they_are(self):
+        inputs = keras.Input((None, None, 3))
+        model = keras.Model(inputs, layers.Conv2D(8, 3)(inputs))
+        self.assertIsNone(samples.smaller_size(trace(model)))
+        self.assertIsNone(samples.smaller_size(trace(indices())))
 
 
 class CheckTest(parameterized.TestCase):

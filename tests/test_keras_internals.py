@@ -246,6 +246,22 @@ class TestLayers:
         assert not internals.takes_training(layers.Flatten())
         assert not internals.takes_training(network().operations[-2])
 
+    def test_other_sizes_than_a_models_own(self):
+        pooled = [keras.Input((8, 8, 2)), layers.GlobalAveragePooling2D()]
+        inner = keras.Sequential([*pooled, layers.Dense(3)])
+        inputs = keras.Input((8, 8, 2))
+        inside = keras.Model(inputs, layers.Conv2D(2, 3, padding="same")(inputs))
+        model = keras.Model(inputs, inner(inside(inputs)))
+        model.input_spec = spec = model.input_spec
+        x = np.ones((1, 5, 5, 2), "float32")
+        for _ in range(2):
+            with pytest.raises(ValueError):
+                model(x)
+            with internals.any_input_sizes(model):
+                assert model(x).shape == (1, 3)
+        assert model.input_spec[0] is spec[0]
+        assert inside.input_spec[0].shape == (None, 8, 8, 2)
+
     def test_a_config_without_the_shapes_it_was_built_with(self):
         layer = layers.Dense(2)
         layer.build((None, 3))

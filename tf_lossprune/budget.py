@@ -13,7 +13,7 @@ from tf_lossprune.errors import InfeasibleBudgetError
 from tf_lossprune.graph import ChannelGraph
 from tf_lossprune.resources import RESOURCES, CostFunction, Resource
 from tf_lossprune.resources.base import MILLISECONDS
-from tf_lossprune.resources.measurer import Measurer
+from tf_lossprune.resources.measurer import Measurer, share_measurers
 from tf_lossprune.types import Limits
 
 #: A number above 1 and below this is no plausible number of MACs or bytes.
@@ -233,6 +233,7 @@ class Budget:
             keras.saving.deserialize_keras_object(r)
             for r in config.get("resources", [])
         ]
+        share_measurers(resources)
         return cls(config["limits"], resources)
 
     def __eq__(self, other: object) -> bool:

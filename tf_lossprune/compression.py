@@ -11,6 +11,7 @@ from tf_lossprune.backup import Backup
 from tf_lossprune.budget import Budget
 from tf_lossprune.compiling import compile_settings
 from tf_lossprune.methods import Method, find_method
+from tf_lossprune.progress import silent
 from tf_lossprune.prune import prune_model, strip_pruning
 from tf_lossprune.report import report_data, write_html
 from tf_lossprune.resources import known_costs, plain
@@ -275,19 +276,33 @@ def compress_measured(
             "Expected no `search_epochs` with `widths`, which leave nothing to search. "
             f"Received: search_epochs={settings.search_epochs!r}"
         )
-    if settings.epochs == 0:
-        method = "uniform" if method is None else method
-        return _untrained(model, budget, validation, settings, method, prune_options)
-    method = "loss" if method is None else method
-    run = Run(model, train, validation, settings, method, backup, measured)
-    prune_options["schedule"] = run.schedule(prune_options.get("schedule"))
-    pruned = prune_model(model, budget, method=method, **prune_options)
+    with silent(not settings.verbose):
+        if settings.epochs == 0:
+            method = "uniform" if method is None else method
+            return _untrained(
+                model, budget, validation, settings, method, prune_options
+            )
+        method = "loss" if method is None else method
+        run = Run(model, train, validation, settings, method, backup, measured)
+        return _trained(model, budget, run, method, prune_options)
+
+
+def _trained(
+    model: keras.Model,
+    budget: Budget | Limits | float,
+    run: Run,
+    method: str | Method,
+    options: dict,
+) -> tuple[keras.Model, CompressionResult]:
+    """What `compress` does with training."""
+    options["schedule"] = run.schedule(options.get("schedule"))
+    pruned = prune_model(model, budget, method=method, **options)
     history, seconds = run.fit_pruned(pruned)
     began = time.perf_counter()
-    compact = strip_pruning(pruned, check=settings.check)
+    compact = strip_pruning(pruned, check=run.settings.check)
     seconds["strip"] = time.perf_counter() - began
     run.backup.close()
-    if settings.verbose:
+    if run.settings.verbose:
         print(pruned.usage())
     compact.compile(**run.compiling(optimizer=fresh_optimizer(pruned.optimizer)))
     return compact, CompressionResult.of(run, pruned, compact, history, seconds)

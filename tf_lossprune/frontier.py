@@ -14,6 +14,7 @@ from tf_lossprune.compression import CompressionResult
 from tf_lossprune.cut_variables import cut_variables
 from tf_lossprune.keras_internals import build_symbolically
 from tf_lossprune.methods import find_method
+from tf_lossprune.progress import silent
 from tf_lossprune.prune import prune_model
 from tf_lossprune.run import Run, histories
 from tf_lossprune.settings import Settings
@@ -102,7 +103,8 @@ def compress_frontier(
             search=SEARCH_SHARE if several else None,
         )
     prune_options["schedule"] = run.schedule(prune_options["schedule"])
-    pruned = prune_model(model, asked[0], **prune_options)
+    with silent(not settings.verbose):
+        pruned = prune_model(model, asked[0], **prune_options)
     order = _by_tightness(asked, pruned)
     if order[-1]:
         pruned = pruned.with_budget(asked[order[-1]])

@@ -1,11 +1,28 @@
 """Tells how far something has come that takes a while."""
 
+import contextlib
+import contextvars
 import sys
 import time
+from collections.abc import Iterator
 from types import TracebackType
 
 #: Seconds between two lines where a line cannot be written over.
 SELDOM, OFTEN = 10.0, 0.1
+#: Seconds before the first line of what is over at once with most models.
+PATIENCE = 3.0
+
+_SILENT: contextvars.ContextVar = contextvars.ContextVar("silent", default=False)
+
+
+@contextlib.contextmanager
+def silent(wanted: bool = True) -> Iterator[None]:
+    """Keeps what is done inside from telling how far it is."""
+    token = _SILENT.set(wanted or _SILENT.get())
+    try:
+        yield
+    finally:
+        _SILENT.reset(token)
 
 
 class Progress:
@@ -15,6 +32,7 @@ class Progress:
         title: string, what is going on.
         total: int, what is counted up to; None: nothing is counted.
         shown: bool.
+        patience: float, seconds during which nothing is told.
 
     Example:
 
@@ -26,8 +44,16 @@ class Progress:
     ```
     """
 
-    def __init__(self, title: str, total: int | None, shown: bool = True) -> None:
-        self._title, self._total, self._shown = title, total, shown
+    def __init__(
+        self,
+        title: str,
+        total: int | None,
+        shown: bool = True,
+        patience: float = 0.0,
+    ) -> None:
+        self._title, self._total = title, total
+        self._shown = shown and not _SILENT.get()
+        self._patience, self._has_told = patience, False
         self._done = 0
         self._began = self._told = time.monotonic()
         self._over = sys.stdout.isatty()
@@ -40,7 +66,9 @@ class Progress:
     def advance(self) -> None:
         """One more is done."""
         self._done += 1
-        if time.monotonic() - self._told > (OFTEN if self._over else SELDOM):
+        waited = time.monotonic() - self._told
+        first = self._patience and not self._has_told
+        if waited > (OFTEN if self._over else SELDOM) or first:
             self._tell(self._over)
 
     def __exit__(
@@ -50,10 +78,15 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         seconds = time.monotonic() - self._began
+        if self._patience and not self._has_told:
+            return  # what was not begun needs no end
         self._tell(False, "" if kind else f" in {seconds:.1f} s")
 
     def _tell(self, goes_on: bool, more: str = "") -> None:
-        self._told = time.monotonic()
+        now = time.monotonic()
+        if now - self._began < self._patience:
+            return
+        self._told, self._has_told = now, True
         if self._shown:
             start = "\r" if self._over else ""
             count = "" if self._total is None else f": {self._done}/{self._total}"

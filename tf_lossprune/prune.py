@@ -21,6 +21,7 @@ from tf_lossprune.gates import GateSampler, Importance, SoftThreshold
 from tf_lossprune.graph import Graph, open_model, trace
 from tf_lossprune.methods import Method, find_method
 from tf_lossprune.problem import PruningProblem, SearchSpace
+from tf_lossprune.progress import PATIENCE, Progress
 from tf_lossprune.resources.opaque import warn_of_opaque
 from tf_lossprune.surgery import copy_graph, cut, traced_copy
 from tf_lossprune.training import PrunedModel
@@ -199,18 +200,23 @@ def _wrapped(
     options: PruningOptions,
 ) -> PrunedModel:
     """The pruned model, which computes what the model does with all channels kept."""
-    template, names, flat = traced_copy(graph)
-    layers = excluded_layers(graph.layers, exclude, names)
-    excluded, chosen = [names[id(layer)] for layer in layers], None
-    if filters is not None:
-        layers = excluded_layers(graph.layers, filters, names, "filters")
-        chosen = [names[id(layer)] for layer in layers]
-    space = space.for_layers(excluded, chosen)
-    problem = PruningProblem(flat, space).with_budget(budget)
-    if space.widths is not None and not options.method.one_shot:
-        _check_all_given(problem, options.method.name)
-    pruned = PrunedModel(template, problem, options)
-    check_copy(model, graph, names, pruned)
+    with Progress(f"Wrapping {model.name}", 4, patience=PATIENCE) as told:
+        template, names, flat = traced_copy(graph)
+        told.advance()
+        layers = excluded_layers(graph.layers, exclude, names)
+        excluded, chosen = [names[id(layer)] for layer in layers], None
+        if filters is not None:
+            layers = excluded_layers(graph.layers, filters, names, "filters")
+            chosen = [names[id(layer)] for layer in layers]
+        space = space.for_layers(excluded, chosen)
+        problem = PruningProblem(flat, space).with_budget(budget)
+        if space.widths is not None and not options.method.one_shot:
+            _check_all_given(problem, options.method.name)
+        told.advance()
+        pruned = PrunedModel(template, problem, options)
+        told.advance()
+        check_copy(model, graph, names, pruned)
+        told.advance()
     return pruned
 
 
@@ -318,14 +324,19 @@ def strip_pruning(
     check_trained(pruned)
     if pruned.phase != "fixed":
         pruned.decide()
-    if pruned.is_compact:
-        graph = trace(pruned.network)
-        compact, _ = copy_graph(graph)
-    else:
+    title = f"Cutting {pruned.network.name}"
+    with Progress(title, 2 if check else 1, patience=PATIENCE) as told:
         graph = None
-        compact = cut(pruned.channel_graph, pruned.kept_units(), pruned.network.name)
-    if check:
-        check_compact(pruned, compact, graph=graph)
+        if pruned.is_compact:
+            graph = trace(pruned.network)
+            compact, _ = copy_graph(graph)
+        else:
+            keep = pruned.kept_units()
+            compact = cut(pruned.channel_graph, keep, pruned.network.name)
+        told.advance()
+        if check:
+            check_compact(pruned, compact, graph=graph)
+            told.advance()
     if calibration is not None:
         calibrate(pruned, compact, calibration)
     return compact

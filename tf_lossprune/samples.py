@@ -1,5 +1,7 @@
 """Inputs to compare networks on: of the right type, and within what layers accept."""
 
+import math
+
 import keras
 import numpy as np
 from keras import ops, tree
@@ -10,9 +12,11 @@ SIZES = (32, 64, 16, 8, 128, 224, 4)
 BATCH = 3
 #: Arguments by which layers say how many whole numbers they know.
 _LIMITS = ("input_dim", "num_tokens")
+#: What large sizes may come down to, and the least room for what networks compute.
+SMALLER, LEAST_ROOM = (128, 96, 64, 48), 2**26
 
 
-def sample(graph, *, positive=False, size=32, seed=0):
+def sample(graph, *, positive=False, size=32, seed=0, largest=None):
     """Draws one batch for a model.
 
     Args:
@@ -21,6 +25,7 @@ def sample(graph, *, positive=False, size=32, seed=0):
             normal distribution, for logarithms, roots and the like.
         size: int, in place of unknown sizes.
         seed: int.
+        largest: int, in place of larger sizes; None: they are as they are.
 
     Returns:
         A structure like `graph.inputs` of arrays; strings are tensors.
@@ -29,7 +34,9 @@ def sample(graph, *, positive=False, size=32, seed=0):
     reached = _limits(graph)
 
     def draw(tensor):
-        shape = (tensor.shape[0] or BATCH, *(d or size for d in tensor.shape[1:]))
+        sizes = [d or size for d in tensor.shape[1:]]
+        sizes = [min(d, largest or d) for d in sizes]
+        shape = (tensor.shape[0] or BATCH, *sizes)
         if tensor.dtype == "string":
             words = rng.choice(_words(graph), shape)
             return ops.convert_to_tensor(words.astype(object))
@@ -66,6 +73,37 @@ def random_values(
 def has_unknown_sizes(graph):
     """Whether a model's inputs have sizes, but for the batch's, that are not fixed."""
     return any(None in t.shape[1:] for t in tree.flatten(graph.inputs))
+
+
+def smaller_size(graph):
+    """What large sizes of inputs should come down to where a network is tried out.
+
+    A network for large images computes many times what its weights take. Nothing has to
+    be as large as that to tell whether two networks are the same.
+
+    Args:
+        graph: `Graph`.
+
+    Returns:
+        An int, or None if the network may be tried as it is: what it computes then
+        takes little, or at most half of what its weights do.
+    """
+    weights = {id(v): v for layer in graph.layers for v in layer.weights}
+    room = max(2 * sum(_count(v.shape) for v in weights.values()), LEAST_ROOM)
+    computed = sum(_count(t.shape) for call in graph.calls for t in call.outputs)
+    taken = 4 * BATCH * computed
+    inputs = [t.shape[1:] for t in tree.flatten(graph.inputs)]
+    if taken <= room or any(None in shape for shape in inputs):
+        return None
+    most = max(inputs, key=_count)
+    for size in SMALLER:
+        if taken * _count(min(d, size) for d in most) <= room * _count(most):
+            return size
+    return SMALLER[-1]
+
+
+def _count(shape):
+    return math.prod(d or 1 for d in shape)
 
 
 def _limits(graph):

@@ -1,6 +1,7 @@
 """What `compress` and `compress_frontier` may be told, listed once."""
 
 import dataclasses
+import functools
 import numbers
 from collections.abc import Mapping
 from typing import Any
@@ -88,10 +89,16 @@ class Settings:
     def told(self, budget: Budget | Limits | float) -> Budget:
         """A budget whose measurements tell as much as `verbose` says.
 
+        All budgets of a job ask one measurer, which converts a network once.
+
         Args:
             budget: as in `prune_model`.
         """
-        return Budget(budget).with_measurer(LitertMeasurer(bool(self.verbose)))
+        return Budget(budget).with_measurer(self._measurer)
+
+    @functools.cached_property
+    def _measurer(self) -> LitertMeasurer:
+        return LitertMeasurer(bool(self.verbose))
 
     def held_out(self, validation: Data) -> HeldOut | None:
         """Validation data as a `HeldOut`, or None where there are none."""

@@ -13,6 +13,7 @@ from tests.resources.test_latency import table_of
 from tf_lossprune import deploy
 from tf_lossprune.resources import Latency, PeakMemory, SizeBytes
 from tf_lossprune.resources.measurer import Measurer
+from tf_lossprune.settings import Settings
 
 
 class Device(Measurer):
@@ -60,6 +61,16 @@ class ConversionsTest(parameterized.TestCase):
         used = pruned.usage().used
         self.assertLessEqual(max(used.values()), 1.0)
         self.assertGreater(max(used.values()), 0.8)
+
+    def test_resources_ask_one_measurer(self):
+        limits = {"size_bytes": 0.5, "tflm_arena_bytes": 0.8}
+        settings = Settings()
+        asked = [settings.told(limits), settings.told({"size_bytes": 0.2})]
+        asked.append(tf_lossprune.Budget.from_config(asked[0].get_config()))
+        for budgets in (asked[:2], asked[2:]):
+            found = [r.measurer for budget in budgets for r in budget.resources]
+            self.assertGreater(len(found), 1)
+            self.assertLen({id(measurer) for measurer in found}, 1)
 
     def test_files_go_with_their_network(self):
         device, model = Device(), models.build("digits_resnet", width=4)

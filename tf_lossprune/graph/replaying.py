@@ -1,5 +1,7 @@
 """Calls a traced graph again, with other layers in place of the original ones."""
 
+import collections
+
 import keras
 import numpy as np
 from keras import tree
@@ -146,7 +148,7 @@ def make_inputs(graph, cloner, dtype=None):
 
 
 def replay(graph, inputs, call_fn):
-    """Runs the graph on `inputs`.
+    """Runs the graph on `inputs`, and holds no value longer than it is read.
 
     Args:
         graph: `Graph`.
@@ -167,8 +169,14 @@ def replay(graph, inputs, call_fn):
             lambda x: values[id(x)] if isinstance(x, Tensor) else x, struct
         )
 
+    given = [t for call in graph.calls for t in call.inputs]
+    left = collections.Counter(map(id, [*given, *tree.flatten(graph.outputs)]))
     for call in graph.calls:
         outputs = call_fn(call, fill(call.args), fill(call.kwargs))
+        for tensor in call.inputs:
+            left[id(tensor)] -= 1
+            if not left[id(tensor)]:
+                del values[id(tensor)]
         for tensor, value in zip(call.outputs, tree.flatten(outputs), strict=True):
             values[id(tensor)] = value
             if isinstance(value, keras.KerasTensor):

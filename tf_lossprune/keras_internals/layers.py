@@ -1,5 +1,7 @@
 """Layers, and what is inside those of attention."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -34,6 +36,25 @@ def untrack(model: Any, inner: keras.Layer) -> None:
     """Takes an inner layer from a built model, which can then get another one."""
     model._tracker.unlock()
     model._tracker.untrack(inner)
+
+
+@contextlib.contextmanager
+def any_input_sizes(*models: keras.Model) -> Iterator[None]:
+    """Lets functional models, and those inside, take inputs of sizes not their own."""
+    name = "_manual_input_spec"
+    found = [layer for model in models for layer in all_layers(model)]
+    found = [layer for layer in found if isinstance(layer, keras.Function)]
+    before = [(layer, vars(layer).get(name, False)) for layer in found]
+    for layer in found:
+        layer.input_spec = None
+    try:
+        yield
+    finally:
+        for layer, spec in before:
+            if spec is False:
+                delattr(layer, name)
+            else:
+                layer.input_spec = spec
 
 
 def kept_axes(layer: Any) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 import keras
@@ -203,6 +203,20 @@ class AsksMeasurer(Configurable):
                 f"tf_lossprune.deploy.LitertMeasurer())`. Received: {name} without one"
             )
         return self.measurer
+
+
+def share_measurers(resources: Iterable[Any]) -> None:
+    """Lets resources that were saved together ask one measurer again, if it is equal.
+
+    Args:
+        resources: list of `Resource`s.
+    """
+    found: dict = {}
+    for resource in resources:
+        if isinstance(resource, AsksMeasurer) and resource.measurer is not None:
+            measurer = resource.measurer
+            key = type(measurer), repr(measurer.get_config())
+            resource.measurer = found.setdefault(key, measurer)
 
 
 class MeasuresFile(AsksMeasurer):
