@@ -41,12 +41,15 @@ HEAD = """# MLPerf Tiny
 - **cycles**: Vela's estimate for the int8 file, on an Ethos-U55 with 128 MACs per cycle
   and an Ethos-U65 with 512, in Vela's default configurations.
 - **milliseconds**: of one sample on one thread, the median of {rounds} turns in which
-  dense and pruned files alternate; float32 but for the first column. Other work shared
-  the machine, so compare within a column.
+  dense and pruned files alternate; float32 but for the first column.{company}
 
 Made by `python -m benchmarks.mlperf_tiny`, which says where the files are to be had;
 the lines are in `benchmarks/results/mlperf_tiny.jsonl`.
 """
+
+#: What is said of the times unless the machine had nothing else to do.
+COMPANY = """ Other work shared
+  the machine, so compare within a column."""
 
 CYCLES = """## Widths by cycles
 
@@ -75,7 +78,9 @@ def page(rows):
     trained = f"it is trained for {tuned} epochs after that" if tuned else UNTRAINED
     text = textwrap.fill(f"{INTRODUCTION}; {trained}.", 88)
     rounds = max((row.get("rounds", 0) for row in rows), default=0)
-    parts = [HEAD.format(text=text, rounds=rounds)]
+    alone = all(row.get("alone") for row in rows if row["by"] == "macs")
+    company = "" if alone else COMPANY
+    parts = [HEAD.format(text=text, rounds=rounds, company=company)]
     for name, (_, task) in NETWORKS.items():
         if found := [row for row in _of(rows, name) if row["by"] == "macs"]:
             parts.append(f"## {name}: {task}\n\n{_table(found)}\n")

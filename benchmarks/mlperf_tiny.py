@@ -8,9 +8,15 @@ repaired with images, and fine-tuned for `--epochs`.
     python -m benchmarks.mlperf_tiny --folder=mlperf_tiny --cifar10=cifar10.npz
     python -m benchmarks.mlperf_tiny --page=docs/mlperf_tiny.md
 
-A line is written for each network and share; those that are there stay.
+A line is written for each network and share; those that are there stay. On a machine
+without other work, this measures only the milliseconds of the page anew, and writes it
+(in minutes; nothing is trained, since times depend on the widths alone):
+
+    python -m benchmarks.mlperf_tiny --folder=mlperf_tiny --times --alone \
+        --page=docs/mlperf_tiny.md
 """
 
+import json
 import pathlib
 import tempfile
 
@@ -40,6 +46,8 @@ flags.DEFINE_integer("rounds", 9, "Turns in which files are timed.")
 flags.DEFINE_string(
     "out", "benchmarks/results/mlperf_tiny.jsonl", "Where lines are added."
 )
+flags.DEFINE_bool("times", False, "Only time anew the networks that have lines.")
+flags.DEFINE_bool("alone", False, "Whether the machine has nothing else to do.")
 flags.DEFINE_string("page", None, "Page to write from the lines, and nothing else.")
 
 SAMPLES, BATCH = 512, 64
@@ -80,10 +88,9 @@ def pruned(model, limits, data):
     return compact
 
 
-def write_files(model, folder, data):
+def write_files(model, folder, typical):
     """All forms of a network; returns the folder."""
     folder.mkdir()
-    typical = None if data is None else pixels(data.x_train[:256])
     if typical is None:
         deploy.convert_to_measure(model, folder / "int8.tflite", "int8")
     else:
@@ -124,9 +131,10 @@ def figures(model, folder, data):
 def measure(name, shares, data, folder):
     """Rows of a network, one for each share; times are taken in turns."""
     dense, rows, folders = load(name), [], []
+    typical = None if data is None else pixels(data.x_train[:256])
 
     def add(model, **what):
-        folders.append(write_files(model, folder / f"{len(rows)}", data))
+        folders.append(write_files(model, folder / f"{len(rows)}", typical))
         row = {"name": name, **what, **figures(model, folders[-1], data)}
         rows.append({**row, "versions": common.versions()})
         print(row, flush=True)
@@ -140,12 +148,47 @@ def measure(name, shares, data, folder):
             for part in map(float, FLAGS.cycles):
                 model = pruned(dense, {"npu_cycles": int(part * cycles)}, data)
                 add(model, share=share, by="npu_cycles", of_cycles=part)
-    for what, file, runtime in TIMED:
-        paths = [place / file for place in folders]
-        times = deploy.times_in_turns(paths, rounds=FLAGS.rounds, runtime=runtime)
-        for row, time in zip(rows, times):
-            row.setdefault("milliseconds", {})[what] = time
+    for row, milliseconds in zip(rows, times(folders)):
+        row.update(milliseconds)
     return rows
+
+
+def times(folders):
+    """What lines say of the times of networks, whose files are in these folders."""
+    found = {
+        what: deploy.times_in_turns(
+            [place / file for place in folders], rounds=FLAGS.rounds, runtime=runtime
+        )
+        for what, file, runtime in TIMED
+    }
+    for index in range(len(folders)):
+        yield {
+            "milliseconds": {what: float(ms[index]) for what, ms in found.items()},
+            "rounds": FLAGS.rounds,
+            "alone": FLAGS.alone,
+        }
+
+
+def timed_anew(rows, name, folder):
+    """Puts new times into the lines of a network with widths by MACs."""
+    found = [row for row in rows if row["name"] == name and row["by"] == "macs"]
+    dense, folders = load(name), []
+    typical = None
+    if name == "ResNet-8":  # takes pixels; with others, quantization has no scale
+        shape = (SAMPLES, *dense.input_shape[1:])
+        typical = np.random.default_rng(0).uniform(0, 255, shape).astype("float32")
+    for row in found:
+        share = row["share"]
+        model = dense if share == 1.0 else pruned(dense, {"macs": share}, None)
+        if tf_lossprune.cost(model)["macs"] != row["macs"]:
+            raise app.UsageError(
+                f"Expected the network that was measured before, {name} with "
+                f"{row['macs']} MACs; measure it as a whole (another --out)."
+            )
+        folders.append(write_files(model, folder / f"{len(folders)}", typical))
+    for row, milliseconds in zip(found, times(folders)):
+        row.update(milliseconds)
+        print(name, row["share"], row["milliseconds"], flush=True)
 
 
 def main(argv):
@@ -153,8 +196,15 @@ def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
     rows = common.read_lines(FLAGS.out)
+    if FLAGS.times:
+        for name in FLAGS.networks or NETWORKS:
+            with tempfile.TemporaryDirectory() as folder:
+                timed_anew(rows, name, pathlib.Path(folder))
+            text = "".join(json.dumps(row) + "\n" for row in rows)
+            pathlib.Path(FLAGS.out).write_text(text, encoding="utf-8")
     if FLAGS.page:
         pathlib.Path(FLAGS.page).write_text(page(rows), encoding="utf-8")
+    if FLAGS.times or FLAGS.page:
         return
     shares = [float(share) for share in FLAGS.shares]
     for name in FLAGS.networks or NETWORKS:
@@ -165,9 +215,7 @@ def main(argv):
             data = common.load_data("cifar10", FLAGS.limit, FLAGS.cifar10)
         with tempfile.TemporaryDirectory() as folder:
             for row in measure(name, shares, data, pathlib.Path(folder)):
-                settings = {"rounds": FLAGS.rounds}
-                if data is not None:
-                    settings["epochs"] = FLAGS.epochs
+                settings = {} if data is None else {"epochs": FLAGS.epochs}
                 common.append_line(FLAGS.out, {**row, **settings})
 
 

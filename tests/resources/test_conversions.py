@@ -62,6 +62,31 @@ class ConversionsTest(parameterized.TestCase):
         self.assertLessEqual(max(used.values()), 1.0)
         self.assertGreater(max(used.values()), 0.8)
 
+    @parameterized.parameters((2, False), (9, True))
+    def test_a_disturbed_measurement_is_made_once_more(self, slow, is_given_up):
+        model, device = models.build("digits_resnet", width=4), Device()
+        table, times = table_of(model), device.times
+        table.device["precision"] = "fp32"
+        turns = iter([1.0, *[4.0] * slow, 1.0, 1.0])
+
+        def disturbed(paths, threads, count):
+            found = times(paths, threads, count)
+            found[:, 1:] *= next(turns)
+            return found
+
+        device.times = disturbed
+        latency = Latency(table, measure=True, measurer=device)
+        budget = tf_lossprune.Budget({"latency_ms": 0.95}, [latency])
+        groups = tf_lossprune.inspect_model(model).groups
+        widths = {group.name: max(1, group.size // 2) for group in groups}
+        options = {"method": "uniform", "widths": widths}
+        if is_given_up:
+            with self.assertRaises(tf_lossprune.InfeasibleBudgetError):
+                tf_lossprune.prune_model(model, budget, **options)
+        else:
+            tf_lossprune.prune_model(model, budget, **options)
+        self.assertLen(device.converted, 2)
+
     def test_resources_ask_one_measurer(self):
         limits = {"size_bytes": 0.5, "tflm_arena_bytes": 0.8}
         settings = Settings()
