@@ -15,8 +15,10 @@ os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="lossprune_tests_")
 import keras  # noqa: E402
 import pytest  # noqa: E402
 
-# What the imports made stays; no collection has to walk through it again.
+# What the imports made stays; no collection has to walk through it again. Traced
+# functions make garbage by the ten thousands, among what is alive: look for it rarely.
 gc.freeze()
+gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.fixture(autouse=True)

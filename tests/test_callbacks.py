@@ -23,7 +23,7 @@ def data(count=64):
 def fit(callbacks, epochs=4, search=0.5, **options):
     keras.utils.set_random_seed(0)
     pruned = tf_lossprune.prune_model(
-        models.digits_resnet(width=8),
+        models.build("resnet", input_shape=(8, 8, 1), width=8, stages=1, blocks=1),
         {"macs": 0.5},
         schedule=tf_lossprune.Schedule(search=search),
         channel_multiple=1,

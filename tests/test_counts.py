@@ -16,7 +16,6 @@ from tests.graph.opaque_graphs import opaque_graph
 
 #: In the short target; the others are in the long one.
 SHORT_HUB = ("EfficientNetV2",)
-SHORT = ("MobileNetV3Small",)
 GRAPHS, MORE_GRAPHS = 6, 150
 
 needs_hub = unittest.skipIf(
@@ -35,13 +34,9 @@ class CountsTest(parameterized.TestCase):
             self.assertLessEqual(row["judged_share"], 1.01 * row["asked"])
             self.assertAlmostEqual(row["told_share"], row["judged_share"], delta=0.01)
 
-    @parameterized.parameters([(name,) for name in SHORT])
-    def test_network(self, name):
-        self.check(name)
-
-    @parameterized.parameters(*sorted(set(zoo.constructors()) - set(SHORT)))
+    @parameterized.parameters(*sorted(zoo.constructors()))
     @pytest.mark.long
-    def test_other_network(self, name):
+    def test_network(self, name):
         self.check(name)
 
     @parameterized.parameters([(name,) for name in SHORT_HUB])

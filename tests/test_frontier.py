@@ -20,6 +20,12 @@ def data(count=96):
     return x, rng.integers(0, 10, count)
 
 
+def network(stages=1):
+    return models.build(
+        "resnet", input_shape=(8, 8, 1), width=8, stages=stages, blocks=1
+    )
+
+
 def frontier(model, budgets, **options):
     x, y = data()
     return tf_lossprune.compress_frontier(
@@ -56,7 +62,7 @@ class FrontierTest(parameterized.TestCase):
         self.check_budgets(distill=True)
 
     def check_budgets(self, distill):
-        model = models.digits_resnet(width=8)
+        model = network(stages=2)
         models.randomize(model, 0)
         before = model.get_weights()
         steps = Steps()
@@ -101,13 +107,13 @@ class FrontierTest(parameterized.TestCase):
                 passed.append(self._step)
                 super()._take(*arguments)
 
-        model = models.digits_resnet(width=4)
+        model = network()
         with mock.patch.object(tf_lossprune.frontier, "Snapshots", Spy):
             frontier(model, [0.5, 0.125], epochs=2, search_epochs=2, schedule=schedule)
         self.assertBetween(passed[0] / 24, earliest, latest)
 
     def test_a_search_on_frozen_weights_is_repaired_at_each_cut(self):
-        model = models.digits_resnet(width=4)
+        model = network()
         schedule = tf_lossprune.Schedule(search_steps=20, frozen_search=True)
         with mock.patch("tf_lossprune.frontier.repair") as repair:
             found = frontier(model, [0.7, 0.4], epochs=2, schedule=schedule)
@@ -122,7 +128,7 @@ class FrontierTest(parameterized.TestCase):
         found = []
         for count in (1, 2):
             keras.utils.set_random_seed(0)
-            members = [models.digits_resnet(width=8) for _ in range(count)]
+            members = [network() for _ in range(count)]
             for index, member in enumerate(members):
                 models.randomize(member, index)
                 member.compile("sgd", loss)

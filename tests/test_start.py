@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+import tf_lossprune
 from tests.cli.networks import HOOKS
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -59,7 +60,6 @@ def no_keras(tmp_path):
     return folder.parent
 
 
-@pytest.mark.parametrize("code", [SCRIPT, None])
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
@@ -76,8 +76,18 @@ def no_keras(tmp_path):
     ],
 )
 def test_help_and_mistakes_are_answered_without_keras(
-    arguments, status, words, code, no_keras, tmp_path
+    arguments, status, words, no_keras, tmp_path
 ):
+    check_answer(arguments, status, words, SCRIPT, no_keras, tmp_path)
+
+
+def test_as_a_module_it_answers_likewise(no_keras, tmp_path):
+    arguments = ["prune", "there.py", "--epochz=3"]
+    words = "Did you mean '--epochs'?"
+    check_answer(arguments, 1, words, None, no_keras, tmp_path)
+
+
+def check_answer(arguments, status, words, code, no_keras, tmp_path):
     (tmp_path / "there.py").touch()
     options = {"folder": tmp_path, "before": [no_keras], "code": code}
     found, stdout, stderr = finished(*arguments, **options)
@@ -134,20 +144,11 @@ def stopped_at(process, path):
 
 
 def test_pruned_models_are_known_and_tensorflow_is_quiet(tmp_path):
-    """To whoever imports the package, and to the program."""
     pytest.importorskip("ai_edge_litert")
-    code = (
-        "import tf_lossprune, keras\n"
-        "known = keras.saving.get_registered_object\n"
-        "assert known('tf_lossprune>Budget') and known('tf_lossprune>PrunedModel')\n"
-        f"{HOOKS}\n"
-        "dense = model()\n"
-        "dense.save('dense.keras')\n"
-        "tf_lossprune.prune_model(dense, {'macs': 0.5}, method='uniform')"
-        ".save('pruned.keras')\n"
-    )
-    status, _, stderr = finished(folder=tmp_path, code=code)
-    assert status == 0, stderr
+    hooks = {}
+    exec(HOOKS, hooks)
+    pruned = tf_lossprune.prune_model(hooks["model"](), 0.5, method="uniform")
+    pruned.save(tmp_path / "pruned.keras")
     command = ["strip", "pruned.keras", "--verbose_tf"]
     status, stdout, stderr = finished(*command, folder=tmp_path)
     assert status == 0 and "Written to" in stdout

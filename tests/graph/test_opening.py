@@ -616,7 +616,7 @@ class TrainingTest(parameterized.TestCase):
         pruned = tf_lossprune.prune_model(model, {"macs": 0.5}, channel_multiple=1)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         pruned.compile("adam", loss, jit_compile=False)
-        pruned.fit(x, y, batch_size=4, epochs=5, verbose=0)
+        pruned.fit(x, y, batch_size=8, epochs=3, verbose=0)
         compact = tf_lossprune.strip_pruning(pruned)
         self.assertLess(compact.count_params(), model.count_params())
         if keras.backend.backend() == "tensorflow":

@@ -202,7 +202,7 @@ class StructuresTest(parameterized.TestCase):
         self.assertEqual(found["cells"], 4)
 
     def test_frozen_layers_may_be_pruned_and_stay_untrained(self):
-        model = models.resnet20(width=4)
+        model = models.digits_resnet(width=8)
         models.randomize(model, seed=0)
         for layer in model.layers[: len(model.layers) // 2]:
             layer.trainable = False

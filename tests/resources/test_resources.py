@@ -117,17 +117,10 @@ class MemoryTest(parameterized.TestCase):
 
 
 class SizeTest(parameterized.TestCase):
+    @parameterized.parameters("fp32", "fp16", "int8")
+    @pytest.mark.long  # one of int8 is in test_size.py
     @makes_files
-    def test_estimate_is_close_and_the_budget_holds(self):
-        self.check_size("int8")
-
-    @parameterized.parameters("fp32", "fp16")
-    @pytest.mark.long
-    @makes_files
-    def test_estimate_is_close_and_the_budget_holds_of_floats(self, precision):
-        self.check_size(precision)
-
-    def check_size(self, precision):
+    def test_estimate_is_close_and_the_budget_holds(self, precision):
         model = models.digits_resnet()
         models.randomize(model, 0)
         size = SizeBytes(precision)

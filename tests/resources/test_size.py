@@ -57,11 +57,11 @@ def size_of(model, path, precision):
 @pytest.mark.parametrize(
     ("use_bias", "where"),
     [
-        (True, "behind"),
         (False, "before"),
         *(
             pytest.param(*case, marks=pytest.mark.long)
             for case in [
+                (True, "behind"),
                 (True, "before"),
                 (True, "nowhere"),
                 (False, "behind"),

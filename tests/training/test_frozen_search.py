@@ -4,6 +4,7 @@ import tempfile
 
 import keras
 import numpy as np
+import pytest
 from absl.testing import parameterized
 from keras import ops
 
@@ -95,14 +96,20 @@ class FrozenSearchTest(parameterized.TestCase):
         self.assertFalse(made(repair=None).repairs)
 
     def test_a_killed_run_goes_on_bit_by_bit(self):
+        self.check_killed(7)
+
+    @pytest.mark.long
+    def test_a_run_killed_in_the_fine_tuning_goes_on_bit_by_bit(self):
+        self.check_killed(14)
+
+    def check_killed(self, steps):
         whole = made()
         small.fit(whole)
-        for steps in (7, 14):
-            with tempfile.TemporaryDirectory() as folder:
-                killed(steps, SAFE(folder), pruned=made())
-                resumed = made(seed=9)
-                small.fit(resumed, callbacks=[SAFE(folder)])
-            small.assert_same(small.state(whole), small.state(resumed))
+        with tempfile.TemporaryDirectory() as folder:
+            killed(steps, SAFE(folder), pruned=made())
+            resumed = made(seed=9)
+            small.fit(resumed, callbacks=[SAFE(folder)])
+        small.assert_same(small.state(whole), small.state(resumed))
 
     def test_a_loop_of_ones_own_does_what_fit_does(self):
         plain = lambda: keras.optimizers.SGD(0.05, momentum=0.9)  # noqa: E731

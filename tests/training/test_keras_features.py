@@ -275,7 +275,13 @@ OWN_TESTS = {
 
 
 #: Those that are much like another one; in the long target.
-LONG = ("`LearningRateScheduler`", "gradient clipping", "weight decay")
+LONG = (
+    "`LearningRateScheduler`",
+    "`ReduceLROnPlateau`",
+    "`class_weight`",
+    "gradient clipping",
+    "weight decay",
+)
 
 
 def documented():

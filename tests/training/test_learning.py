@@ -1,5 +1,7 @@
 """The search: the loss moves the ratios, the budget is kept, phases follow."""
 
+import functools
+
 import keras
 import numpy as np
 from absl.testing import parameterized
@@ -7,6 +9,7 @@ from keras import ops
 
 import tf_lossprune
 from examples import models
+from tests.training import small
 from tf_lossprune.gates import solve_threshold
 from tf_lossprune.training.program import as_program
 
@@ -37,6 +40,15 @@ def planted_data(count=2048, seed=0):
     return [signal, noise], labels
 
 
+@functools.cache
+def trained():
+    """The dense network, which no test changes."""
+    (x, y), model = planted_data(), planted()
+    model.compile(keras.optimizers.Adam(5e-3), cross_entropy())
+    model.fit(x, y, batch_size=64, epochs=15, verbose=0)
+    return model
+
+
 def cross_entropy():
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
@@ -61,12 +73,7 @@ class LearningTest(parameterized.TestCase):
         (tf_lossprune.constraints.AugmentedLagrangian(),),
     )
     def test_ratios_follow_the_loss(self, constraint):
-        x, y = planted_data()
-        model = planted()
-        model.compile(
-            keras.optimizers.Adam(5e-3), cross_entropy(), metrics=["accuracy"]
-        )
-        model.fit(x, y, batch_size=64, epochs=15, verbose=0)
+        (x, y), model = planted_data(), trained()
         arguments = {"budget": {"params": 0.5}, "channel_multiple": 1}
         uniform = tf_lossprune.prune_model(model, method="uniform", **arguments)
         a, b = uniform.keep_ratios().values()
@@ -161,9 +168,9 @@ class LearningTest(parameterized.TestCase):
 
     def test_phases_logs_and_budget(self):
         rng = np.random.default_rng(0)
-        x = rng.normal(size=(96, 8, 8, 1)).astype("float32")
-        y = rng.integers(0, 10, 96)
-        model = models.digits_resnet(width=8)
+        x = rng.normal(size=(96, 8)).astype("float32")
+        y = rng.integers(0, 4, 96)
+        model = small.network()
         pruned = tf_lossprune.prune_model(
             model,
             {"macs": 0.4, "params": 0.45},
@@ -201,9 +208,8 @@ class LearningTest(parameterized.TestCase):
             self.assertAlmostEqual(history[name][-1], used, delta=0.02)
 
     def test_stripping_before_and_during_the_search_keeps_the_budget(self):
-        model = models.digits_resnet(width=8)
-        x = np.zeros((32, 8, 8, 1), "float32")
-        y = np.zeros(32, int)
+        model = small.network()
+        x, y = small.data(32)
         for epochs in (0, 1):
             pruned = tf_lossprune.prune_model(
                 model, {"macs": 0.3}, schedule=tf_lossprune.Schedule(total_steps=100)
@@ -217,13 +223,12 @@ class LearningTest(parameterized.TestCase):
             self.assertLessEqual(used, 0.3)
 
     def test_unknown_length_and_several_calls(self):
-        model = models.digits_resnet(width=8)
-        pruned = tf_lossprune.prune_model(model, {"macs": 0.5})
+        pruned = tf_lossprune.prune_model(small.network(), {"macs": 0.5})
         pruned.compile("sgd", cross_entropy(), jit_compile=False)
 
         def generator():
             while True:
-                yield np.zeros((8, 8, 8, 1), "float32"), np.zeros(8, int)
+                yield np.zeros((8, 8), "float32"), np.zeros(8, int)
 
         pruned.fit(generator(), steps_per_epoch=3, epochs=4, verbose=0)
         self.assertEqual(pruned.phase, "fixed")
@@ -233,7 +238,9 @@ class LearningTest(parameterized.TestCase):
 
     def test_variance_follows_the_schedule(self):
         """The kept number's variance is C v and that of the broken channel."""
-        model = models.digits_resnet(width=16)
+        model = models.build(
+            "resnet", input_shape=(8, 8, 1), width=16, stages=1, blocks=1
+        )
         models.randomize(model, 0)
         for variance in (0.1, 0.01):
             pruned = tf_lossprune.prune_model(
@@ -268,9 +275,11 @@ class LearningTest(parameterized.TestCase):
     def test_compiled_steps_learn_alike(self):
         """With a deterministic sampler XLA and plain graphs find the same ratios."""
         rng = np.random.default_rng(0)
-        x = rng.normal(size=(64, 8, 8, 1)).astype("float32")
-        y = rng.integers(0, 10, 64)
-        model = models.digits_resnet(width=8)
+        x = rng.normal(size=(64, 6, 6, 1)).astype("float32")
+        y = rng.integers(0, 4, 64)
+        model = models.build(
+            "resnet", input_shape=(6, 6, 1), classes=4, width=8, stages=1, blocks=1
+        )
         models.randomize(model, 0)
         found = []
         for jit_compile in (False, True):

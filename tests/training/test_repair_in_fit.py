@@ -1,5 +1,6 @@
 """The repair at the cut, as users meet it: in `fit`, `strip_pruning` and `compress`."""
 
+import functools
 import tempfile
 import warnings
 from unittest import mock
@@ -16,8 +17,9 @@ from tf_lossprune.training.closeness import Closeness
 layers = keras.layers
 
 
+@functools.cache
 def trained():
-    """A network that has learned its data."""
+    """A network that has learned its data; no test changes it."""
     keras.utils.set_random_seed(0)
     model = small.compile_model(small.network(), keras.optimizers.Adam(0.02))
     x, y = small.data(256)

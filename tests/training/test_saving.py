@@ -20,7 +20,7 @@ def data(count=64):
 
 def make(**options):
     pruned = tf_lossprune.prune_model(
-        models.digits_resnet(width=8),
+        models.build("resnet", input_shape=(8, 8, 1), width=8, stages=1, blocks=1),
         {"macs": 0.5},
         schedule=tf_lossprune.Schedule(search=0.8, total_steps=32),
         importance=tf_lossprune.importances.Taylor(interval=4),

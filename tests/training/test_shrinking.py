@@ -1,10 +1,12 @@
 """At the cut the network becomes the compact one, and the same `fit` goes on."""
 
+import functools
 import os
 import tempfile
 
 import keras
 import numpy as np
+import pytest
 from absl.testing import parameterized
 
 import tf_lossprune
@@ -33,6 +35,14 @@ def pruned_model(**options):
     keras.utils.set_random_seed(0)
     model = small.prune(small.network(dropout=0.1), **options)
     return small.compile_model(model, keras.optimizers.Adam(0.01))
+
+
+@functools.cache
+def fitted():
+    """After the whole training; no test changes it."""
+    pruned = pruned_model()
+    small.fit(pruned)
+    return pruned
 
 
 class ShrinkingTest(parameterized.TestCase):
@@ -87,16 +97,21 @@ class ShrinkingTest(parameterized.TestCase):
         self.assertEqual(after.shape, expected.shape)
         self.assertGreater(np.corrcoef(after.ravel(), expected.ravel())[0, 1], 0.99)
 
-    @parameterized.parameters(1, 2, 3)
-    def test_a_run_goes_on_before_at_and_after_the_cut(self, killed_after):
+    def test_a_run_goes_on_at_the_cut(self):
+        self.check_killed(3)
+
+    @parameterized.parameters(1, 2)
+    @pytest.mark.long
+    def test_a_run_goes_on_before_the_cut(self, killed_after):
+        self.check_killed(killed_after)
+
+    def check_killed(self, killed_after):
         class Kill(keras.callbacks.Callback):
             def on_epoch_end(self, epoch, logs=None):
                 if epoch + 1 == killed_after:
                     raise KeyboardInterrupt
 
         with tempfile.TemporaryDirectory() as folder:
-            whole = pruned_model()
-            small.fit(whole)
             backup = os.path.join(folder, "backup")
 
             def callback():
@@ -106,7 +121,7 @@ class ShrinkingTest(parameterized.TestCase):
                 small.fit(pruned_model(), callbacks=[callback(), Kill()])
             resumed = pruned_model()
             small.fit(resumed, callbacks=[callback()])
-        small.assert_same(small.state(whole), small.state(resumed))
+        small.assert_same(small.state(fitted()), small.state(resumed))
 
     def test_a_file_from_before_the_cut_brings_the_gated_network_back(self):
         pruned = pruned_model()
@@ -129,8 +144,7 @@ class ShrinkingTest(parameterized.TestCase):
             small.fit(pruned, epochs=1)
 
     def test_a_saved_model_is_compact_when_it_is_loaded(self):
-        pruned = pruned_model()
-        small.fit(pruned)
+        pruned = fitted()
         x, _ = small.data()
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "model.keras")
@@ -142,8 +156,7 @@ class ShrinkingTest(parameterized.TestCase):
         small.fit(loaded, epochs=1)
 
     def test_a_bad_file_changes_nothing(self):
-        pruned = pruned_model()
-        small.fit(pruned)
+        pruned = fitted()
         other = small.compile_model(small.prune(small.network(width=12)))
         x, _ = small.data()
         expected = pruned.predict(x)
@@ -154,7 +167,6 @@ class ShrinkingTest(parameterized.TestCase):
                 pruned.load_weights(path)
         self.assertTrue(pruned.is_compact)
         np.testing.assert_array_equal(pruned.predict(x), expected)
-        small.fit(pruned, epochs=1)
 
     def test_one_shot_methods_never_train_the_dense_network(self):
         pruned, sizes = pruned_model(method="uniform"), Sizes()

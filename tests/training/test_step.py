@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 from absl.testing import parameterized
 from keras import ops
 
@@ -12,6 +13,8 @@ from tf_lossprune.training.backends import current_backend
 from tf_lossprune.training.program import as_program
 
 SEARCHING = sorted(name for name, kind in methods.METHODS.items() if kind.trains)
+#: One of each kind: gates, gates of its own, a penalty, a projection, a ranking.
+SHORT = ("loss", "bar", "group_lasso", "admm", "taylor")
 
 
 def loss_fn(y, y_pred):
@@ -95,8 +98,16 @@ def arrays(variables):
 
 
 class OwnLoopTest(parameterized.TestCase):
-    @parameterized.parameters(*SEARCHING)
+    @parameterized.parameters(*SHORT)
     def test_a_loop_learns_what_fit_learns(self, name):
+        self.check_loop(name)
+
+    @parameterized.parameters(*sorted({*SEARCHING} - {*SHORT}))
+    @pytest.mark.long
+    def test_a_loop_learns_what_fit_learns_by_other_methods(self, name):
+        self.check_loop(name)
+
+    def check_loop(self, name):
         fitted = made(name)
         small.compile_model(fitted, keras.optimizers.SGD(0.05, momentum=0.9))
         small.fit(fitted)
