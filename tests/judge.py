@@ -185,7 +185,9 @@ def _tensorflow_operation(op, inputs, outputs):
     import tensorflow as tf
 
     parts = flexbuffers.Loads(bytes(bytearray(op.customOptions)))
-    node = tf.compat.v1.NodeDef.FromString(bytes(parts[1]))
+    content = parts[1]  # text, where its bytes happen to be some
+    content = content.encode() if isinstance(content, str) else bytes(content)
+    node = tf.compat.v1.NodeDef.FromString(content)
     out = math.prod(map(int, outputs[0]))
     if node.op == "Einsum":
         equation = node.attr["equation"].s.decode()

@@ -173,6 +173,8 @@ def _is_dropout(step):
 def _may_differ(step):
     """Whether a step has nothing to lose if the other mode goes without it."""
     operation = step.operation
+    if step.body is not None:
+        return all(map(_may_differ, step.body.steps))
     return isinstance(operation, RandomDraw) or not isinstance(
         operation, keras.layers.Layer
     )

@@ -18,9 +18,9 @@ _COUNTING = (
 _INDICES = {"OneHot": 0, "MultiHot": 0, "Take": 1, "TakeAlongAxis": 1}
 #: Operations and layers that only move entries.
 _MOVING = {
-    "BroadcastTo", "Cast", "Concatenate", "ExpandDims", "Flatten", "Flip", "GetItem",
-    "Identity", "Permute", "Repeat", "Reshape", "Split", "Squeeze", "Stack", "Swapaxes",
-    "Tile", "Transpose", "Unstack",
+    "BroadcastTo", "Cast", "Concatenate", "ConvertToTensor", "ExpandDims", "Flatten",
+    "Flip", "GetItem", "Identity", "Permute", "Repeat", "Reshape", "Slice", "Split",
+    "Squeeze", "Stack", "Swapaxes", "Tile", "Transpose", "Unstack",
 }  # fmt: skip
 
 

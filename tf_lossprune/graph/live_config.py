@@ -58,8 +58,34 @@ def _with_attributes(operation, overrides):
     return kind(**keras.tree.map_structure(_plain, given))
 
 
+def with_plain_numbers(operation):
+    """An operation of `keras.ops` like one that holds arrays, but with plain numbers.
+
+    Only with these it can be written to a file. Returns None for one that holds no
+    arrays, or something else that cannot be written down.
+    """
+    if not internals.is_stock_operation(type(operation)):
+        return None
+    held = [x for k, x in vars(operation).items() if not k.startswith("_")]
+    if not any(_is_array(x) for x in keras.tree.flatten(held)):
+        return None
+    try:
+        new = _with_attributes(operation, {})
+        new.get_config()
+    except (AttributeError, NotImplementedError):
+        return None
+    return new
+
+
 def _plain(x):
-    return x.item() if isinstance(x, np.generic) else x
+    return keras.ops.convert_to_numpy(x).tolist() if _is_array(x) else x
+
+
+def _is_array(x):
+    variable = isinstance(x, (keras.Variable, keras.KerasTensor))
+    if variable:
+        return False
+    return isinstance(x, (np.generic, np.ndarray)) or keras.ops.is_tensor(x)
 
 
 def _replaced(config, overrides):

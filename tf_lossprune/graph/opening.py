@@ -20,7 +20,7 @@ from tf_lossprune.graph.own_weight import ConstantTensor
 from tf_lossprune.graph.paths import attribute_paths, without_number
 from tf_lossprune.graph.randomness import RandomDraw
 from tf_lossprune.graph.rules import find_rule
-from tf_lossprune.graph.sample_count import NUMBERS, ForEachSample
+from tf_lossprune.graph.sample_count import BROADCASTING, NUMBERS, ForEachSample
 from tf_lossprune.graph.steps import CannotOpen
 from tf_lossprune.graph.stock_composites import stock_call
 from tf_lossprune.graph.symbolic_call import note_call
@@ -89,13 +89,6 @@ def composite_call(layer):
         return None
     quantized = getattr(layer, "quantization_mode", None) is not None
     return None if quantized or find_rule(layer) is not None else layer.call
-
-
-#: Operations of two tensors, of which the one with fewer axes is broadcast.
-_BROADCASTING = {
-    "Add", "Divide", "Maximum", "Minimum", "Multiply", "Power", "Subtract",
-    "TrueDivide",
-}  # fmt: skip
 
 
 class _Opening(WalkWithWeights):
@@ -223,7 +216,8 @@ class _Opening(WalkWithWeights):
             if step.body is not None:
                 self._opened[id(operation)] = Opened(path, type(operation).__name__)
                 self._kept.append(operation)
-                twin = step.twin and step.twin.body
+                # A step that only one mode has is the same in this one.
+                twin = (step.twin or step).body
                 below = dataclasses.replace(place, path=f"{path}." if path else "")
                 paths = attribute_paths(operation, below.path)
                 made = tree.flatten(self._body(step.body, twin, tensors, below, paths))
@@ -239,7 +233,7 @@ class _Opening(WalkWithWeights):
         if made is not None:
             return made
         ndim = None
-        if type(operation).__name__ in _BROADCASTING and not step.kwargs:
+        if type(operation).__name__ in BROADCASTING and not step.kwargs:
             ndim = max(len(getattr(x, "shape", ())) for x in step.args)
         if type(operation).__name__ == "ExpandDims" and operation.axis == 0:
             (given,) = step.args

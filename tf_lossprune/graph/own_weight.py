@@ -1,8 +1,12 @@
 """What a layer of the user's own held, as layers of a flat model."""
 
+import contextlib
+
 import keras
 import numpy as np
 from keras import ops
+
+from tf_lossprune import keras_internals as internals
 
 
 @keras.saving.register_keras_serializable(package="tf_lossprune")
@@ -165,3 +169,40 @@ class WeightTensor(keras.KerasTensor):
 
     def numpy(self):
         self._refuse(f"it computes with the value of {self.path}")
+
+
+@contextlib.contextmanager
+def weights_replaced(layer, function):
+    """Puts something else where a layer keeps the weights it owns.
+
+    Args:
+        layer: the layer.
+        function: function `(layer, variable, name)` that returns it.
+    """
+    changed = []
+    for name, value in [*vars(layer).items()]:
+        tracking = name.startswith(internals.OF_TENSORFLOW)
+        if not tracking and name not in internals.LISTS_OF_WEIGHTS:
+            _replace(vars(layer), name, value, name, layer, function, changed)
+    try:
+        yield
+    finally:
+        for store, key, variable in changed:
+            _set(store, key, variable)
+
+
+def _replace(store, key, value, name, layer, function, changed):
+    if isinstance(value, keras.Variable):
+        _set(store, key, function(layer, value, name.lstrip("_")))
+        changed.append((store, key, value))
+    elif isinstance(value, (list, dict)):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for inner, item in [*items]:
+            if not isinstance(item, (list, dict)):  # one level is enough
+                path = f"{name}.{inner}"
+                _replace(value, inner, item, path, layer, function, changed)
+
+
+def _set(store, key, value):
+    """Sets an entry without Keras noticing."""
+    (list if isinstance(store, list) else dict).__setitem__(store, key, value)

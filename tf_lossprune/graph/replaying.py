@@ -8,7 +8,11 @@ from keras import tree
 
 from tf_lossprune import keras_internals as internals
 from tf_lossprune.graph.copying import Copier
-from tf_lossprune.graph.live_config import from_live_config, set_entries
+from tf_lossprune.graph.live_config import (
+    from_live_config,
+    set_entries,
+    with_plain_numbers,
+)
 from tf_lossprune.graph.tracing import Tensor
 
 
@@ -64,7 +68,11 @@ class Cloner:
         """Returns the live copy of `operation`, made on the first request."""
         if id(operation) not in self._clones:
             name = self._wanted.get(id(operation), operation.name)
-            copy = self._copier(operation, self.unique(name))
+            copy = with_plain_numbers(operation)
+            if copy is None:
+                copy = self._copier(operation, self.unique(name))
+            else:
+                copy.name = self.unique(name)
             if isinstance(copy, keras.Layer):
                 # A file gives `build` a list for a shape, which some layers do not
                 # take. Without it, the model's graph builds them when it is read.

@@ -16,6 +16,13 @@ from tf_lossprune import keras_internals as internals
 #: Prime numbers, so that nothing else is a multiple of them by chance.
 NUMBERS = (1009, 1013)
 
+#: Operations of several tensors, of which those with fewer entries are broadcast.
+BROADCASTING = {
+    "Add", "Divide", "Equal", "Greater", "GreaterEqual", "Less", "LessEqual",
+    "LogicalAnd", "LogicalOr", "Maximum", "Minimum", "Multiply", "NotEqual", "Power",
+    "Subtract", "TrueDivide", "Where",
+}  # fmt: skip
+
 
 @keras.saving.register_keras_serializable(package="tf_lossprune")
 class ForEachSample(keras.layers.Layer):
@@ -77,7 +84,7 @@ class SampleCount:
         name = type(operation).__name__
         if internals.is_stock_operation(type(operation)):
             if name == "Reshape":
-                self._reshape(operation, args[0], outputs[0])
+                operation = self._reshape(operation, args[0], outputs[0])
             elif name in ("BroadcastTo", "Tile", "Repeat"):
                 found = self._repeated(operation, name, args[0], outputs[0])
                 operation, args = found or (operation, args)
@@ -96,6 +103,22 @@ class SampleCount:
                 self._rows[id(t)] = self._rows_of(batched[0])
         return operation, args
 
+    def one_of_all(self, x):
+        """Numbers that are the same for each sample, for one of them.
+
+        Returns:
+            An array and the `ForEachSample` that repeats it; None: `x` is something
+            else.
+        """
+        given = isinstance(x, (keras.KerasTensor, keras.Variable))
+        shape = () if given else tuple(getattr(x, "shape", ()))
+        if not shape or not self._counts(shape[0]):
+            return None
+        value = ops.convert_to_numpy(x)
+        if not (value == value[:1]).all():
+            return None
+        return value[:1], ForEachSample(shape[0] // self.number)
+
     def same(self, tensor, other):
         """Says that a tensor has as many samples as another one; returns it."""
         if id(other) in self._rows:
@@ -109,27 +132,28 @@ class SampleCount:
         return isinstance(size, int) and size > 0 and size % self.number == 0
 
     def _reshape(self, operation, x, output):
+        """The operation, with -1 for the number of samples."""
         asked = operation.newshape
         asked = [asked] if isinstance(asked, int) else list(asked)
         if any(not isinstance(size, int) for size in asked):
-            return  # refused elsewhere
+            return operation  # refused elsewhere
         sizes = self.shape(x)
         rest = [size for size in asked if size != -1]
         if None not in sizes and len(rest) == len(asked) - 1 and math.prod(rest):
             asked[asked.index(-1)] = math.prod(sizes) // math.prod(rest)
         marked = [i for i, size in enumerate(asked) if self._counts(size)]
         if not marked:
-            return
+            return operation
         if len(marked) > 1 or -1 in asked:
             self._refuse("it reshapes what has unknown sizes")
         (place,) = marked
-        operation.newshape = tuple(
-            -1 if i in marked else s for i, s in enumerate(asked)
-        )
+        newshape = tuple(-1 if i == place else s for i, s in enumerate(asked))
         known = tuple(None if i in marked else s for i, s in enumerate(asked))
         internals.set_shape(output, known)
         if place == 0:
             self._rows[id(output)] = asked[0]
+        # Anew, as its config is what it was made with.
+        return type(operation)(newshape, name=operation.name)
 
     def _repeated(self, operation, name, x, output):
         """`ForEachSample` for what repeats a tensor along the samples, or None."""
@@ -151,8 +175,9 @@ class SampleCount:
             else:
                 repeats = list(operation.repeats)
                 x = ops.tile(x, [1, *repeats[-rank + 1 :]] if rank > 1 else [1])
-        elif len(x.shape) != rank:
-            x = ops.reshape(x, before)
+        else:
+            for _ in range(rank - len(x.shape)):
+                x = ops.expand_dims(x, 0)
         return ForEachSample(times // self.number), (x,)
 
     def _along_the_rest(self, operation, x, before, wanted):

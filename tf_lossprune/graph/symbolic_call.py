@@ -5,7 +5,6 @@ noted down (a variable's value that would be baked in, a state that no layer hol
 the attempt with the reason.
 """
 
-import contextlib
 import re
 
 import keras
@@ -15,9 +14,13 @@ from tf_lossprune import keras_internals as internals
 from tf_lossprune.graph.carried_masks import WithMask
 from tf_lossprune.graph.effects import Effects, as_losses
 from tf_lossprune.graph.masks import is_mask
-from tf_lossprune.graph.own_weight import ConstantTensor, WeightTensor
+from tf_lossprune.graph.own_weight import (
+    ConstantTensor,
+    WeightTensor,
+    weights_replaced,
+)
 from tf_lossprune.graph.randomness import noted_draw
-from tf_lossprune.graph.sample_count import NUMBERS, SampleCount
+from tf_lossprune.graph.sample_count import BROADCASTING, NUMBERS, SampleCount
 from tf_lossprune.graph.steps import (
     Body,
     CannotOpen,
@@ -147,7 +150,7 @@ class _Noting:
             before = self.steps, self._effects
             self.steps, self._effects = body.steps, body.effects
             try:
-                with self._weights_as_tensors(layer):
+                with weights_replaced(layer, self._weight):
                     result = call(*args, **kwargs)
                 body.result = tree.map_structure(self._current, result)
                 self._check(layer, body)
@@ -160,7 +163,7 @@ class _Noting:
                 del self._answers[depth:]
         self._answers.append((body, reason, args, kwargs))
         if body is None:
-            return self._spec(layer, args, kwargs)
+            return self._spec(layer, args, kwargs, reason)
         # Tensors of its own, as a call may return what it was called with.
         return tree.map_structure(self._alias, body.result)
 
@@ -202,20 +205,6 @@ class _Noting:
             return x
         return self._count.same(internals.alias(x), x)
 
-    @contextlib.contextmanager
-    def _weights_as_tensors(self, layer):
-        """Puts symbolic tensors where a layer keeps the weights it owns."""
-        changed = []
-        for name, value in [*vars(layer).items()]:
-            tracking = name.startswith(internals.OF_TENSORFLOW)
-            if not tracking and name not in internals.LISTS_OF_WEIGHTS:
-                _replace(vars(layer), name, value, name, layer, self._weight, changed)
-        try:
-            yield
-        finally:
-            for store, key, variable in changed:
-                _set(store, key, variable)
-
     def _weight(self, layer, variable, name):
         if id(variable) not in self._weights:
             refuse = self.scope.refuse
@@ -223,10 +212,12 @@ class _Noting:
             self._weights[id(variable)] = made
         return self._weights[id(variable)]
 
-    def _spec(self, layer, args, kwargs):
+    def _spec(self, layer, args, kwargs, reason):
         self._muted = self.scope.muted = True
         try:
             return internals.spec_of_call(layer, args, kwargs)
+        except Exception as error:  # nor does it say what comes out
+            raise CannotOpen(reason or self._reason(error)) from error
         finally:
             self._muted = self.scope.muted = False
 
@@ -249,11 +240,48 @@ class _Noting:
                     kwargs[name] = value
         args, kwargs = tree.map_structure(self._current, (args, kwargs))
         outputs = tree.flatten(outputs)
+        if not body:
+            args, kwargs = self._for_each_sample(operation, args, kwargs)
         operation, args = self._count.settle(operation, args, outputs)
+        outputs, masking = self._with_new_masks(body, outputs)
         step = Step(operation, tuple(args), kwargs, outputs, body, reason)
         if not body:
             self._check_arguments(step)
-        self.steps.append(step)
+        self.steps += [step, *masking]
+
+    def _with_new_masks(self, body, outputs):
+        """What an opened layer puts out, and the steps that attach masks it has made.
+
+        Keras has called its `compute_mask` and attached them.
+        """
+        found, steps = list(outputs), []
+        results = tree.flatten(body.result) if body else ()
+        for place, (bare, y) in enumerate(zip(results, outputs)):
+            mask = internals.mask_of(y)
+            if keras_tensors([mask]) and internals.mask_of(bare) is None:
+                found[place] = self._alias(y)
+                kwargs = {"mask": mask}
+                steps.append(Step(WithMask(), (found[place],), kwargs, [y]))
+        return found, steps
+
+    def _for_each_sample(self, operation, args, kwargs):
+        """Arguments, with numbers that code has repeated for each sample as tensors."""
+        ranks = {len(x.shape) for x in keras_tensors((args, kwargs))}
+        broadcasts = type(operation).__name__ in BROADCASTING
+
+        def tensor(x):
+            found = self._count.one_of_all(x)
+            if found is None:
+                return x
+            one, layer = found
+            if broadcasts and ranks == {one.ndim}:
+                return one
+            given, made = ConstantTensor(one), keras.KerasTensor(x.shape, one.dtype)
+            self._count.settle(layer, (given,), [made])
+            self.steps.append(Step(layer, (given,), {}, [made]))
+            return made
+
+        return tree.map_structure(tensor, (args, kwargs))
 
     def _finds_it(self, mask, args):
         """Whether a layer will find a mask at its input when the model runs."""
@@ -315,23 +343,6 @@ def _in_words(error):
         "its call does not run on symbolic tensors "
         f"({type(error).__name__}{': ' if text else ''}{text})"
     )
-
-
-def _replace(store, key, value, name, layer, function, changed):
-    if isinstance(value, keras.Variable):
-        _set(store, key, function(layer, value, name.lstrip("_")))
-        changed.append((store, key, value))
-    elif isinstance(value, (list, dict)):
-        items = value.items() if isinstance(value, dict) else enumerate(value)
-        for inner, item in [*items]:
-            if not isinstance(item, (list, dict)):  # one level is enough
-                path = f"{name}.{inner}"
-                _replace(value, inner, item, path, layer, function, changed)
-
-
-def _set(store, key, value):
-    """Sets an entry without Keras noticing."""
-    (list if isinstance(store, list) else dict).__setitem__(store, key, value)
 
 
 class _Caller(keras.layers.Layer):

@@ -320,6 +320,8 @@ class Walk:
         """The same for what is no functional model."""
         if place.training is not None and internals.takes_training(operation):
             kwargs = {"training": place.training, **kwargs}
+        if internals.requires_training(operation):
+            kwargs = {"training": None, **kwargs}  # the mode that the model runs in
         made = [tensor_like(t) for t in outputs]
         self.calls.append(Call(operation, args, kwargs, made))
         return made

@@ -2,12 +2,14 @@
 
 import contextlib
 import inspect
+import string
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
+import numpy as np
 
 
 def is_stock_operation(klass: type) -> bool:
@@ -163,8 +165,14 @@ def intercepted_draws(on_draw: Callable) -> Iterator[None]:
                 vars(module)[name] = function
 
 
-#: The modules from which `ops.shape` is called.
-_OPS = ("keras.ops", "keras.src.ops", "keras.src.ops.core", "keras._tf_keras.keras.ops")
+#: The modules from which `ops.shape` and `ops.einsum` are called.
+_OPS = (
+    "keras.ops",
+    "keras.src.ops",
+    "keras.src.ops.core",
+    "keras.src.ops.numpy",
+    "keras._tf_keras.keras.ops",
+)
 
 
 @contextlib.contextmanager
@@ -195,6 +203,7 @@ def intercepted_calls(
     layer_loss = layer_class.add_loss
     modules = [sys.modules[name] for name in _OPS if name in sys.modules]
     shape, item = keras.ops.shape, keras.KerasTensor.__getitem__
+    einsum = keras.ops.einsum
 
     def tell(self, operation, call_args=None, call_kwargs=None, outputs=None):
         if threading.get_ident() == thread:
@@ -221,10 +230,19 @@ def intercepted_calls(
             return on_shape(x)
         return shape(x)
 
+    def einsum_of(subscripts, *operands, **kwargs):
+        # Keras knows capital letters and spaces of real tensors, not of symbolic ones.
+        subscripts = _in_small_letters(subscripts).replace(" ", "")
+        return einsum(subscripts, *operands, **kwargs)
+
     def item_of(x, key):
-        # Keras knows `x[None,]` of symbolic tensors, not `x[None]`, as of real ones.
-        alone = key is None or key is Ellipsis or isinstance(key, slice)
-        return item(x, (key,) if alone else key)
+        # Of symbolic tensors Keras knows `x[None,]`, not `x[None]`, as of real ones,
+        # and no whole numbers of NumPy's.
+        if key is None or key is Ellipsis or isinstance(key, slice):
+            key = (key,)
+        if isinstance(key, tuple):
+            return item(x, tuple(map(_plain_number, key)))
+        return item(x, _plain_number(key))
 
     patched: Any = Node
     patched.__init__ = tell
@@ -232,8 +250,11 @@ def intercepted_calls(
     tensor_class.__getitem__ = item_of
     layer_class.symbolic_call, layer_class.__call__ = ask, call
     layer_class.add_loss = add_loss
-    for module in modules:
-        vars(module)["shape"] = shape_of
+    functions = {"shape": shape_of, "einsum": einsum_of}
+    stores = [(vars(m), functions.keys() & vars(m).keys()) for m in modules]
+    before = [{name: store[name] for name in names} for store, names in stores]
+    for store, names in stores:
+        store.update({name: functions[name] for name in names})
     try:
         yield
     finally:
@@ -241,8 +262,19 @@ def intercepted_calls(
         tensor_class.__getitem__ = item
         layer_class.symbolic_call, layer_class.__call__ = symbolic_call, layer_call
         layer_class.add_loss = layer_loss
-        for module in modules:
-            vars(module)["shape"] = shape
+        for (store, _), function in zip(stores, before):
+            store.update(function)
+
+
+def _plain_number(x: Any) -> Any:
+    return int(x) if isinstance(x, np.integer) else x
+
+
+def _in_small_letters(subscripts: str) -> str:
+    """An equation of `einsum` with other letters for its capital ones."""
+    free = iter(sorted(set(string.ascii_lowercase) - set(subscripts)))
+    capital = sorted({c for c in subscripts if c.isupper()})
+    return subscripts.translate({ord(c): next(free, c) for c in capital})
 
 
 @contextlib.contextmanager

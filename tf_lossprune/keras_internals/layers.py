@@ -1,6 +1,7 @@
 """Layers, and what is inside those of attention."""
 
 import contextlib
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,6 +26,14 @@ def all_layers(model: keras.Layer, include_self: bool = True) -> list:
 def takes_training(operation: Any) -> bool:
     """Whether a layer's `call` has an argument `training`."""
     return bool(getattr(operation, "_call_has_training_arg", False))
+
+
+def requires_training(operation: Any) -> bool:
+    """Whether a layer has to be told the mode: its argument has no default."""
+    if not takes_training(operation):
+        return False
+    mode = inspect.signature(operation.call).parameters.get("training")
+    return mode is not None and mode.default is mode.empty
 
 
 def forget_build_shapes(layer: keras.Layer) -> None:

@@ -183,9 +183,10 @@ def _chosen(values):
 @register_rule(
     "Abs", "Absolute", "Angle", "Arccos", "Arccosh", "Arcsin", "Arcsinh", "Arctan",
     "Arctanh", "BitwiseInvert", "BitwiseNot", "Cast", "Cbrt", "Ceil", "Celu", "Clip",
-    "Conj", "Conjugate", "Copy", "Cos", "Cosh", "Deg2rad", "Elu", "Erf", "Erfc",
-    "Erfinv", "Exp", "Exp2", "Expm1", "Fabs", "Floor", "Gelu", "HardShrink",
-    "HardSigmoid", "HardSilu", "HardTanh", "I0", "Imag", "Isfinite", "Isinf", "Isnan",
+    "Conj", "Conjugate", "ConvertToTensor", "Copy", "Cos", "Cosh", "Deg2rad", "Elu",
+    "EmptyLike", "Erf", "Erfc", "Erfinv", "Exp", "Exp2", "Expm1", "Fabs", "Floor",
+    "FullLike", "Gelu", "HardShrink", "HardSigmoid", "HardSilu", "HardTanh", "I0",
+    "Imag", "Isfinite", "Isinf", "Isnan",
     "Isneginf", "Isposinf", "Isreal", "LeakyRelu", "Log", "Log10", "Log1p", "Log2",
     "LogSigmoid", "LogicalNot", "Mish", "NanToNum", "Negative", "OnesLike",
     "Rad2deg", "ReLU", "Real",
@@ -197,10 +198,18 @@ def _chosen(values):
 )  # fmt: skip
 def unary_operation(ctx, operation):
     if len(ctx.input_labels) == 1:
-        constant = type(operation).__name__ in ("OnesLike", "ZerosLike")
+        constant = type(operation).__name__ in _CONSTANT
         ctx.carry(uniform=constant or ctx.uniform(), each=True)
     else:
         ctx.freeze_all("an operation with tensors for parameters")
+
+
+_CONSTANT = ("EmptyLike", "FullLike", "OnesLike", "ZerosLike")
+
+
+@register_rule("Tril", "Triu", remark="not along the channel axis", any_layout=True)
+def triangle(ctx, operation):
+    across(ctx, (-2, -1))
 
 
 @register_rule(

@@ -41,6 +41,30 @@ def get_item(ctx, operation):
         _move_cut(ctx, key, *cut)
 
 
+@register_rule("Slice", remark="of channels: all of them", any_layout=True)
+def slice_of(ctx, operation):
+    starts, asked = ctx.call.args[1:] or [()], tuple(operation.shape)
+    labels, given = ctx.labels_with_batch(), ctx.inputs[0].shape
+    along, numbers = lb.varying(labels), np.asarray(starts[0], dtype=object)
+    batch = ctx.batch_axis()
+    kept_whole = along if batch is None else [batch, *along]
+    if len(ctx.inputs) > 1 or numbers.shape != (len(given),):
+        ctx.freeze_all("it takes a part whose place is computed")
+        return
+    if any(numbers[k] != 0 or asked[k] not in (-1, given[k]) for k in kept_whole):
+        ctx.freeze_all("it takes a part of the channels or samples")
+        return
+    moving = [k for k in along if asked[k] != -1]
+
+    def shape(kept):
+        counts = {k: lb.count_along(kept, k) for k in moving}
+        return tuple(counts.get(k, size) for k, size in enumerate(asked))
+
+    if moving:
+        ctx.config("shape", labels, shape)
+    ctx.output_with_batch(labels, batch)
+
+
 def _tie_indexed(ctx, entries):
     """Where channels lie along several axes, what is taken out is whole blocks."""
     labels, batch = ctx.input_labels[0], ctx.batch_axis()

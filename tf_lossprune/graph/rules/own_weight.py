@@ -92,9 +92,17 @@ def mask_of(ctx, layer):
     ctx.output(np.zeros((), int))
 
 
-@register_rule(ForEachSample, remark="a weight of an opened layer, for each sample")
+@register_rule(
+    ForEachSample,
+    remark="a weight of an opened layer, for each sample",
+    any_layout=True,
+)
 def for_each_sample(ctx, layer):
-    ctx.output(ctx.input_labels[0])
+    labels = ctx.labels_with_batch()
+    if ctx.batch_axis() not in (0, None) or labels.shape[:1] > (1,):
+        ctx.freeze_all("the batch is not the first axis of its input")
+        return
+    ctx.output(labels[0])
 
 
 @register_rule(OwnConstant, effect="freezes", remark="numbers of an opened layer")

@@ -70,7 +70,8 @@ def _reshaped(labels, given, made, batch):
         return None if labels.any() else np.zeros((1,) * len(made), int)
     runs, i, j = _equal_runs(given[first:], made[first:])
     left = labels.shape[first : first + i]
-    if any(size > 1 for size in left) or (batch is None and labels.any() and i + j):
+    alone = {*given[:i], *made[:j]} <= {1}
+    if any(size > 1 for size in left) or (batch is None and labels.any() and not alone):
         return None
     shape, target = list(labels.shape), list(labels.shape[:first]) + [1] * j
     for (i, k), (j, m) in reversed(runs):
@@ -161,6 +162,25 @@ def squeeze(ctx, operation):
     labels = np.squeeze(ctx.labels_with_batch(), tuple(gone))
     before = sum(axis < (batch or 0) for axis in gone)
     ctx.output_with_batch(labels, None if batch is None else batch - before)
+
+
+@register_rule("BroadcastTo", any_layout=True)
+def broadcast_to(ctx, operation):
+    labels, batch = ctx.labels_with_batch(), ctx.batch_axis()
+    missing = len(operation.shape) - labels.ndim
+    if missing and batch is not None:
+        ctx.freeze_all("it moves the batch dimension")
+        return
+    labels = labels.reshape((1,) * missing + labels.shape)
+    along, asked = lb.varying(labels), tuple(operation.shape)
+
+    def shape(kept):
+        counts = {k: lb.count_along(kept, k) for k in along}
+        return tuple(counts.get(k, size) for k, size in enumerate(asked))
+
+    if along:
+        ctx.config("shape", labels, shape)
+    ctx.output_with_batch(labels, batch)
 
 
 @register_rule(layers.RepeatVector)

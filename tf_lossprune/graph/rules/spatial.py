@@ -1,5 +1,7 @@
 """Padding, cropping and resizing: what happens to space, in each channel alone."""
 
+import math
+
 import keras
 import numpy as np
 
@@ -57,3 +59,23 @@ def pad(ctx, operation):
         channels = np.pad(channels, (before, after), constant_values=lb.FROZEN)
         labels = lb.on_axis(channels, axis, labels.ndim)
     ctx.output(labels)
+
+
+@register_rule("ExtractPatches", effect="cuts")
+def extract_patches(ctx, operation):
+    """Each patch has the channels of all its pixels, one pixel behind the other.
+
+    Keras computes it as a convolution whose kernel picks them out.
+    """
+    if operation.data_format == "channels_first":
+        ctx.freeze_all("channels first")
+        return
+    channels = ctx.channels()
+    if channels is None:
+        ctx.output(np.zeros((), int))
+        return
+    pixels = math.prod(operation.size)
+    made = np.tile(channels, pixels)
+    positions = ctx.positions(ctx.call.outputs[0], (-1,))
+    ctx.products(positions * pixels, channels, made)
+    ctx.output(lb.on_axis(made, -1, len(ctx.call.outputs[0].sample_shape)))
