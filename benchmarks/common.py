@@ -9,6 +9,7 @@ import platform
 
 import keras
 import numpy as np
+from absl import flags
 
 from examples import data as example_data
 from examples import models
@@ -157,6 +158,18 @@ def read_lines(path):
         except json.JSONDecodeError:
             continue
     return rows
+
+
+def define_networks(name):
+    """Defines the flags of a script that makes a row for each network.
+
+    Args:
+        name: string, that of the script.
+    """
+    flags.DEFINE_list("names", [], "Networks; empty: all.")
+    out = f"benchmarks/results/{name}.jsonl"
+    flags.DEFINE_string("out", out, "File of the rows.")
+    flags.DEFINE_bool("table", False, "Print the table of --out and end.")
 
 
 def run_missing(names, function, path):

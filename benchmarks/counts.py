@@ -247,13 +247,6 @@ def table(rows):
     return common.markdown(head, lines)
 
 
-def define_flags():
-    """Defines the flags of this script."""
-    flags.DEFINE_list("names", [], "Networks; empty: all.")
-    flags.DEFINE_string("out", "benchmarks/results/counts.jsonl", "File of the rows.")
-    flags.DEFINE_bool("table", False, "Print the table of --out and end.")
-
-
 def main(argv):
     """Counts the networks of the flags that are not in `--out` yet."""
     if len(argv) > 1:
@@ -266,5 +259,5 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    define_flags()
+    common.define_networks("counts")
     app.run(main)

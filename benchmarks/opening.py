@@ -146,9 +146,7 @@ def table(rows):
 def define_flags():
     """Defines the flags of this script."""
     flags.DEFINE_enum("zoo", "keras-hub", list(ZOOS), "Package.")
-    flags.DEFINE_list("names", [], "Networks; empty: all.")
-    flags.DEFINE_string("out", "benchmarks/results/opening.jsonl", "File of the rows.")
-    flags.DEFINE_bool("table", False, "Print the table of --out and end.")
+    common.define_networks("opening")
 
 
 def main(argv):

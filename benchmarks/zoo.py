@@ -231,13 +231,6 @@ def table(rows):
     return common.markdown(head, lines)
 
 
-def define_flags():
-    """Defines the flags of this script."""
-    flags.DEFINE_list("names", [], "Constructors; empty: all.")
-    flags.DEFINE_string("out", "benchmarks/results/zoo.jsonl", "File of the rows.")
-    flags.DEFINE_bool("table", False, "Print the table of --out and end.")
-
-
 def main(argv):
     """Checks the networks of the flags that are not in `--out` yet."""
     if len(argv) > 1:
@@ -249,5 +242,5 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    define_flags()
+    common.define_networks("zoo")
     app.run(main)

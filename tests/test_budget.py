@@ -46,7 +46,7 @@ class BudgetTest(parameterized.TestCase):
 
     @parameterized.parameters(
         (1, "'100%' or '1 '"),
-        (3, "smaller amounts as a text"),
+        (3, "smaller amounts as a string"),
         ("3 apples", "unit"),
         ("110%", "percent"),
         ("0%", "above 0"),

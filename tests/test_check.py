@@ -187,7 +187,7 @@ class CheckTest(parameterized.TestCase):
     @parameterized.parameters(*KINDS)
     def test_nothing_is_blamed_that_is_right(self, kind):
         with warnings.catch_warnings():
-            warnings.filterwarnings("error", message=".*could not be told.*")
+            warnings.filterwarnings("error", message=".*could not be fully checked.*")
             pruned = pruned_of(KINDS[kind]())
             tf_lossprune.strip_pruning(pruned)
 

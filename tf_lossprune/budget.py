@@ -26,19 +26,19 @@ class Budget:
 
     A limit is a share of the dense model's cost or an absolute amount:
 
-    - a number in (0, 1], or a text in percent (`"50%"`), is a share;
-    - a text with a unit is an amount: `"300kB"`, `"1.5 MiB"`, `"4 ms"`, `"20M"`;
-    - a number from 1000 on (in milliseconds: above 1) is an amount.
+    - a number in (0, 1], or a string in percent (`"50%"`), is a share;
+    - a string with a unit is an amount: `"300kB"`, `"1.5 MiB"`, `"4 ms"`, `"20M"`;
+    - a number of at least 1000 (in milliseconds: above 1) is an amount.
 
-    Whatever could mean both, such as the integer 1, is an error.
+    Anything ambiguous, such as the integer 1, is an error.
 
     Args:
         limits: dict, resource name -> limit. Resources: `"macs"`, `"params"`,
             `"size_bytes"` (of the .tflite file), `"peak_memory_bytes"`,
             `"tflm_arena_bytes"`, `"npu_cycles"`, and those
             in `resources`. A number alone is the limit of `"macs"`.
-        resources: list of `Resource`s with settings of their own, such as
-            `SizeBytes("int8")`; they come before the standard ones.
+        resources: list of `Resource`s with their own settings, such as
+            `SizeBytes("int8")`; they take precedence over the standard ones.
 
     Raises:
         TypeError: if `limits` is neither a dict nor a number, or holds neither
@@ -191,7 +191,7 @@ class Budget:
             value, is_share = _read_text(name, limit, resource.units)
         elif isinstance(limit, bool) or not isinstance(limit, numbers.Real):
             raise TypeError(
-                f"Expected the budget of {name!r} as a number or a text with a unit. "
+                f"Expected the budget of {name!r} as a number or a string with a unit. "
                 f"Received: {limit!r} (of type {type(limit).__name__})"
             )
         else:
@@ -212,10 +212,10 @@ class Budget:
             )
         if not is_share and not in_time and limit < SMALLEST_COUNT:
             raise ValueError(
-                f"Expected the budget of {name!r} as a share of the dense model in "
-                f"(0, 1] or as an amount of at least {SMALLEST_COUNT} "
-                f"{resource.unit}; smaller amounts as a text such as "
-                f"'{limit} {_base_unit(resource)}'. Received: {limit!r}"
+                f"Expected the budget of {name!r} as a share of the dense model in (0, "
+                f"1] or as an amount of at least {SMALLEST_COUNT} {resource.unit}; "
+                f"write smaller amounts as a string, such as '{limit} "
+                f"{_base_unit(resource)}'. Received: {limit!r}"
             )
         return value, is_share
 

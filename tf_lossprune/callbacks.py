@@ -31,7 +31,7 @@ class _OnceFixed:
 
 
 class BudgetModelCheckpoint(_OnceFixed, keras.callbacks.ModelCheckpoint):
-    """`keras.callbacks.ModelCheckpoint` that saves no epoch from before the budget.
+    """`keras.callbacks.ModelCheckpoint` that waits until the budget is met.
 
     With `save_best_only=True` the plain one would most likely keep an early epoch,
     when nothing was cut yet.
@@ -57,10 +57,10 @@ class BudgetModelCheckpoint(_OnceFixed, keras.callbacks.ModelCheckpoint):
 
 
 class BudgetEarlyStopping(_OnceFixed, keras.callbacks.EarlyStopping):
-    """`keras.callbacks.EarlyStopping` that starts to count when the widths are fixed.
+    """`keras.callbacks.EarlyStopping` that starts counting when the widths are fixed.
 
-    The plain one may take the accuracy that the cut costs for a reason to stop,
-    and `restore_best_weights` for one to undo it.
+    The plain one may stop because accuracy drops at the cut, and
+    `restore_best_weights` may undo the cut.
 
     Args:
         *args, **kwargs: as in `keras.callbacks.EarlyStopping`.
@@ -70,14 +70,14 @@ class BudgetEarlyStopping(_OnceFixed, keras.callbacks.EarlyStopping):
 class SafeBackupAndRestore(keras.callbacks.Callback):
     """`keras.callbacks.BackupAndRestore` for runs that may be killed at any moment.
 
-    A run that starts again goes on after the last epoch that was saved, and ends as
-    if nothing had happened, provided that the order of the data depends on nothing
+    A restarted run continues after the last saved epoch, and ends as if it had not
+    been interrupted, provided that the order of the data depends on nothing
     but the epoch: `fit(shuffle=False)`, as Keras' own shuffling starts over.
 
     Keras' own callback overwrites the only copy of the weights, and writes the number
-    of the epoch after them: a run that is killed in between cannot go on, or repeats
-    an epoch. Here the files of an epoch take the place of the former ones in one
-    step, and weights with NaN or Inf never do.
+    of the epoch after them: a run that is killed in between cannot resume, or repeats
+    an epoch. Here the files of an epoch replace the previous ones atomically, and
+    weights with NaN or Inf never do.
 
     Args:
         backup_dir: path of a local folder for this run alone, made where it is
@@ -86,7 +86,7 @@ class SafeBackupAndRestore(keras.callbacks.Callback):
             ended with NaN or Inf in the weights leaves it.
 
     Raises:
-        TypeError: if `backup_dir` is no path.
+        TypeError: if `backup_dir` is not a path.
         ValueError: if it is empty.
 
     Example:
@@ -119,7 +119,7 @@ class SafeBackupAndRestore(keras.callbacks.Callback):
 
 
 class PruningTensorBoard(keras.callbacks.TensorBoard):
-    """`keras.callbacks.TensorBoard` with what the search does.
+    """`keras.callbacks.TensorBoard` that also logs the search.
 
     After every epoch it also writes, under `pruning/`, each group's keep ratio, the
     expected share of each budgeted resource and its limit, the multipliers, the

@@ -122,10 +122,10 @@ def check_compact(
         ) from error
     if found is not None:
         raise DifferenceError(
-            "The compact model does not compute what the gated model does: the rule of "
-            f"{_cause(found)} is wrong. If it is yours, `check_rule` helps to mend it; "
-            f"else exclude that layer, and please report the model. {_SAFE} "
-            f"Received: {found}",
+            "The compact model does not compute what the gated model does: the rule "
+            f"of {_cause(found)} is wrong. If the rule is yours, `check_rule` helps to "
+            "fix it; otherwise exclude that layer, and please report the model. "
+            f"{_SAFE} Received: {found}",
             pruned,
             compact,
         )

@@ -36,7 +36,7 @@ class CompressionResult:
     Attributes:
         dense, compact: dicts with `"macs"`, `"params"` and, if validation data
             was given, the loss and metrics on it.
-        budget: dict, resource -> asked share.
+        budget: dict, resource -> requested share.
         groups: list of dicts with `"name"`, `"kept"`, `"total"`, `"ratio"`, and
             `"channels"`, the indices of the kept channels in the group, and `"scores"`,
             the importance of all of them when they were chosen; `"producers"`,
@@ -185,26 +185,26 @@ def compress(
 ) -> tuple[keras.Model, CompressionResult]:
     """Prunes a model, trains it, and measures it before and after.
 
-    The same as `prune_model`, `compile`, one `fit` and `strip_pruning`, with a backup
-    on request. Before any training, one batch goes through model, loss,
-    metrics and distillation, and the validation data through the dense model.
+    Equivalent to `prune_model`, `compile`, one `fit` and `strip_pruning`, with optional
+    backups. Before any training, one batch is run through model, loss, metrics and
+    distillation, and the dense model is evaluated on the validation data.
 
     Args:
         model: built functional or Sequential `keras.Model`; not changed.
         budget: as in `prune_model`.
         train: training data: `tf.data.Dataset`, `keras.utils.PyDataset`, a tuple
             `(x, y)` or `(x, y, sample_weight)` of arrays, another iterable of
-            batches, or a generator. Data without end and generators need
+            batches, or a generator. Infinite data and generators need
             `steps_per_epoch`. Not needed with `epochs=0`.
         validation: validation data or None, as `validation_data` in `fit`.
         method: as in `prune_model`; None: `"loss"`, or with `epochs=0` `"uniform"`.
         backup: path of a folder of its own, a `tf_lossprune.backup.Backup`, or None.
-            While the call runs, its state is kept there: after a kill or Ctrl-C, the
-            same call goes on where it was. The folder is removed at the end.
+            While the call runs, its state is saved there: if it is killed or
+            interrupted, the same call resumes. The folder is removed at the end.
         **options: any of these, and further arguments of `prune_model`, whose
             `schedule`'s phases are scaled to the search.
 
-            epochs: int >= 1, passes over the data in all, search included; 5. Or 0,
+            epochs: int >= 1, passes over the data in total, search included; 5. Or 0,
                 with `calibration`: nothing is trained, and no labels are needed. A
                 method that needs no search fixes the widths, the layers learn to
                 predict what they lose (`training.repair`), and statistics are

@@ -364,7 +364,7 @@ def _moved(x: Any, dtype: str = "float32") -> Any:
 
 def _warn(reason: str) -> None:
     warnings.warn(
-        "Whether the networks compute the same could not be told in full: "
-        f"{reason}. Evaluate both on data of yours.",
+        f"Whether the networks compute the same could not be fully checked: {reason}. "
+        "Evaluate both on your own data.",
         stacklevel=5,
     )

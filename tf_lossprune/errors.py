@@ -4,7 +4,7 @@ from typing import Any
 
 
 class InfeasibleBudgetError(ValueError):
-    """No choice of widths keeps the budget.
+    """No choice of widths meets the budget.
 
     Attributes:
         smallest: dict, resource name to the smallest share of the dense model
@@ -21,10 +21,10 @@ class UncountableError(ValueError):
 
 
 class DifferenceError(RuntimeError):
-    """Two networks that have to compute the same do not.
+    """Two networks that must compute the same function do not.
 
     Attributes:
-        pruned: the `PrunedModel` with all that it has learned, or None.
+        pruned: the `PrunedModel` with everything it has learned, or None.
         compact: the compact model that differs from it, or None.
     """
 

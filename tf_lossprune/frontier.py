@@ -46,10 +46,11 @@ def compress_frontier(
 ) -> list[tuple[keras.Model, CompressionResult]]:
     """Compresses a model to several budgets with one search.
 
-    The search comes down to the tightest budget once, and the widths (with the
-    weights of that moment) are taken as it passes each of the others. The compact
-    models are then fine-tuned side by side: every batch is read, augmented and
-    shown to the teacher once for all of them.
+    A single search shrinks to the tightest budget, and the widths (with the weights at
+    that moment) are recorded as it passes each of the others. The compact models are
+    then fine-tuned side by side: every batch is read, augmented and passed through
+    the teacher once for all of them. For the same reason a frontier has no backup:
+    none of its models is finished before the others.
 
     Args:
         model: built functional or Sequential `keras.Model`; not changed.
@@ -91,8 +92,9 @@ def compress_frontier(
         )
     if prune_options.get("widths") is not None:
         raise ValueError(
-            "Expected no `widths`, since a frontier finds others for each budget: call "
-            f"`compress` for given ones. Received: widths={prune_options['widths']!r}"
+            "Expected no `widths`, since a frontier learns widths for each budget: "
+            "call `compress` to train given ones. Received: "
+            f"widths={prune_options['widths']!r}"
         )
     asked = [settings.told(budget) for budget in _read(budgets)]
     run = Run(model, train, validation, settings, method)

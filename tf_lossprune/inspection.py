@@ -68,7 +68,7 @@ class InspectedBlock:
 
 @dataclasses.dataclass
 class Inspection:
-    """The result of `inspect_model`; `str()` of it is a table.
+    """The result of `inspect_model`; `str()` formats it as a table.
 
     Attributes:
         groups: list of `Group`s.
@@ -185,7 +185,7 @@ def inspect_model(
     input_shape: InputShape = None,
     filters: Exclude = None,
 ) -> Inspection:
-    """Tells which channels move together, what is frozen and what can be saved.
+    """Shows which channels are coupled, what is frozen and what can be saved.
 
     Args:
         model: built functional or Sequential `keras.Model`; not changed.
@@ -202,7 +202,7 @@ def inspect_model(
 
     Raises:
         TypeError, ValueError: as `prune_model`; a model in which nothing can be
-            pruned is no error here. ValueError for an unknown resource.
+            pruned is not an error here. ValueError for an unknown resource.
 
     Example:
 

@@ -134,9 +134,9 @@ class PruningProblem:
             reasons = "; ".join(f"{n}: {r}" for n, r in channels.frozen)
             raise ValueError(
                 "Expected a model with prunable channels, but every channel is "
-                "frozen. The outputs always stay, so that there has to be a hidden "
+                "frozen. Output channels always stay, so the model needs a hidden "
                 "layer (a convolution, a dense layer ...); if layers are excluded, "
-                "exclude fewer; layers of your own need a rule (`register_rule`). "
+                "exclude fewer; custom layers need a rule (`register_rule`). "
                 f"Received: {channels.graph.name!r} ({reasons})"
             )
         found = copy.copy(self)

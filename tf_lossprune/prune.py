@@ -54,9 +54,9 @@ def prune_model(
     temperature: float = 3.0,
     seed: int = 0,
 ) -> PrunedModel:
-    """Makes a copy of a model whose channels are gated under a budget.
+    """Returns a copy of a model whose channels are gated to meet a budget.
 
-    Options that are objects may be given as Keras takes them: by name
+    Options that are objects can be given as in Keras: by name
     (`importance="l1"`), as a config (`{"class_name": "concrete", "config":
     {"temperature": 0.5}}`) or as the object.
 
@@ -71,8 +71,8 @@ def prune_model(
             norms) fix the widths at once, so that `fit` only fine-tunes. The other
             names are baselines from the literature, see `tf_lossprune.methods`.
         schedule: `Schedule` or None, the phases of `fit`.
-        importance: one of `tf_lossprune.importances`, the order in which the channels
-            of a group go: `"group_l2"` (None), `"l1"`, `"bn_scale"`, `"taylor"`.
+        importance: one of `tf_lossprune.importances`, which ranks the channels of a
+            group: `"group_l2"` (None), `"l1"`, `"bn_scale"`, `"taylor"`.
         threshold: one of `tf_lossprune.thresholds`: `"sigmoid_log"` (None),
             `"gaussian_log"`, `"clipped_linear"`.
         sampler: one of `tf_lossprune.samplers`: `"hard"` (None), `"concrete"`,
@@ -82,8 +82,8 @@ def prune_model(
         ratio_optimizer: Keras optimizer for the ratios or None (Adam).
         exclude: layers whose output channels all stay: None; a regular expression
             or a list of them, searched for in the layer's name; or a function
-            `layer -> bool`, true for layers to leave alone.
-        filters: the reverse, in the same forms: only layers that match lose output
+            `layer -> bool`, true for layers to leave unchanged.
+        filters: the reverse, in the same forms: only matching layers lose output
             channels, as with `filters` in `keras.Model.quantize`. Channels that one of
             these shares with another layer stay. None: all layers.
         channel_multiple: int >= 1, widths become multiples of it; or `"auto"`, up
@@ -271,8 +271,8 @@ def _check_all_given(problem: PruningProblem, method: str | None) -> None:
     if missing:
         raise ValueError(
             f"Expected with method={method!r} `widths` of all groups or of none, since "
-            "given widths are fixed before any search. Give those of the others, too, "
-            "or let method='uniform' or 'magnitude' choose them. Received: widths "
+            "given widths are fixed before any search. Give the others as well, or "
+            "let method='uniform' or 'magnitude' choose them. Received: widths "
             f"without {missing}"
         )
 

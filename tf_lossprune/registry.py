@@ -49,9 +49,9 @@ class Registry(dict[str, Any], Generic[Base]):
         # The same definition may run twice, as in a notebook.
         if _path(known) != _path(cls):
             raise ValueError(
-                f"Expected a name of its own for {cls.__name__}; "
-                f"{known.__module__}.{known.__qualname__} has this one. "
-                f"Received: name={name!r}"
+                f"Expected a unique name for {cls.__name__}; "
+                f"{known.__module__}.{known.__qualname__} has this one. Received: "
+                f"name={name!r}"
             )
         if keras.saving.get_registered_name(cls) == cls.__name__:
             package = f"{cls.__module__.partition('.')[0]}.{self.option}"

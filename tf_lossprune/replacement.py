@@ -10,13 +10,13 @@ from tf_lossprune.graph.tracing import functional_of
 
 
 def with_network(model: keras.Model, network: keras.Model) -> Any:
-    """A model of the same class that computes with another network.
+    """Returns a model of the same class that uses another network.
 
     For functional models with methods and attributes of their own, such as the tasks of
-    keras-hub: `predict` goes on to preprocess images and to decode what comes out.
+    keras-hub: `predict` still preprocesses images and decodes the outputs.
 
     Args:
-        model: functional model; not changed. What is no part of its network (a
+        model: functional model; not changed. Whatever is not part of its network (a
             preprocessor, a decoder of boxes) is shared with the new model; attributes
             that are (`backbone`) are None there.
         network: functional `keras.Model` that takes and returns the same, such as what
@@ -24,11 +24,11 @@ def with_network(model: keras.Model, network: keras.Model) -> Any:
 
     Returns:
         A model of the class of `model`, not compiled. To keep it, save `network`, and
-        put that back into a task that was made again.
+        put that into a newly created task.
 
     Raises:
-        TypeError: if one of them is no functional model.
-        ValueError: if they do not take and return the same.
+        TypeError: if either is not a functional model.
+        ValueError: if their inputs or outputs differ.
 
     Example:
 

@@ -117,8 +117,8 @@ def _check_epochs(epochs: Any, search_epochs: Any, calibration: Any) -> None:
         )
     if calibration is not None and epochs != 0:
         raise ValueError(
-            "Expected `calibration` with epochs=0: where there is training, the "
-            f"training data serve. Received: epochs={epochs}"
+            "Expected `calibration` with epochs=0: with training, the training data "
+            f"are used. Received: epochs={epochs}"
         )
     if search_epochs is None:
         return

@@ -62,7 +62,7 @@ class Store:
             whole = False
         if not whole:
             raise ValueError(
-                "Expected the state of an interrupted run; take another folder, or "
+                "Expected the state of an interrupted run; use another folder, or "
                 f"delete this one to start over. Received: {str(self.folder)!r} with a "
                 f"foreign or damaged {_RECORD}"
             )

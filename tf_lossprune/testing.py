@@ -26,8 +26,8 @@ def check_rule(
     """Checks that a layer's rule is right, on random weights and random cuts.
 
     The layer is put between a dense layer that makes its channels (along the last
-    axis) and one that reads what it puts out. Random channels are closed by gates,
-    then cut out; both models must compute the same.
+    axis) and one that reads its output. Random channels are zeroed by gates, then
+    removed; both models must compute the same.
 
     Args:
         layer: unbuilt layer with one input, whose class has a rule.
@@ -42,7 +42,7 @@ def check_rule(
 
     Raises:
         TypeError: if the layer's class has no rule.
-        DifferenceError: if the compact model computes something else.
+        DifferenceError: if the compact model computes something different.
 
     Example:
 

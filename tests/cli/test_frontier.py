@@ -41,7 +41,9 @@ def test_frontier(capsys, tmp_path, hooks):
     assert "Accuracy against cost" in page and "Channels of each group" in page
 
     assert lossprune(*command, *flags) == 1
-    assert "--overwrite" in json.loads(capsys.readouterr().out)["error"]["message"]
+    message = json.loads(capsys.readouterr().out)["error"]["message"]
+    assert "--overwrite" in message
+    assert "one search" in message and "`lossprune report`" in message
     (out / "frontier.html").unlink()
     (out / "frontier.json").unlink()
     assert lossprune(*command, *flags) == 1  # of the folders inside it

@@ -130,7 +130,7 @@ def test_other_files_are_left_out(run, tmp_path, capsys):
     (folder / "readme.md").write_text("other")
     assert run() == 0
     text = capsys.readouterr().err
-    assert "Left out 3 files that are no images: " in text and "1 .csv" in text
+    assert "Left out 3 files that are not images: " in text and "1 .csv" in text
 
 
 def test_a_class_without_images_is_named(run, tmp_path, capsys):

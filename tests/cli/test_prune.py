@@ -98,7 +98,7 @@ def test_without_labels_and_without_training(capsys, tmp_path):
     command = ["prune", path, "--epochs=0", "--budget=macs=0.5", "--pixels=0,1"]
     flags = [f"--calibration={images}", "--precision=int8", "--channel_multiple=1"]
     assert lossprune(*command, *flags, f"--out={tmp_path / 'a'}") == 0
-    assert "Left out 1 files that are no images" in capsys.readouterr().err
+    assert "Left out 1 files that are not images" in capsys.readouterr().err
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == FILES
     report = json.loads((tmp_path / "a" / "report.json").read_text())
     assert report["method"] == "uniform" and report["epochs"] == 0
@@ -284,7 +284,7 @@ def test_ctrl_c_and_the_same_command_again(tmp_path, part):
         [*command, "--json"], capture_output=True, check=False, **options
     )
     assert again.returncode == 0, again.stderr
-    assert "Going on with the run" in again.stderr
+    assert "Resuming the run" in again.stderr
     report = json.loads(again.stdout)
     assert not (out / "state").exists()
     steps = [point["step"] for point in report["training"]]

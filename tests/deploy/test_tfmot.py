@@ -303,7 +303,7 @@ class ClusterTest(parameterized.TestCase):
         with pytest.raises(TypeError, match="Received: builtins.NoneType"):
             deploy.cluster_weights(None)
         model.get_layer("stem").trainable = False
-        with pytest.raises(ValueError, match="clustering knows.*Received: .*stem"):
+        with pytest.raises(ValueError, match="can be clustered.*Received: .*stem"):
             deploy.cluster_weights(model)
         with pytest.raises(TypeError, match="`cluster_weights`. Received: "):
             deploy.strip_clustering(model)
@@ -312,5 +312,5 @@ class ClusterTest(parameterized.TestCase):
 
     def test_wrappers_have_to_come_off_first(self):
         learner = deploy.cluster_weights(small(), 4)
-        with pytest.raises(ValueError, match="taken off first.*Received: "):
+        with pytest.raises(ValueError, match="removed first.*Received: "):
             tf_lossprune.deploy.from_tf_keras(learner)

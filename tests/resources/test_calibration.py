@@ -152,7 +152,7 @@ def test_files_that_are_broken_or_foreign_are_made_anew(model, fault):
     if fault == "folder":
         path.unlink()
         path.mkdir()
-        with pytest.warns(UserWarning, match="could not be kept.*XDG_CACHE_HOME"):
+        with pytest.warns(UserWarning, match="could not be saved.*XDG_CACHE_HOME"):
             bound(model, Machine())
         return
     machine = Machine()

@@ -91,7 +91,7 @@ def test_unknown_length_is_counted_but_not_for_ever():
     endless = tf.data.Dataset.from_generator(generator, output_signature=spec)
     with (
         mock.patch.object(data_module.count_batches, "__defaults__", (0.2,)),
-        pytest.raises(ValueError, match=r"(?s)`steps_per_epoch`.*no end in sight"),
+        pytest.raises(ValueError, match=r"(?s)`steps_per_epoch`.*reaching the end"),
     ):
         Feed(endless)
     assert Feed(endless, steps=3).steps == 3

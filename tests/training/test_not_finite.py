@@ -112,7 +112,7 @@ class NotFiniteTest(parameterized.TestCase):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             small.fit(pruned, x=poisoned(0, np.nan), epochs=1)
-        with self.assertRaisesRegex(ValueError, "checkpoint from before"):
+        with self.assertRaisesRegex(ValueError, "earlier checkpoint"):
             tf_lossprune.strip_pruning(pruned)
         pruned.set_weights(good)
         compact = tf_lossprune.strip_pruning(pruned)

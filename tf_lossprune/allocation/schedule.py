@@ -32,7 +32,7 @@ def default_search_steps(total: int) -> int:
 
 
 class Schedule(Configurable):
-    """The phases of one `fit`, and how budget and variance move in the search.
+    """The phases of one `fit`, and how budget and variance change during the search.
 
     Warm-up trains the dense network; the search learns the ratios while the
     budget comes down; then the widths are fixed and the rest of `fit` fine-tunes.
@@ -44,10 +44,10 @@ class Schedule(Configurable):
             0.3, until it has 200 steps. With `frozen_search` 60 steps, at most 0.3.
         search_steps: int >= 1 or None, the length of the search in steps, in place of
             the share.
-        frozen_search: bool, whether the weights wait while the widths are searched:
+        frozen_search: bool, whether weights are frozen while widths are searched:
             only the ratios move, and weights, moving statistics and the optimizer
-            (moments, counter and thus its learning rate schedule) stay as they are
-            until the cut. There, layers learn to predict what they lose (`repair` in
+            (moments, counter and thus its learning rate schedule) stay unchanged
+            until the cut. Then layers learn to predict what they lose (`repair` in
             `prune_model`), and all further steps train the compact network. For
             methods that search by the gates' gradient.
         descent: float in (0, 1], the share of the search after which the budget
@@ -58,7 +58,7 @@ class Schedule(Configurable):
         start_variance: float in (0, 0.25], the gates' mean `p(1-p)` at the start
             of the search.
         end_variance: float in (0, 0.25], the same at its end; it moves
-            geometrically. It is the mismatch between what trains and what ships.
+            geometrically. It measures the mismatch between training and delivery.
         total_steps: int or None. None: the length of the `fit` (epochs times
             steps). Needed for custom loops, for data of unknown length and if
             one search shall span several calls of `fit`.

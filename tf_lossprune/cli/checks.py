@@ -187,7 +187,7 @@ def check_out(out, source, suffix, overwrite):
         )
 
 
-def check_out_folder(out, overwrite, restart):
+def check_out_folder(out, overwrite, restart, why=""):
     """Raises `InputError` unless results may be written to this folder.
 
     Args:
@@ -195,6 +195,7 @@ def check_out_folder(out, overwrite, restart):
         overwrite: bool, whether they may replace others; what a run that was stopped
             has written is replaced by the run that goes on.
         restart: bool, whether none goes on.
+        why: string, a sentence that the message adds.
     """
     folder = pathlib.Path(out)
     if folder.exists() and not folder.is_dir():
@@ -204,6 +205,6 @@ def check_out_folder(out, overwrite, restart):
     goes_on = (folder / STATE / "run").exists() and not restart
     if found and not overwrite and not goes_on:
         raise InputError(
-            "Expected --out without the results of another run, or --overwrite. "
+            f"Expected --out without the results of another run, or --overwrite. {why}"
             f"Received: {out!r} with {', '.join(found)}"
         )

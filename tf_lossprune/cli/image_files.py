@@ -77,7 +77,7 @@ def _images(folders):
                 others[path.suffix.lower() or path.name] += 1
     if others:
         text = ", ".join(f"{n} {ending}" for ending, n in others.most_common(NAMED))
-        print(f"Left out {sum(others.values())} files that are no images: {text}.")
+        print(f"Left out {sum(others.values())} files that are not images: {text}.")
     return files
 
 

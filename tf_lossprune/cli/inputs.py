@@ -39,8 +39,8 @@ def load_model(path):
     check_model_path(path)
     if path.endswith(".keras") and not zipfile.is_zipfile(path):
         raise InputError(
-            "Expected a .keras file as Keras saves it, a zip archive; this one is cut "
-            f"off, or something else. Received: {path!r}"
+            "Expected a .keras file as Keras saves it, a zip archive; this one is "
+            f"truncated or not a Keras file. Received: {path!r}"
         )
     try:
         return keras.models.load_model(path)

@@ -163,7 +163,9 @@ def _compress(*arguments, backup, **options):
         return compress_measured(*arguments, backup=backup, **options)
     except KeyboardInterrupt:
         if backup.folder.exists():
-            print(f"The state is in {backup.folder}; the same command goes on there.")
+            print(
+                f"The state is in {backup.folder}; the same command resumes from there."
+            )
         raise
 
 
@@ -196,5 +198,5 @@ def _open_state(state, values, arguments):
                 f"Expected the command that left its state in {str(state)!r}, or "
                 f"--restart; it had {name}={theirs.get(name)!r}. Received: {mine!r}"
             )
-    print(f"Going on with the run in {state}.")
+    print(f"Resuming the run in {state}.")
     return True

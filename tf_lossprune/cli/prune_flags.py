@@ -21,6 +21,12 @@ from tf_lossprune.cli.latency_flags import check_table, define_table
 #: Learning rate where neither the flag, the hooks nor the model say one.
 LEARNING_RATE = 0.01
 IMPORTANCES = ("group_l2", "l1", "bn_scale", "taylor")
+#: Why `frontier` trains no single budget anew, and what does.
+_ONE_SEARCH = (
+    "All networks of a frontier come from one search and are fine-tuned side by side, "
+    "so that none can be left out or added later. For one more budget use `lossprune "
+    "prune`, and `lossprune report` with each report.json for a common page. "
+)
 #: What `--augment` can do to images.
 AUGMENTATIONS = ("flip", "crop", "rotate")
 
@@ -202,8 +208,8 @@ def check_prune(values, arguments):
             )
         if values.calibration:
             raise InputError(
-                "Expected --calibration with --epochs=0: where there is training, the "
-                f"training data serve. Received: --epochs={values.epochs}"
+                "Expected --calibration with --epochs=0: with training, the training "
+                f"data are used. Received: --epochs={values.epochs}"
             )
     checks.check_budget(values.budget)
     _check_training(
@@ -229,7 +235,7 @@ def check_frontier(values, arguments):
     folders = [folder_name(budget) for budget in limits]
     for out in [] if values.dry_run else (".", *folders):
         out = str(pathlib.Path(values.out) / out)
-        checks.check_out_folder(out, values.overwrite, restart=True)
+        checks.check_out_folder(out, values.overwrite, restart=True, why=_ONE_SEARCH)
 
 
 def _check_training(values, source, resources, trains):

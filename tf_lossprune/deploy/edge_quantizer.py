@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import shutil
 import tempfile
 from typing import Any
 
@@ -93,8 +94,7 @@ def quantize_litert(
             file.write(found.quantized_model)
         check_file(model, written, "int8", samples)
         os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-        with open(written, "rb") as source, open(path, "wb") as target:
-            target.write(source.read())
+        shutil.copyfile(written, path)
     return path
 
 

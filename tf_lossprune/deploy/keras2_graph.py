@@ -137,7 +137,7 @@ def _walk(
 def _check_layer(layer: Any) -> None:
     if type(layer).__module__.startswith("tensorflow_model_optimization"):
         raise ValueError(
-            "Wrappers of tensorflow-model-optimization have to be taken off first "
-            "(`strip_pruning`, `strip_clustering`). "
-            f"Received: {layer.name!r} ({type(layer).__name__})"
+            "Wrappers of tensorflow-model-optimization have to be removed first "
+            f"(`strip_pruning`, `strip_clustering`). Received: {layer.name!r} "
+            f"({type(layer).__name__})"
         )

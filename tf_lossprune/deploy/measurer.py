@@ -69,9 +69,9 @@ class LitertMeasurer(Measurer):
             found = npu_estimate(path, **options)
             if found.cpu_operations:
                 warnings.warn(
-                    f"{options['accelerator']} lacks operations of this network, which "
-                    "the processor runs: cycles do not include them. Received: "
-                    f"{', '.join(sorted(set(found.cpu_operations)))}",
+                    f"{options['accelerator']} does not support some operations of "
+                    "this network, which the CPU runs: cycles do not include them. "
+                    f"Received: {', '.join(sorted(set(found.cpu_operations)))}",
                     stacklevel=2,
                 )
             return found.cycles

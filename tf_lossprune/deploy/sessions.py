@@ -57,6 +57,13 @@ class Session:
         self.feed(arrays)()
         return self.read()
 
+    def _typed(self, arrays: dict[str, Any]) -> dict[str, np.ndarray]:
+        """The inputs as the file's types, each in one piece of memory."""
+        return {
+            name: np.ascontiguousarray(arrays[name], dtype)
+            for name, (_, dtype) in self.inputs.items()
+        }
+
 
 def open_session(path: Path, runtime: str = "auto", threads: int = 1) -> Session:
     """Opens a file.
@@ -240,10 +247,7 @@ class OnnxSession(Session):
         self._result: list = []
 
     def feed(self, arrays: dict[str, Any]) -> Callable[[], Any]:
-        fed = {
-            name: np.ascontiguousarray(arrays[name], dtype)
-            for name, (_, dtype) in self.inputs.items()
-        }
+        fed = self._typed(arrays)
 
         def compute() -> None:
             self._result = self._session.run(None, fed)
@@ -286,8 +290,7 @@ class OpenvinoSession(Session):
         self._tensor = openvino.Tensor
 
     def feed(self, arrays: dict[str, Any]) -> Callable[[], Any]:
-        for name, (_, dtype) in self.inputs.items():
-            value = np.ascontiguousarray(arrays[name], dtype)
+        for name, value in self._typed(arrays).items():
             self._request.set_tensor(name, self._tensor(value))
         return self._request.infer
 

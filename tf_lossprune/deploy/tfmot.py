@@ -108,7 +108,7 @@ def cluster_weights(model: keras.Model, number_of_clusters: int = 16) -> Any:
             )
         except ValueError as error:  # of a layer with weights of an unknown kind
             raise ValueError(
-                f"Expected layers whose weights clustering knows. Received: {error}"
+                f"Expected layers whose weights can be clustered. Received: {error}"
             ) from error
 
 
@@ -144,7 +144,7 @@ def import_tf_keras() -> Any:
         import tf_keras
     except ImportError as error:
         raise ImportError(
-            "Carrying models to Keras 2 needs tf_keras: pip install tf_keras"
+            "Converting models to Keras 2 needs tf_keras: pip install tf_keras"
         ) from error
     return tf_keras
 

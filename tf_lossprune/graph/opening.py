@@ -136,10 +136,10 @@ class _Opening(WalkWithWeights):
         if id(model) in found:
             raise TypeError(
                 "Expected a model that can be opened: its `call` is run on symbolic "
-                f"tensors, but {found[id(model)]}. Mend that, or rebuild the model "
-                "with `keras.Model(inputs, outputs)` (the same layer objects can be "
-                "used: `x = keras.Input(shape); keras.Model(x, layers(x))`). "
-                f"Received: {type(model).__name__}"
+                f"tensors, but {found[id(model)]}. Fix that, or rebuild the model with "
+                "`keras.Model(inputs, outputs)` (the same layer objects can be used: "
+                "`x = keras.Input(shape); keras.Model(x, layers(x))`). Received: "
+                f"{type(model).__name__}"
             )
         inputs = given[0] if len(given) == 1 else list(given)
         return self.graph(inputs, result, model.name)

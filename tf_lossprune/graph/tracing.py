@@ -137,9 +137,8 @@ def check_model(model, subclassed=False):
     if type(model).__module__.split(".")[0] == "tf_keras":
         raise TypeError(
             "Expected a Keras 3 model, but this one belongs to tf_keras (Keras 2). "
-            "Carry it over with `tf_lossprune.deploy.from_tf_keras(model)`. "
-            f"Received: {type(model).__module__}."
-            f"{type(model).__name__}"
+            "Convert it with `tf_lossprune.deploy.from_tf_keras(model)`. Received: "
+            f"{type(model).__module__}.{type(model).__name__}"
         )
     if not isinstance(model, keras.Model):
         raise TypeError(

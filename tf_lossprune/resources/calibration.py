@@ -86,7 +86,7 @@ def calibrate(
     if device is not None:
         path = cached_path(device, _dense(network_probes(channels)))
         if keep_table(path, table) and measurer.verbose:
-            print(f"The latency table of this machine is kept in {path}.")
+            print(f"The latency table of this machine is saved in {path}.")
     return table
 
 

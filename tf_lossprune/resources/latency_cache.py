@@ -74,8 +74,8 @@ def keep_table(path: pathlib.Path, table: LatencyTable) -> bool:
         if part is not None:
             pathlib.Path(part).unlink(missing_ok=True)
         warnings.warn(
-            f"The latency table of this machine could not be kept in {path.parent} "
-            f"({error}), so that it is measured anew next time. XDG_CACHE_HOME names "
+            f"The latency table of this machine could not be saved in {path.parent} "
+            f"({error}), so it is measured again next time. XDG_CACHE_HOME chooses "
             "another folder.",
             stacklevel=2,
         )

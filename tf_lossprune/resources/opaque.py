@@ -80,9 +80,9 @@ def warn_of_opaque(
                 largest[entry.layer] = f"{entry.layer!r} ({entry.reason})"
     if texts:
         warnings.warn(
-            f"{' and '.join(texts)} cannot be pruned: it is in layers that no rule "
-            f"knows, the largest {', '.join(largest.values())}. The budget holds, and "
-            "all of it is cut elsewhere. `register_rule` teaches a layer's rule; "
+            f"{' and '.join(texts)} cannot be pruned: it is in layers without a rule, "
+            f"the largest {', '.join(largest.values())}. The budget still holds, so "
+            "more is cut elsewhere. `register_rule` adds a rule for a layer; "
             "`inspect_model` lists all of them.",
             stacklevel=3,
         )
@@ -115,7 +115,7 @@ def check_counted(channels: ChannelGraph, resource: str) -> None:
             raise UncountableError(
                 f"{resource} of layer {name!r} cannot be counted: "
                 f"{opaque.work.unknown}. Write the layer with operations of Keras or "
-                "of the backend, or tell its cost in a rule (`register_rule`, "
+                "of the backend, or declare its cost in a rule (`register_rule`, "
                 "`context.products`); budgets on params and size_bytes do not need "
                 f"it. Received: {type(call.operation).__name__} {name!r}"
             )

@@ -64,10 +64,10 @@ def count_batches(data, hint, seconds=COUNTING_SECONDS):
         number += 1
         if time.monotonic() > limit:
             raise ValueError(
-                f"Expected `{hint}`, or data that tell their length, such as "
+                f"Expected `{hint}`, or data of known length, such as "
                 "dataset.apply(tf.data.experimental.assert_cardinality(n)). Received: "
                 f"{type(data).__name__} of unknown length with {number} batches in the "
-                f"first {seconds:.0f} seconds, and no end in sight"
+                f"first {seconds:.0f} seconds, without reaching the end"
             )
     return number
 
@@ -92,7 +92,7 @@ def check_data(x):
             empty = False
     if empty:
         raise ValueError(
-            "Expected training data with batches in it. Received: data of length 0"
+            "Expected training data with at least one batch. Received: data of length 0"
         )
 
 

@@ -80,9 +80,9 @@ class Feed:
             length = count_batches(self.data, self._option)
         if length == 0:
             raise ValueError(
-                "Expected training data with batches in it. Received: none"
+                "Expected training data with at least one batch. Received: none"
                 if self._option == "steps_per_epoch"
-                else "Expected validation data with batches in it. Received: none"
+                else "Expected validation data with at least one batch. Received: none"
             )
         sized = not hasattr(self.data, "repeat") and length is not None
         if self._given and sized and self._given > length:
@@ -102,7 +102,7 @@ class Feed:
             )
         batch = next(iter(self.batches()), None)
         if batch is None:
-            raise ValueError("Expected data with batches in them. Received: none")
+            raise ValueError("Expected data with at least one batch. Received: none")
         if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
             raise ValueError(
                 "Expected batches (x, y) or (x, y, sample_weight). "

@@ -33,7 +33,7 @@ def check_weights(model):
     broken = broken_weight(model)
     if broken:
         raise ValueError(
-            "Expected finite weights: channels cannot be compared by NaN or Inf. Lower "
-            "the learning rate, clip the gradients or use loss scaling, and go on from "
-            f"a checkpoint from before. Received: NaN or Inf in {broken!r}"
+            "Expected finite weights: channels cannot be ranked by NaN or Inf. Lower "
+            "the learning rate, clip the gradients or use loss scaling, and continue "
+            f"from an earlier checkpoint. Received: NaN or Inf in {broken!r}"
         )

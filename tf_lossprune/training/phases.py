@@ -131,7 +131,7 @@ class PhaseCallback(StepCallback):
             warnings.warn(
                 f"The widths cannot be fixed, and training stops: {broken} holds NaN "
                 "or Inf. Lower the learning rate, clip the gradients or use loss "
-                "scaling, and go on from a checkpoint from before.",
+                "scaling, and continue from an earlier checkpoint.",
                 stacklevel=2,
             )
             self._given_up = self.model.stop_training = True

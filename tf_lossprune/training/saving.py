@@ -87,15 +87,16 @@ class SavedState:
                 variable.assign(value)
             if isinstance(error, (OSError, RuntimeError)):
                 raise OSError(
-                    "The file with the weights is damaged or torn, as by a process "
-                    "that was killed while it wrote: go on from an earlier one (see "
-                    "`tf_lossprune.callbacks.SafeBackupAndRestore`). "
-                    f"Received: {filepath} ({error})"
+                    "The file with the weights is damaged or truncated, perhaps "
+                    "because the process was killed while writing it: continue from "
+                    "an earlier one (see "
+                    "`tf_lossprune.callbacks.SafeBackupAndRestore`). Received: "
+                    f"{filepath} ({error})"
                 ) from error
             raise ValueError(
-                "Expected the weights of this very model: made by `prune_model` from "
-                "the same network with the same options, and compiled with the same "
-                f"optimizer. {error}\nReceived: {filepath}"
+                "Expected the weights of exactly this model: made by `prune_model` "
+                "from the same network with the same options, and compiled with the "
+                f"same optimizer. {error}\nReceived: {filepath}"
             ) from error
 
     def _all_variables(self) -> list[keras.Variable]:

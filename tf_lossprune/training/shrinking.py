@@ -103,9 +103,9 @@ class Shrinking:
         if sum(len(tree.flatten(x)[0]) for x in inputs) < 2:
             if self.options.repair == "least_squares":
                 warnings.warn(
-                    "Nothing is repaired: there are no training data to read once more "
-                    "(a generator cannot be). Train on arrays, a tf.data.Dataset or a "
-                    "PyDataset.",
+                    "Nothing is repaired: the training data cannot be read a second "
+                    "time (a generator cannot). Train on arrays, a tf.data.Dataset or "
+                    "a PyDataset.",
                     stacklevel=2,
                 )
             return None

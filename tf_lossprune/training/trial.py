@@ -110,8 +110,8 @@ def check_class_weight(model, batch):
     most = 2  # (samples,) or (samples, classes)
     if len(getattr(y, "shape", ())) > most:
         raise ValueError(
-            "Expected class_weight with one class for each sample; sample weights say "
-            f"more: data (x, y, sample_weight). Received: targets {_text(y)}"
+            "Expected class_weight with one class for each sample; otherwise use "
+            f"sample weights: data (x, y, sample_weight). Received: targets {_text(y)}"
         )
 
 
