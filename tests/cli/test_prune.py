@@ -268,7 +268,7 @@ def test_ctrl_c_and_the_same_command_again(tmp_path, part):
     stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 130, stderr
     assert not stdout
-    assert "the same command goes on" in stderr
+    assert "the same command resumes" in stderr
     assert "Traceback" not in stderr
     state = json.loads((out / "state" / "run" / "state.json").read_text())
     assert 0 < state["done"] < 160

@@ -105,7 +105,7 @@ def test_unknown_length_is_counted_but_not_for_ever():
         ((X, Y), {"batch_size": 4, "steps": 4}, "at most 3"),
         ((X, Y[:-1]), {}, "same number of samples"),
         ((X, Y, Y, Y), {}, "4 entries"),
-        ((X[:0], Y[:0]), {}, "batches in it"),
+        ((X[:0], Y[:0]), {}, "at least one batch"),
         ([], {}, "0 entries"),
     ],
 )
