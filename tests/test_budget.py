@@ -5,6 +5,7 @@ from absl.testing import parameterized
 
 import tf_lossprune
 from tf_lossprune import Budget
+from tf_lossprune.budget_text import parse_budget
 
 
 class Fixed:
@@ -45,8 +46,8 @@ class BudgetTest(parameterized.TestCase):
         self.assertEqual(Budget(2_000_000), Budget({"macs": 2_000_000}))
 
     @parameterized.parameters(
-        (1, "'100%' or '1 '"),
-        (3, "smaller amounts as a string"),
+        (1, "'100%' or the string '1'"),
+        (50.0, "'50%', .*smaller amounts as a string, such as '50'"),
         ("3 apples", "unit"),
         ("110%", "percent"),
         ("0%", "above 0"),
@@ -55,6 +56,11 @@ class BudgetTest(parameterized.TestCase):
     def test_what_cannot_be_read_names_the_cure(self, limit, text):
         with self.assertRaisesRegex(ValueError, f"{text}.*Received: "):
             Budget({"macs": limit})
+
+    def test_a_whole_number_means_the_same_in_a_shell(self):
+        self.assertEqual(Budget(parse_budget("macs=2000000")), Budget(2_000_000))
+        with self.assertRaisesRegex(ValueError, "could mean all.*Received: 1"):
+            Budget(parse_budget("macs=1"))
 
     def test_infeasible_names_all_resources(self):
         budget = Budget({"macs": 0.05, "params": 0.5})

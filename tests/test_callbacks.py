@@ -30,7 +30,9 @@ def fit(callbacks, epochs=4, search=0.5, **options):
         **options,
     )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    pruned.compile(keras.optimizers.SGD(0.01), loss, jit_compile=False)
+    pruned.compile(
+        keras.optimizers.SGD(0.01), loss, jit_compile=keras.backend.backend() == "jax"
+    )
     x, y = data()
     pruned.fit(x, y, batch_size=16, epochs=epochs, verbose=0, callbacks=callbacks)
     return pruned

@@ -83,7 +83,7 @@ class CompressTest(parameterized.TestCase):
             metrics=["accuracy"],
             callbacks=[count],
             verbose=0,
-            jit_compile=False,
+            jit_compile=keras.backend.backend() == "jax",
         )
         self.assertEqual(count.steps, 36)
         # One cosine over search and fine-tuning together. (Where the length is
@@ -118,7 +118,7 @@ class CompressTest(parameterized.TestCase):
             method="uniform",
             callbacks=[count],
             verbose=0,
-            jit_compile=False,
+            jit_compile=keras.backend.backend() == "jax",
         )
         self.assertEqual(count.steps, 6)
         self.assertEqual(result.history["search"], {})
@@ -143,7 +143,7 @@ class CompressTest(parameterized.TestCase):
                 loss=cross_entropy(),
                 optimizer=keras.optimizers.SGD(0.01),
                 verbose=0,
-                jit_compile=False,
+                jit_compile=keras.backend.backend() == "jax",
             )
             found.append(compact.get_weights())
             # A divergence of distributions; on raw logits it could be negative.

@@ -38,7 +38,7 @@ def frontier(model, budgets, **options):
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
         verbose=0,
-        jit_compile=False,
+        jit_compile=keras.backend.backend() == "jax",
         channel_multiple=1,
         **options,
     )

@@ -207,15 +207,16 @@ class Budget:
         if limit == 1 and (in_time or isinstance(limit, numbers.Integral)):
             raise ValueError(
                 f"A budget of 1 for {name!r} could mean all of the dense model or 1 "
-                f"{resource.unit}: write '100%' or '1 {_base_unit(resource)}'. "
+                f"{resource.unit}: write '100%' or the string "
+                f"'{_as_text(1, resource)}'. "
                 f"Received: {limit!r}"
             )
         if not is_share and not in_time and limit < SMALLEST_COUNT:
             raise ValueError(
-                f"Expected the budget of {name!r} as a share of the dense model in (0, "
-                f"1] or as an amount of at least {SMALLEST_COUNT} {resource.unit}; "
-                f"write smaller amounts as a string, such as '{limit} "
-                f"{_base_unit(resource)}'. Received: {limit!r}"
+                f"Expected the budget of {name!r} as a share of the dense model, such "
+                f"as 0.5 or '50%', or as an amount of at least {SMALLEST_COUNT} "
+                f"{resource.unit}; write smaller amounts as a string, such as "
+                f"'{_as_text(limit, resource)}'. Received: {limit!r}"
             )
         return value, is_share
 
@@ -245,8 +246,10 @@ class Budget:
         return f"Budget({self.limits})"
 
 
-def _base_unit(resource: Resource) -> str:
-    return next(unit for unit, factor in resource.units.items() if factor == 1.0)
+def _as_text(amount: float, resource: Resource) -> str:
+    """An amount as a string that means nothing else."""
+    unit = next(unit for unit, factor in resource.units.items() if factor == 1.0)
+    return f"{amount:g} {unit}".rstrip()
 
 
 def _read_text(name: str, text: str, units: Mapping[str, float]) -> tuple[float, bool]:

@@ -17,7 +17,7 @@ def parse_budget(text: str) -> dict[str, float | str]:
             number with a unit or in percent.
 
     Returns:
-        Dict from resource name to float or, where there is a unit, text.
+        Dict from resource name to number or, where there is a unit, text.
 
     Raises:
         ValueError: If the text is not of that form, or names a resource twice.
@@ -32,7 +32,7 @@ def parse_budget(text: str) -> dict[str, float | str]:
         match = LIMIT.fullmatch(given)
         value: float | str | None
         try:
-            value = given if match and match.group(2) else float(given)
+            value = given if match and match.group(2) else _number(given)
         except ValueError:
             value = None
         if not name or value is None or name in budget:
@@ -42,6 +42,11 @@ def parse_budget(text: str) -> dict[str, float | str]:
             )
         budget[name] = value
     return budget
+
+
+def _number(text: str) -> float:
+    """A number; whole ones as integers, of which `Budget` refuses 1 as ambiguous."""
+    return int(text) if text.isdecimal() else float(text)
 
 
 def parse_budgets(text: str) -> list[dict[str, float | str]]:

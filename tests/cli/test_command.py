@@ -45,7 +45,7 @@ def test_flags_from_a_file(tmp_path):
         (["prune", "a.py", "--precision=int4"], "fp32|fp16|int8"),
         (["prune", "a.py", "--distill=2"], "--distill=2"),
         (["--colour"], "Received: '--colour'"),
-        (["report"], "Received: 0 arguments"),
+        (["report"], "Received: no arguments"),
     ],
 )
 def test_lines_that_cannot_be_read(argv, words):

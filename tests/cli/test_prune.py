@@ -53,7 +53,7 @@ def test_hooks(capsys, tmp_path):
     beside = [f"--uniform={out / 'report.json'}", f"--out={page}", "--overwrite"]
     assert lossprune("report", out / "report.json", *beside) == 0
     text = page.read_text()
-    assert "Beside uniform widths" in text and "Accuracy per class" in text
+    assert "Compared with uniform widths" in text and "Accuracy per class" in text
     other = tmp_path / "other.json"
     other.write_text(json.dumps({**report, "dense": {"macs": 1}}))
     assert lossprune("report", out / "report.json", other) == 1

@@ -615,7 +615,7 @@ class TrainingTest(parameterized.TestCase):
         y = np.arange(64) % 4
         pruned = tf_lossprune.prune_model(model, {"macs": 0.5}, channel_multiple=1)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        pruned.compile("adam", loss, jit_compile=False)
+        pruned.compile("adam", loss, jit_compile=keras.backend.backend() == "jax")
         pruned.fit(x, y, batch_size=8, epochs=3, verbose=0)
         compact = tf_lossprune.strip_pruning(pruned)
         self.assertLess(compact.count_params(), model.count_params())

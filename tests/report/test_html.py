@@ -78,7 +78,7 @@ def test_says_everything():
         "67 min",
         "int8 accuracy",
         "time per sample (Some Processor 9000 @ 3.00GHz, 1 thread)",
-        "Beside uniform widths at the same budget",
+        "Compared with uniform widths at the same budget",
         "Costs of each layer",
         "0 ankle boot",
     ]:

@@ -33,7 +33,7 @@ def make(**options):
         keras.optimizers.SGD(0.01, momentum=0.9),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
-        jit_compile=False,
+        jit_compile=keras.backend.backend() == "jax",
     )
     return pruned
 

@@ -155,8 +155,8 @@ class CommandLine:
         least, most = command.counts
         if len(arguments) < least or (most is not None and len(arguments) > most):
             raise InputError(
-                f"Expected {command.usage()!r}. Received: {len(arguments)} arguments "
-                f"{arguments}"
+                f"Expected {command.usage()!r}. Received: "
+                f"{' '.join(arguments) or 'no arguments'}"
             )
         return command, self._values[found.command], arguments
 
