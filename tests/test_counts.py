@@ -16,7 +16,7 @@ from tests.graph.opaque_graphs import opaque_graph
 
 #: In the short target; the others are in the long one.
 SHORT_HUB = ("EfficientNetV2",)
-GRAPHS, MORE_GRAPHS = 6, 150
+GRAPHS, MORE_GRAPHS = 3, 153
 
 needs_hub = unittest.skipIf(
     importlib.util.find_spec("keras_hub") is None, "keras-hub is not installed"

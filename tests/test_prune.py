@@ -108,8 +108,14 @@ class PruneTest(parameterized.TestCase):
             np.testing.assert_array_equal(a, b)
         self.assertEqual(nodes, [len(layer._inbound_nodes) for layer in model.layers])
 
-    @parameterized.parameters(False, True)
-    def test_training_either_copy_leaves_the_others(self, jit_compile):
+    def test_training_either_copy_leaves_the_others(self):
+        self.check_copies(jit_compile=True)
+
+    @pytest.mark.long
+    def test_training_either_copy_without_xla_leaves_the_others(self):
+        self.check_copies(jit_compile=False)
+
+    def check_copies(self, jit_compile):
         """They may share memory until one is written."""
         inputs = keras.Input((8, 8, 3))
         x = keras.layers.Conv2D(8, 3, use_bias=False)(inputs)

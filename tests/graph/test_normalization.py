@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 from absl.testing import parameterized
 from keras import ops
 
@@ -82,17 +83,25 @@ class NormalizationTest(parameterized.TestCase):
     @parameterized.named_parameters(
         ("convnext", convnext),
         ("convnext_rms", lambda: convnext(layers.RMSNormalization)),
+        ("mixer", mixer),
+        ("u_net_of_few_groups", lambda: u_net(4)),
+    )
+    def test_can_be_cut_to_a_fifth_exactly(self, build):
+        self.check_a_fifth(build())
+
+    @parameterized.named_parameters(
         ("convnext_unit", lambda: convnext(layers.UnitNormalization)),
         (
             "convnext_over_all",
             lambda: convnext(lambda: layers.GroupNormalization(1), width=16),
         ),
-        ("mixer", mixer),
-        ("u_net_of_few_groups", lambda: u_net(4)),
         ("u_net_of_many_groups", lambda: u_net(32)),
     )
-    def test_can_be_cut_to_a_fifth_exactly(self, build):
-        model = build()
+    @pytest.mark.long
+    def test_others_can_be_cut_to_a_fifth_exactly(self, build):
+        self.check_a_fifth(build())
+
+    def check_a_fifth(self, model):
         models.randomize(model, 1)
         self.assertNotIn("stem", dict(analyze(model).frozen))
         check_model(model)

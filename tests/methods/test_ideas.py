@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 from absl.testing import parameterized
 from keras import ops
 
@@ -82,8 +83,15 @@ class ThresholdTest(parameterized.TestCase):
 
 
 class PenaltyTest(parameterized.TestCase):
-    @parameterized.parameters(methods.BnScale, methods.GroupLasso, methods.MorphNet)
-    def test_strength_shrinks_the_scores(self, kind):
+    def test_strength_shrinks_the_scores(self):
+        self.check_strength(methods.GroupLasso)
+
+    @parameterized.parameters(methods.BnScale, methods.MorphNet)
+    @pytest.mark.long
+    def test_strength_shrinks_the_scores_of_others(self, kind):
+        self.check_strength(kind)
+
+    def check_strength(self, kind):
         sums = [
             float(ops.sum(search(pruned_by(kind(s))).search.current_importance()))
             for s in (1e-9, 0.5)

@@ -154,6 +154,7 @@ class FrozenSearchTest(parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, f"frozen weights.*{name!r}"):
             made(method=name)
 
+    @pytest.mark.long
     def test_taylor_searches_on_frozen_weights_too(self):
         pruned, watch = made(method="taylor", warmup=0.0), Watch()
         small.fit(pruned, epochs=3, callbacks=[watch])
