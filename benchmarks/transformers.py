@@ -28,6 +28,9 @@ from tf_lossprune import methods
 
 FLAGS = flags.FLAGS
 
+#: Images for repair and statistics, where nothing is trained.
+SAMPLES = 2048
+
 
 def define_flags():
     """Defines the flags that the peer's script has as well."""
@@ -92,6 +95,10 @@ def _options(method):
         found["remove_blocks"] = True
     if "unrepaired" in more:
         found["repair"] = None
+    if "repaired" in more:
+        found["repair"] = "least_squares"
+    if "frozen" in more:
+        found["schedule"] = tf_lossprune.Schedule(frozen_search=True)
     return found
 
 
@@ -116,7 +123,8 @@ def run(cell, model, data):
         pruned.fit(train, epochs=epochs, steps_per_epoch=steps, verbose=0)
         compact = tf_lossprune.strip_pruning(pruned)
     else:
-        compact = tf_lossprune.strip_pruning(pruned, calibration=train)
+        sample = data.x_train[:SAMPLES]
+        compact = tf_lossprune.strip_pruning(pruned, calibration=sample)
     seconds = time.perf_counter() - began
     dense, found = tf_lossprune.cost(model), tf_lossprune.cost(compact)
     return {
@@ -144,6 +152,7 @@ if __name__ == "__main__":
         "methods",
         "loss,taylor,uniform,magnitude,loss inner",
         f"Among {sorted(methods.METHODS)}, each followed by words of its own: inner "
-        "(the residual stream keeps its width), blocks (may go), unrepaired.",
+        "(the residual stream keeps its width), blocks (may go), unrepaired, repaired, "
+        "frozen (weights during the search).",
     )
     app.run(main)
