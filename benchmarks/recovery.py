@@ -24,6 +24,7 @@ from absl import app, flags
 import tf_lossprune
 from benchmarks import common
 from examples import data as datasets
+from examples.flags import parse_options
 from tf_lossprune import methods
 from tf_lossprune.training import reestimate_statistics
 
@@ -38,6 +39,7 @@ flags.DEFINE_list("macs", "0.5,0.25,0.125", "Budgets, shares of the MACs.")
 flags.DEFINE_list("steps", "0,100,400,1600", "Training steps in all.")
 flags.DEFINE_list("repairs", "none,least_squares", "Values of `repair`; also auto.")
 flags.DEFINE_list("seeds", "0,1,2", "Seeds.")
+flags.DEFINE_string("options", "", "JSON object of further options of prune_model.")
 flags.DEFINE_float("lr", 1e-3, "First learning rate of Adam.")
 flags.DEFINE_string("out", "out/recovery.jsonl", "File of the lines.")
 flags.DEFINE_bool("table", False, "Only print the table of the lines.")
@@ -65,6 +67,7 @@ def run(cell, model, train, validation):
         channel_multiple=1,
         repair=None if repair == "none" else repair,
         seed=cell["seed"],
+        **parse_options(cell.get("options", "")),
     )
     x, y = train
     if steps:
@@ -109,6 +112,7 @@ def cells():
     for seed, macs, steps, method, repair in found:
         if steps or not methods.METHODS[method].trains:
             yield {
+                **({"options": FLAGS.options} if FLAGS.options else {}),
                 "data": FLAGS.data,
                 "method": method,
                 "macs": macs,
@@ -124,7 +128,8 @@ def table(rows):
     found = {}
     for row in rows:
         cell = row["cell"]
-        key = cell["macs"], cell["method"], cell["repair"]
+        method = " ".join([cell["method"], cell.get("options", "")]).strip()
+        key = cell["macs"], method, cell["repair"]
         found.setdefault(key, {}).setdefault(cell["steps"], []).append(
             row["accuracy"]["final"]
         )

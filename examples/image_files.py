@@ -35,7 +35,12 @@ def read_npz(path):
             found = [file[name] for name in PLAIN]
         elif set(JPEG) <= set(file):
             data, ends, labels, test, test_ends, test_labels = (file[n] for n in JPEG)
-            found = [_decode(data, ends), labels, _decode(test, test_ends), test_labels]
+            found = [
+                decode_jpeg(data, ends),
+                labels,
+                decode_jpeg(test, test_ends),
+                test_labels,
+            ]
         else:
             raise ValueError(
                 f"Expected an .npz file with the arrays {PLAIN} or, of JPEG images, "
@@ -50,7 +55,19 @@ def read_npz(path):
     return found
 
 
-def _decode(data, ends):
+def decode_jpeg(data, ends):
+    """Decodes JPEG images that lie one after the other.
+
+    Args:
+        data: Array of bytes, all images.
+        ends: Where in `data` each image ends.
+
+    Returns:
+        Array of uint8 `(n, height, width, 3)`.
+
+    Raises:
+        ImportError: If Pillow is missing.
+    """
     try:
         import PIL.Image
     except ImportError as error:

@@ -212,8 +212,8 @@ def compress(
             calibration: with `epochs=0`, a few hundred inputs as in `strip_pruning`.
             search_epochs: float in (0, epochs] or None; need not be whole. None: 0.1
                 of them, at most 1,000 steps; of less than 2,000 steps up to 0.3,
-                until it has 200 steps. Methods that do not learn the widths while
-                they train have none.
+                until it has 200 steps, or 60 on frozen weights (`Schedule`). Methods
+                that do not learn the widths while they train have none.
             optimizer: Keras optimizer; its learning rate schedule runs once over all
                 epochs. None: the model's own.
             loss, metrics, loss_weights, weighted_metrics: as in `compile`. None: the

@@ -102,7 +102,7 @@ def prune_model(
             training batches (`training.repair`); None: they lose them. `"auto"` is
             the former where the weights are not trained with gates before the cut
             (one-shot methods, given widths, a search on frozen weights), and the
-            latter where they are, as by `"loss"`.
+            latter where they are, as by `"loss"` in trainings of 2,000 steps or more.
         widths: dict, name of a group -> channels to keep, or None. They are fixed at
             once, so that all of `fit` trains the compact network: `widths` of a
             `CompressionResult`, to train what was found from scratch, or your own.

@@ -1,5 +1,6 @@
 """What `compress` and `compress_frontier` share: one job from data to figures."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -87,8 +88,11 @@ class Run:
                 `settings.search_epochs` together, where that is given.
         """
         schedule = SCHEDULES.find(schedule)
-        warmup, search = schedule.steps(self.steps)
         asked = self.settings.search_epochs
+        # Whoever says how long the search is has no short one in mind.
+        total = self.steps if asked is None else math.inf
+        frozen = self.method.freezes(schedule, total)
+        warmup, search = schedule.steps(self.steps, frozen)
         if asked is not None:
             both = min(max(1, round(asked * self.train.steps)), self.steps)
             warmup = round(both * warmup / (warmup + search))
@@ -98,6 +102,7 @@ class Run:
             "warmup": warmup / self.steps,
             "search": None,
             "search_steps": search,
+            "frozen_search": frozen,
             "total_steps": self.steps,
             "statistics_batches": self.settings.statistics_batches,
         }
@@ -121,7 +126,8 @@ class Run:
         if self.method.plans and not fixed:
             pruned.plan(self.train.data, self.settings.batch_size)
             start = min(self.method.plan_steps(), self.steps)
-        phases = PhaseCallback(self.train.batches)
+        labelled = self.train.data, self.settings.batch_size
+        phases = PhaseCallback(self.train.batches, labelled)
         part = self.fit("fit", pruned, start, self.steps, [phases])
         searched = 0.0 if fixed else part.searched or part.seconds
         seconds = {"search": searched, "fine_tune": part.seconds - searched}

@@ -48,7 +48,7 @@ class DefaultScheduleTest(parameterized.TestCase):
         ("both", {"search": 0.1, "search_steps": 9}, ValueError, "not both"),
         ("none", {"search_steps": 0}, ValueError, "search_steps"),
         ("half", {"search_steps": 1.5}, TypeError, "search_steps"),
-        ("word", {"frozen_search": "yes"}, TypeError, "frozen_search.*'yes'"),
+        ("word", {"frozen_search": "yes"}, ValueError, "frozen_search.*'yes'"),
     )
     def test_wrong_settings(self, options, error, message):
         with self.assertRaisesRegex(error, message):

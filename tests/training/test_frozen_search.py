@@ -1,6 +1,7 @@
 """A search on frozen weights: until the cut nothing but the ratios moves."""
 
 import tempfile
+from unittest import mock
 
 import keras
 import numpy as np
@@ -13,7 +14,7 @@ from tests.training import small
 from tests.training.test_resume import SAFE, killed
 from tests.training.test_step import STEPS
 from tf_lossprune.surgery import cut
-from tf_lossprune.training import reestimate_statistics, repair
+from tf_lossprune.training import between, reestimate_statistics, repair
 
 SEARCH = 8  # steps, after 4 of warm-up; 4 more fine-tune
 
@@ -159,4 +160,90 @@ class FrozenSearchTest(parameterized.TestCase):
         pruned, watch = made(method="taylor", warmup=0.0), Watch()
         small.fit(pruned, epochs=3, callbacks=[watch])
         small.assert_same(watch.weights[0], watch.weights[SEARCH - 2])
+        self.assertTrue(pruned.is_compact)
+
+
+class ShortTrainingTest(parameterized.TestCase):
+    """What is left to the default: `Schedule(frozen_search="auto")`."""
+
+    @parameterized.named_parameters(
+        ("short", {}, 1999, True),
+        ("long", {}, 2000, False),
+        ("asked not to", {"frozen_search": False}, 100, False),
+        ("search of a length", {"search": 0.2}, 100, False),
+        ("search in steps", {"search_steps": 30}, 100, False),
+    )
+    def test_which_trainings_are_short(self, options, steps, frozen):
+        given = tf_lossprune.Schedule(**options)
+        pruned = made(schedule=given, ratio_optimizer=None)
+        pruned.begin(steps)
+        self.assertEqual(pruned.search.frozen.on_host, frozen)
+        self.assertEqual(pruned.repairs, frozen or not pruned.search.read("step"))
+        rate = ops.convert_to_numpy(pruned.ratio_optimizer.learning_rate)
+        usual = pruned.options.method.learning_rate
+        self.assertAlmostEqual(float(rate), 3 * usual if frozen else usual, places=6)
+        self.assertEqual(pruned.search_end == 60, frozen and steps > 200)
+
+    def test_loops_of_ones_own_and_other_methods_are_not_frozen_unasked(self):
+        own = small.prune(small.network(), schedule=None)
+        own.begin(100)
+        self.assertFalse(own.search.frozen.on_host)
+        for method in ("bn_scale", "taylor"):
+            pruned = made(schedule=None, method=method)
+            pruned.begin(100)
+            self.assertFalse(pruned.search.frozen.on_host)
+
+    def test_an_untrained_network_is_trained_while_it_is_searched(self):
+        for warmup, frozen in ((0.0, False), (0.1, True)):
+            given = tf_lossprune.Schedule(warmup=warmup)
+            pruned = small.prune(small.network(), schedule=given)
+            small.compile_model(pruned).begin(100)
+            self.assertEqual(pruned.search.frozen.on_host, frozen)
+        # What a resumed run began with holds, although the weights vary by then.
+        pruned = small.prune(small.network(), schedule=None)
+        small.compile_model(pruned).begin(100)
+        pruned.search.step.assign(1)
+        weights = pruned.network.weights
+        next(w for w in weights if tuple(w.shape) == (16,)).assign(np.arange(16.0))
+        pruned.begin(100)
+        self.assertFalse(pruned.search.frozen.on_host)
+
+    def test_the_best_of_three_networks_is_trained(self):
+        """Told which one is best, `fit` delivers it; evaluating it changes nothing."""
+        found = {}
+        for best in range(3):
+            pruned, watch, tried = made(schedule=None, warmup=0.0), Watch(), []
+
+            class Telling(between.Evaluation):
+                def __call__(self, ratios, best=best, tried=tried):
+                    super().__call__(ratios)
+                    tried.append(ratios)
+                    return float(len(tried) - 1 == best)
+
+            with mock.patch.object(between, "Evaluation", Telling):
+                history = small.fit(pruned, epochs=18, callbacks=[watch]).history
+            self.assertLen(tried, 3)
+            # 22 of 72 steps search: the cut is in the sixth epoch.
+            small.assert_same(watch.weights[0], watch.weights[20])
+            widths = [*pruned.widths.values()]
+            self.assertEqual(widths, (np.array(tried[best]) * 16).round().tolist())
+            found[best] = tuple(widths)
+            # The epoch's mean accuracy is over its four batches, not reset by it.
+            self.assertIn(history["accuracy"][5] * 64 % 1, (0.0,))
+        uniform = small.prune(small.network(), method="uniform", schedule=None)
+        self.assertEqual(found[1], tuple(uniform.widths.values()))
+        self.assertGreater(len(set(found.values())), 1)
+
+    def test_without_data_to_read_again_the_widths_are_halfway(self):
+        x, y = small.data()
+
+        def stream():
+            while True:
+                for i in range(0, len(x), small.BATCH):
+                    yield x[i : i + small.BATCH], y[i : i + small.BATCH]
+
+        pruned = made(schedule=None, warmup=0.0)
+        with mock.patch.object(between, "Evaluation") as evaluation:
+            pruned.fit(stream(), steps_per_epoch=24, epochs=3, verbose=0)
+        evaluation.assert_not_called()
         self.assertTrue(pruned.is_compact)

@@ -16,6 +16,9 @@ ENOUGH_STEPS, MOST_STEPS = 200, 1000
 #: That of a search on frozen weights, which trains nothing: so many steps, of a short
 #: training no more than `LARGEST_SEARCH_SHARE`.
 FROZEN_STEPS = 60
+#: A training of fewer steps is short: a search that moves the weights would need more
+#: than its usual share of it.
+SHORT = ENOUGH_STEPS / SEARCH_SHARE
 
 
 def default_search_steps(total: int) -> int:
@@ -41,7 +44,7 @@ class Schedule(Configurable):
         warmup: float in [0, 1), the share of `fit`'s steps for the warm-up.
         search: float in (0, 1], the share for the search; `warmup + search <= 1`.
             None: 0.1 of the steps, at most 1,000; of less than 2,000 steps up to
-            0.3, until it has 200 steps. With `frozen_search` 60 steps, at most 0.3.
+            0.3, until it has 200 steps. On frozen weights 60 steps, at most 0.3.
         search_steps: int >= 1 or None, the length of the search in steps, in place of
             the share.
         frozen_search: bool, whether weights are frozen while widths are searched:
@@ -49,7 +52,11 @@ class Schedule(Configurable):
             (moments, counter and thus its learning rate schedule) stay unchanged
             until the cut. Then layers learn to predict what they lose (`repair` in
             `prune_model`), and all further steps train the compact network. For
-            methods that search by the gates' gradient.
+            methods that search by the gates' gradient. `"auto"`: with the method
+            "loss" in a `fit` of less than 2,000 steps, unless `search` or
+            `search_steps` says how long the search is, or the network has not been
+            trained (and there is no warm-up): all biases, scales and statistics are
+            as they begin.
         descent: float in (0, 1], the share of the search after which the budget
             has reached its target; the rest of the search holds it.
         power: float > 0. With `t` the progress of the descent, the budget goes
@@ -84,7 +91,7 @@ class Schedule(Configurable):
         total_steps: int | None = None,
         statistics_batches: int = 32,
         search_steps: int | None = None,
-        frozen_search: bool = False,
+        frozen_search: bool | str = "auto",
     ) -> None:
         for name, value in (
             ("warmup", warmup),
@@ -108,9 +115,10 @@ class Schedule(Configurable):
                     "Expected the length of the search as a share or in steps, not "
                     f"both. Received: search={search}, search_steps={search_steps}"
                 )
-        if not isinstance(frozen_search, bool):
-            raise TypeError(
-                "Expected frozen_search as a bool. "
+        if not isinstance(frozen_search, bool) and frozen_search != "auto":
+            wrong = ValueError if isinstance(frozen_search, str) else TypeError
+            raise wrong(
+                'Expected frozen_search as a bool or "auto". '
                 f"Received: {frozen_search!r} (of type {type(frozen_search).__name__})"
             )
         _check("descent", descent, 0 < descent <= 1, "in (0, 1]")
@@ -135,12 +143,24 @@ class Schedule(Configurable):
         self.search_steps = search_steps
         self.frozen_search = frozen_search
 
-    def steps(self, total: int) -> tuple[int, int]:
-        """Steps of warm-up and search out of `total`: two ints."""
+    def is_short(self, total: float) -> bool:
+        """Whether the search is of unknown length, in a training of few steps."""
+        return self.search is None and self.search_steps is None and total < SHORT
+
+    def steps(self, total: int, frozen: bool | None = None) -> tuple[int, int]:
+        """Steps of warm-up and search out of `total`: two ints.
+
+        Args:
+            total: int, steps in all.
+            frozen: bool, whether the weights wait during the search; None: if
+                `frozen_search` says so for trainings of any length.
+        """
+        if frozen is None:
+            frozen = self.frozen_search is True
         warmup = min(int(round(self.warmup * total)), total - 1)
         if self.search_steps is not None:
             search = self.search_steps
-        elif self.search is None and self.frozen_search:
+        elif self.search is None and frozen:
             search = max(1, min(FROZEN_STEPS, round(LARGEST_SEARCH_SHARE * total)))
         elif self.search is None:
             search = default_search_steps(total)

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from tf_lossprune.allocation import Schedule
 from tf_lossprune.config import Configurable
 from tf_lossprune.methods.search import Search
 from tf_lossprune.registry import Registry
@@ -23,6 +24,8 @@ class Method(Configurable):
             phase of `fit`.
         plans: bool, whether it evaluates networks on data before training.
         search_class: the `Search` that training runs.
+        freezes_short: bool, whether the weights wait during the search in short
+            trainings, with `Schedule(frozen_search="auto")`.
         learning_rate: float, of the default optimizer (Adam) of what it learns.
     """
 
@@ -30,12 +33,24 @@ class Method(Configurable):
     trains = False
     plans = False
     search_class = Search
+    freezes_short = False
     learning_rate = 0.01
 
     @property
     def one_shot(self) -> bool:
         """Whether the widths follow from the weights alone."""
         return not (self.trains or self.plans)
+
+    def freezes(self, schedule: Schedule, total: float) -> bool:
+        """Whether the weights wait while the widths are searched.
+
+        Args:
+            schedule: `Schedule`.
+            total: int, steps of the training.
+        """
+        if schedule.frozen_search == "auto":
+            return self.trains and self.freezes_short and schedule.is_short(total)
+        return self.trains and schedule.frozen_search is True
 
     def ratios(
         self, search: Search, importance: np.ndarray, limits: np.ndarray

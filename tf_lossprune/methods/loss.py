@@ -192,7 +192,7 @@ class Loss(Method):
     """
 
     name = "loss"
-    trains = True
+    trains = freezes_short = True
     search_class = LossSearch
 
     def __init__(self, order: int = 2, decay: float = 0.95) -> None:

@@ -89,6 +89,8 @@ class Search(keras.layers.Layer):
         self.warmup_steps = self.variable((), 0, "warmup_steps", "int32")
         self.search_steps = self.variable((), 0, "search_steps", "int32")
         self.fixed = HostFlag(0, "fixed")
+        frozen = method.trains and options.schedule.frozen_search is True
+        self.frozen = HostFlag(int(frozen), "frozen")
         self.make_variables(groups, total)
         self.seed_generator = keras.random.SeedGenerator(options.seed)
         self.built = True
@@ -303,7 +305,8 @@ class Search(keras.layers.Layer):
     def _learning_state(self) -> list[keras.Variable]:
         """The variables that `learn` and `move` may change."""
         counters = (self.step, self.warmup_steps, self.search_steps)
-        others = {id(variable) for variable in (*counters, self.kept, self.fixed)}
+        flags = (self.fixed, self.frozen)
+        others = {id(variable) for variable in (*counters, self.kept, *flags)}
         return [v for v in self.weights if id(v) not in others]
 
     def evaluation_gates(self) -> BackendTensor:

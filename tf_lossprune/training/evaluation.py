@@ -57,13 +57,13 @@ class Evaluation:
             )
         self.model = model
         self._data, self._batch_size = data, batch_size
-        found = list(itertools.islice(_labelled(data, batch_size), batches))
-        if not found or not isinstance(found[0], (tuple, list)) or len(found[0]) < 2:
+        if first_labelled(data, batch_size) is None:
             raise ValueError(
                 f"The method {model.options.method.name!r} needs training data with "
                 "targets which can be read more than once: arrays (x, y), a "
                 f"tf.data.Dataset or a PyDataset. Received: {type(data).__name__}"
             )
+        found = list(itertools.islice(_labelled(data, batch_size), batches))
         self._inputs = [batch[0] for batch in found[:statistics]]
         self._size = len(tree.flatten(found[0])[0])
         self._arrays = tree.map_structure(
@@ -92,7 +92,8 @@ class Evaluation:
         gates, network = self.model.search, self.model.network
         statistics = moving(network)
         kept, fixed = ops.convert_to_numpy(gates.kept.value), int(gates.fixed)
-        changed = [*statistics, *self._variables()]
+        metrics = [v for metric in self.model.metrics for v in metric.variables]
+        changed = [*statistics, *self._variables(), *metrics]
         before = [ops.convert_to_numpy(v.value).copy() for v in changed]
         self._assign(ratios)
         try:
@@ -165,6 +166,19 @@ class Evaluation:
             verbose=0,
             return_dict=True,
         )
+
+
+def first_labelled(data: Data, batch_size: int | None) -> tuple | None:
+    """The first batch, `(x, y, ...)`; None without targets, or if it is used up then.
+
+    Args:
+        data: training data in a form which `fit` takes.
+        batch_size: int or None, for arrays.
+    """
+    found = next(_labelled(data, batch_size), None)
+    if isinstance(found, (tuple, list)) and len(found) > 1:
+        return tuple(found)
+    return None
 
 
 def _labelled(data: Data, batch_size: int | None) -> Iterator:

@@ -9,6 +9,8 @@ from tf_lossprune.allocation import Usage
 from tf_lossprune.budget import Budget
 from tf_lossprune.resources import plain
 from tf_lossprune.training.choice import WidthChoice
+from tf_lossprune.training.finite import check_weights
+from tf_lossprune.types import Limits
 
 
 class Kept:
@@ -154,3 +156,41 @@ class Kept:
         """Dict, resource -> cost of the network with the kept channels."""
         kept = np.array([k for k, _ in self.kept_channels().values()])
         return {name: plain(model.total(kept)) for name, model in self.costs.items()}
+
+    def passes(self, budget: Budget | Limits | float, step: int) -> bool:
+        """Whether a search at this step has come down to a budget.
+
+        Args:
+            budget: dict or `Budget` on the same resources.
+            step: int, training steps done.
+        """
+        if not self._search_range:
+            return False
+        start, length = self._search_range
+        wanted = self._with_resources(budget).shares(self.costs)
+        progress = np.clip((step - start) / length, 0.0, 1.0)
+        limits = self.options.schedule.budget(
+            float(progress), np.array([self.shares[name] for name in wanted])
+        )
+        limits = ops.convert_to_numpy(limits)
+        return bool((limits <= np.array([*wanted.values()]) + 1e-6).all())
+
+    def snapshot(self, budget: Budget | Limits | float) -> np.ndarray:
+        """Which units a looser budget on the same resources keeps, as learned so far.
+
+        Args:
+            budget: dict or `Budget`.
+
+        Returns:
+            bool `[num_units + 1]`.
+
+        Raises:
+            ValueError: if the weights hold NaN or Inf.
+        """
+        check_weights(self)
+        wanted = self._with_resources(budget)
+        shares = wanted.shares(self.costs)
+        limits = np.array([shares[name] for name in self.shares], "float32")
+        importance = self.current_importance()
+        ratios = self._method_ratios(importance, limits)
+        return self.choice.units(importance, ratios, wanted)

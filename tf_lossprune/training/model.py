@@ -169,7 +169,12 @@ class PrunedModel(
                 "Expected total_steps as a whole number of at least 1. "
                 f"Received: {total_steps!r}"
             )
-        warmup, search = self.options.schedule.steps(int(total_steps))
+        frozen = bool(self.search.frozen.on_host)
+        if not self.search.read("step"):
+            frozen = self.options.freezes(total_steps, self.network, self.compiled)
+        warmup, search = self.options.schedule.steps(int(total_steps), frozen)
+        self.search.frozen.assign(int(frozen))
+        self.options.set_ratio_rate(self.ratio_optimizer, frozen)
         self.search.warmup_steps.assign(warmup)
         self.search.search_steps.assign(search)
         if self.options.method.trains and self._search_range != (warmup, search):
@@ -255,44 +260,6 @@ class PrunedModel(
             )
         return found
 
-    def passes(self, budget: Budget | Limits | float, step: int) -> bool:
-        """Whether a search at this step has come down to a budget.
-
-        Args:
-            budget: dict or `Budget` on the same resources.
-            step: int, training steps done.
-        """
-        if not self._search_range:
-            return False
-        start, length = self._search_range
-        wanted = self._with_resources(budget).shares(self.costs)
-        progress = np.clip((step - start) / length, 0.0, 1.0)
-        limits = self.options.schedule.budget(
-            float(progress), np.array([self.shares[name] for name in wanted])
-        )
-        limits = ops.convert_to_numpy(limits)
-        return bool((limits <= np.array([*wanted.values()]) + 1e-6).all())
-
-    def snapshot(self, budget: Budget | Limits | float) -> np.ndarray:
-        """Which units a looser budget on the same resources keeps, as learned so far.
-
-        Args:
-            budget: dict or `Budget`.
-
-        Returns:
-            bool `[num_units + 1]`.
-
-        Raises:
-            ValueError: if the weights hold NaN or Inf.
-        """
-        check_weights(self)
-        budget = self._with_resources(budget)
-        shares = budget.shares(self.costs)
-        limits = np.array([shares[name] for name in self.shares], "float32")
-        importance = self.current_importance()
-        ratios = self._method_ratios(importance, limits)
-        return self.choice.units(importance, ratios, budget)
-
     def _with_resources(self, budget: Budget | Limits | float) -> Budget:
         budget = Budget(Budget(budget).limits, self.budget.resources)
         if budget.limits.keys() != self.budget.limits.keys():
@@ -331,7 +298,11 @@ class PrunedModel(
         return self.choice.widths(ratios, self.shares if shares is None else shares)
 
     def _method_ratios(self, importance: np.ndarray, limits: np.ndarray) -> np.ndarray:
-        return self.options.method.ratios(self.search, importance, limits)
+        found = self.options.method.ratios(self.search, importance, limits)
+        if self.search.frozen.on_host:
+            shares = dict(zip(self.shares, limits.tolist()))
+            found = self.choice.between(found, shares)
+        return found
 
     # What Keras calls.
 
@@ -362,12 +333,13 @@ class PrunedModel(
             widths = np.array([*self.widths.values()]) if fixed else None
             check_sharding(self.problem, widths)
         self._make_teacher()
+        labelled = x if y is None else (x, y), batch_size
         if self.options.method.plans and self.phase != "fixed":
-            self.plan(x if y is None else (x, y), batch_size)
+            self.plan(*labelled)
         batch = batch_spec(x, y, kwargs.get("sample_weight"))
         self.make_variables(batch)
         self._dismiss_idle_teacher(batch)
-        phases = PhaseCallback(lambda: batches(first_of(x), batch_size))
+        phases = PhaseCallback(lambda: batches(first_of(x), batch_size), labelled)
         callbacks = with_phases(callbacks, phases)
         return super().fit(
             x, y, batch_size, epochs, verbose, callbacks, *args, **kwargs

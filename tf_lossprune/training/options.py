@@ -16,6 +16,7 @@ from tf_lossprune.gates import (
 )
 from tf_lossprune.methods import METHODS, Method
 from tf_lossprune.methods.search import Search
+from tf_lossprune.training.fresh import is_fresh
 from tf_lossprune.training.lesson import TEACHER_WEIGHT
 
 #: What is given as a name, a config or an object.
@@ -86,7 +87,8 @@ class PruningOptions:
             self.distill = TEACHER_WEIGHT if distill is True else float(distill)
         self.temperature = temperature
         search = self.method.search_class
-        if self.freezes and search.penalty is not Search.penalty:
+        frozen = self.method.trains and self.schedule.frozen_search is True
+        if frozen and search.penalty is not Search.penalty:
             raise ValueError(
                 "Expected a method that searches by the gates' gradient, such as "
                 "'loss' or 'taylor', for a search on frozen weights: this one trains "
@@ -94,17 +96,38 @@ class PruningOptions:
                 f"method={self.method.name!r} with Schedule(frozen_search=True)"
             )
 
-    @property
-    def freezes(self) -> bool:
-        """Whether the weights wait while the widths are searched."""
-        return self.method.trains and self.schedule.frozen_search
+    def freezes(self, total: int, network: keras.Model, compiled: bool) -> bool:
+        """Whether the weights wait while the widths are searched.
+
+        Args:
+            total: int, steps of the training.
+            network: what the widths are searched in: unasked, no fresh one is frozen.
+            compiled: bool, whether the model is: only if it is asked to, a loop of
+                one's own hands its optimizer over.
+        """
+        frozen = self.method.freezes(self.schedule, int(total))
+        if not frozen or self.schedule.frozen_search is True:
+            return frozen
+        return compiled and bool(self.schedule.warmup or not is_fresh(network))
 
     def make_ratio_optimizer(self) -> keras.optimizers.Optimizer:
         """Returns a fresh optimizer for the ratios."""
         if self._ratio_optimizer is None:
-            rate = self.method.learning_rate
-            return keras.optimizers.Adam(rate * FROZEN_RATE if self.freezes else rate)
+            return keras.optimizers.Adam(self.method.learning_rate)
         return keras.optimizers.deserialize(self._ratio_optimizer)
+
+    def set_ratio_rate(
+        self, optimizer: keras.optimizers.Optimizer, frozen: bool
+    ) -> None:
+        """Sets the default rate of the ratios, unless there is one of the user's.
+
+        Args:
+            optimizer: what `make_ratio_optimizer` returned.
+            frozen: bool, whether the weights wait during the search.
+        """
+        if self._ratio_optimizer is None:
+            rate = self.method.learning_rate
+            optimizer.learning_rate = rate * FROZEN_RATE if frozen else rate
 
     def get_config(self) -> dict[str, Any]:
         return {

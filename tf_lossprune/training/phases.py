@@ -5,12 +5,16 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 
+from tf_lossprune.advice import FEW_STEPS
+from tf_lossprune.training.between import best_between
 from tf_lossprune.training.finite import broken_weight
 from tf_lossprune.training.statistics import (
     normalizations,
     reestimate_statistics,
 )
+from tf_lossprune.types import Data
 
 #: After so many times the memory of a moving mean, nothing is left of its start.
 FORGOTTEN = 5.0
@@ -47,15 +51,21 @@ class PhaseCallback(StepCallback):
     Args:
         batches: function without arguments that returns an iterable of batches to
             re-estimate statistics from, anew each time.
+        labelled: pair, training data in a form which `fit` takes and their batch size,
+            to compare networks on at the end of a search on frozen weights; or None.
         stop_at_end: bool, whether `fit` stops as soon as the widths are fixed, with
             the gated network.
     """
 
     def __init__(
-        self, batches: Callable[[], Iterable] = tuple, stop_at_end: bool = False
+        self,
+        batches: Callable[[], Iterable] = tuple,
+        labelled: tuple[Data, int | None] | None = None,
+        stop_at_end: bool = False,
     ) -> None:
         super().__init__()
         self._batches, self._stop_at_end = batches, stop_at_end
+        self._labelled = labelled
         self._steps_left: int | None = None
         self._begun = self._ends_unknown = self._given_up = False
 
@@ -136,11 +146,19 @@ class PhaseCallback(StepCallback):
             )
             self._given_up = self.model.stop_training = True
             return
-        self.model.decide()
+        self.model.decide(self._compared())
         if self._stop_at_end:
             self.model.stop_training = True
         else:
             self._cut()
+
+    def _compared(self) -> np.ndarray | None:
+        """Ratios, where it is worth the time to compare some networks; or None."""
+        search = self.model.search
+        few = search.read("search_steps") < FEW_STEPS
+        if not search.frozen.on_host or few or self._labelled is None:
+            return None
+        return best_between(self.model, *self._labelled)
 
     def _cut(self) -> None:
         self.model.shrink()

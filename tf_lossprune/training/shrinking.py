@@ -79,7 +79,7 @@ class Shrinking:
             return bool(self.options.repair)
         self.sync_state()  # within an epoch, variables lag behind on JAX
         dense = self.search.read("step") <= self.search.read("warmup_steps")
-        return self.options.freezes or dense
+        return bool(self.search.frozen.on_host) or dense
 
     def repair_cut(self, data: Any) -> Repair | None:
         """Makes the network that has just been cut predict what it lost.

@@ -53,7 +53,7 @@ class StepContract:
 
     def _held(self, optimizer: Any) -> list:
         """Pairs of variable and value: what a step of the search leaves alone."""
-        if not self.options.freezes:
+        if not self.search.frozen.on_host:
             return []
         optimizer = getattr(self, "optimizer", None) if optimizer is None else optimizer
         if optimizer is None:

@@ -1,0 +1,59 @@
+"""Widths between uniform ones and those that a search on frozen weights has found."""
+
+import logging
+from typing import Any
+
+import numpy as np
+from keras import tree
+
+from tf_lossprune.training.evaluation import Evaluation, first_labelled
+from tf_lossprune.types import Data
+
+#: How far the networks that are compared are from uniform widths to learned ones.
+PARTS = (0.5, 0.0, 1.0)
+#: They are compared on about so many samples, in no more than so many batches.
+SAMPLES, MOST_BATCHES = 1024, 16
+
+
+def best_between(
+    model: Any, data: Data, batch_size: int | None = None
+) -> np.ndarray | None:
+    """The best of three networks, cut and repaired: ratios `[groups]`.
+
+    A search on frozen weights asks what is lost by each channel alone, and exaggerates:
+    what others can take over after the repair costs less. Uniform widths know nothing.
+    Which is nearer to the truth depends on network and budget, so both are tried, and
+    the widths halfway.
+
+    Args:
+        model: `PrunedModel`, compiled, at the end of its search.
+        data: training data in a form which `fit` takes.
+        batch_size: int or None, for arrays.
+
+    Returns:
+        Ratios for `PrunedModel.decide`; None where nothing can be compared: without
+        targets, a loss, or data that can be read once more.
+    """
+    first = None if model.loss is None else first_labelled(data, batch_size)
+    if first is None:
+        return None
+    batches = -(-SAMPLES // len(tree.flatten(first[0])[0]))
+    evaluate = Evaluation(
+        model,
+        data,
+        batch_size,
+        batches=min(batches, MOST_BATCHES),
+        statistics=min(batches, MOST_BATCHES),
+        repairs=model.options.repair is not None,
+    )
+    importance = model.current_importance()
+    learned = model.options.method.ratios(
+        model.search, importance, model.search.targets
+    )
+    found = [model.choice.between(learned, model.shares, part) for part in PARTS]
+    scores = [evaluate(ratios) for ratios in found]
+    log = logging.getLogger(__name__)
+    for part, score in zip(PARTS, scores):
+        log.info("Cut and repaired, %.0f %% as learned: %.4f", 100 * part, score)
+    # Of equal ones the first, halfway.
+    return found[int(np.argmax(scores))]
