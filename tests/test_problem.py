@@ -437,3 +437,23 @@ def test_a_result_tells_kept_channels_and_scores():
     )
     best = np.argsort(wide["scores"])[-wide["kept"] :]
     assert sorted(best.tolist()) == wide["channels"]
+
+
+def test_wide_layers_have_wide_steps_which_bar_no_budget():
+    inputs = keras.Input((64,))
+    x = layers.Dense(512, activation="relu", name="wide")(inputs)
+    model = keras.Model(inputs, layers.Dense(10)(x))
+    more = tf_lossprune.prune_model(model, {"params": 0.63}, method="magnitude")
+    assert more.widths == {"wide": 320}
+    least = tf_lossprune.prune_model(model, {"params": 0.02}, method="magnitude")
+    assert 8 <= least.widths["wide"] <= 10
+    inputs = keras.Input((784,))
+    x = layers.Dense(512, activation="relu", name="wide")(inputs)
+    model = keras.Model(inputs, layers.Dense(10)(layers.Dense(512)(x)))
+    for share in (0.01, 0.03, 0.1):
+        for method in ("uniform", "magnitude"):
+            found = tf_lossprune.prune_model(model, {"macs": share}, method=method)
+            compact = tf_lossprune.strip_pruning(found, check=False)
+            share_left = tf_lossprune.cost(compact)["macs"]
+            share_left /= tf_lossprune.cost(model)["macs"]
+            assert 0.95 * share < share_left <= share

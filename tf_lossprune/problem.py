@@ -12,7 +12,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from tf_lossprune.allocation import Usage, minimum_widths, width_steps
+from tf_lossprune.allocation import (
+    LEAST_MULTIPLE,
+    Usage,
+    minimum_widths,
+    width_steps,
+)
 from tf_lossprune.budget import Budget
 from tf_lossprune.graph import Blocks, Graph, analyze, bottlenecks, find_blocks
 from tf_lossprune.resources import CostFunction, cost_models
@@ -80,6 +85,7 @@ class PruningProblem:
         channel_graph: `ChannelGraph`.
         sizes: int `[groups]`, all channels.
         steps: int `[groups]`, widths are multiples of it (or the size).
+        least_steps: int `[groups]`, the smallest width is a multiple of it.
         finest: int `[groups]`, what these come down to where a budget is left unused.
         blocks: list of int arrays, the groups that may go entirely, together.
         found_blocks: `Blocks`, all that is known of them.
@@ -105,13 +111,15 @@ class PruningProblem:
         producers = [group.producers for group in channels.groups]
         multiple = space.channel_multiple
         self.steps = width_steps(self.sizes, multiple, producers)
-        self.finest = width_steps(self.sizes, multiple, producers, auto=False)
+        self.finest = width_steps(self.sizes, multiple, producers, most=1)
         found = find_blocks(channels) if space.remove_blocks else Blocks([], [], {})
         channels.goes_with = found.goes_with
         self.blocks = [block.groups for block in found.removable]
         self.found_blocks = found
+        # Wide steps are for what remains wide, and bar no budget.
+        self.least_steps = width_steps(self.sizes, multiple, producers, LEAST_MULTIPLE)
         self.smallest = minimum_widths(
-            self.sizes, self.steps, space.min_channels, self.blocks
+            self.sizes, self.least_steps, space.min_channels, self.blocks
         )
         self.fixed = np.zeros(len(self.sizes), bool)
 
@@ -179,7 +187,7 @@ class PruningProblem:
             found.smallest[index[name]] = width
             found.fixed[index[name]] = True
         found.blocks = []
-        least = minimum_widths(self.sizes, self.steps, self.space.min_channels)
+        least = minimum_widths(self.sizes, self.least_steps, self.space.min_channels)
         for block in self.blocks:
             given = block[found.fixed[block]]
             gone = found.smallest[given] == 0

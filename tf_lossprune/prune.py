@@ -87,7 +87,7 @@ def prune_model(
             channels, as with `filters` in `keras.Model.quantize`. Channels that one of
             these shares with another layer stay. None: all layers.
         channel_multiple: int >= 1, widths become multiples of it; or `"auto"`, up
-            to 8 depending on the group's size; or a dict from regular expressions
+            to 32 depending on the group's size; or a dict from regular expressions
             for layer names to those.
         min_channels: int >= 1, the fewest channels a group keeps.
         remove_blocks: bool, whether groups behind a skip path may lose all their

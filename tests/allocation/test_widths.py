@@ -135,8 +135,11 @@ class WidthsTest(parameterized.TestCase):
         np.testing.assert_array_equal(found, widths)
 
     def test_steps(self):
-        found = width_steps([8, 16, 32, 64, 512], "auto")
-        np.testing.assert_array_equal(found, [1, 2, 4, 8, 8])
+        sizes = [8, 16, 32, 64, 128, 255, 256, 512]
+        found = width_steps(sizes, "auto")
+        np.testing.assert_array_equal(found, [1, 2, 4, 8, 16, 16, 32, 32])
+        found = width_steps(sizes, "auto", most=8)
+        np.testing.assert_array_equal(found, [1, 2, 4, 8, 8, 8, 8, 8])
         np.testing.assert_array_equal(width_steps([3, 5], 4), [4, 4])
         found = minimum_widths([3, 16, 64], np.array([4, 4, 8]), 5)
         np.testing.assert_array_equal(found, [3, 8, 8])

@@ -9,6 +9,7 @@ from tf_lossprune.allocation.constraint import (
 from tf_lossprune.allocation.schedule import SCHEDULES, Schedule
 from tf_lossprune.allocation.usage import Usage
 from tf_lossprune.allocation.widths import (
+    LEAST_MULTIPLE,
     choose_units,
     fit_widths,
     minimum_widths,
@@ -18,6 +19,7 @@ from tf_lossprune.allocation.worth import largest_scale
 
 __all__ = [
     "CONSTRAINTS",
+    "LEAST_MULTIPLE",
     "SCHEDULES",
     "AugmentedLagrangian",
     "Constraint",

@@ -11,8 +11,10 @@ from tf_lossprune.allocation.worth import Worth, largest_scale
 from tf_lossprune.graph import Group
 from tf_lossprune.types import Cost, Multiple
 
-#: Fewest width steps a group should have before "auto" takes a larger multiple.
-AUTO_STEPS = 8
+#: The multiples that "auto" takes, and the fewest width steps that a group should have.
+AUTO_MULTIPLES, AUTO_STEPS = (2, 4, 8, 16, 32), 8
+#: The largest of them that a group can always come down to.
+LEAST_MULTIPLE = 8
 #: Bottlenecks of fewer channels round up.
 NARROW = 4
 #: What exchanges leave a group of the width that its ratio asks for, at least; where
@@ -26,20 +28,20 @@ def width_steps(
     sizes: np.ndarray,
     channel_multiple: Multiple,
     producers: Sequence[Sequence[str]] | None = None,
-    auto: bool = True,
+    most: int = AUTO_MULTIPLES[-1],
 ) -> np.ndarray:
     """The width granularity of each group.
 
     Args:
         sizes: int `[groups]`.
-        channel_multiple: int >= 1; or `"auto"`: the largest of 8, 4, 2 and 1 that
-            still leaves a group 8 widths to choose from (kernels of LiteRT work on
-            tiles of 4 or 8 channels, but a narrow layer cannot pay for them); or a
+        channel_multiple: int >= 1; or `"auto"`: the largest of 32, 16, 8, 4, 2 and 1
+            that still leaves a group 8 widths to choose from (kernels of LiteRT work
+            on tiles of 4 to 32 channels, but a narrow layer cannot pay for them); or a
             dict from regular expressions to those, for groups with a producer whose
             name matches, the first that does; `"auto"` where none does.
         producers: list `[groups]` of lists of layer names, for a dict.
-        auto: bool; False: 1 in place of `"auto"`, what it comes down to in a group
-            where a budget would be left unused.
+        most: int, the largest multiple that `"auto"` takes; 1 is what it comes down to
+            in a group where a budget would be left unused.
 
     Returns:
         int array `[groups]`.
@@ -49,11 +51,12 @@ def width_steps(
     """
     sizes = np.asarray(sizes)
     if isinstance(channel_multiple, dict):
-        return _steps_by_name(sizes, channel_multiple, producers, auto)
+        return _steps_by_name(sizes, channel_multiple, producers, most)
     if channel_multiple == "auto":
         steps = np.ones(len(sizes), int)
-        for multiple in (2, 4, 8) if auto else ():
-            steps[sizes >= AUTO_STEPS * multiple] = multiple
+        for multiple in AUTO_MULTIPLES:
+            if multiple <= most:
+                steps[sizes >= AUTO_STEPS * multiple] = multiple
         return steps
     if (
         isinstance(channel_multiple, bool)
@@ -72,9 +75,9 @@ def _steps_by_name(
     sizes: np.ndarray,
     multiples: Mapping[str, int | str],
     producers: Any,
-    auto: bool,
+    most: int,
 ) -> np.ndarray:
-    steps = width_steps(sizes, "auto", auto=auto)
+    steps = width_steps(sizes, "auto", most=most)
     open_groups = np.ones(len(sizes), bool)
     for pattern, multiple in multiples.items():
         try:
@@ -91,7 +94,7 @@ def _steps_by_name(
                 f"prunable channels: {names}. Received: {pattern!r}"
             )
         chosen = open_groups & found
-        steps[chosen] = width_steps(sizes[chosen], multiple, auto=auto)
+        steps[chosen] = width_steps(sizes[chosen], multiple, most=most)
         open_groups &= ~chosen
     return steps
 
@@ -167,26 +170,28 @@ def fit_widths(
     used_costs = [costs[name] for name in limits]
     allowed = [share * costs[name].dense for name, share in limits.items()]
     ratios = np.maximum(np.asarray(ratios, np.float64), 1e-6)
+    first = np.maximum(finest, np.minimum(steps, LEAST_MULTIPLE))
 
-    def fits_at(scale: float) -> bool:
-        widths = at(scale)
+    def fits(widths: np.ndarray) -> bool:
         return all(c.total(widths) <= a for c, a in zip(used_costs, allowed))
 
     def at(scale: float) -> np.ndarray:
         wanted = np.minimum(ratios * scale, 1.0) * sizes
-        up = np.ceil((wanted - 1e-6) / steps)
+        up = np.ceil((wanted - 1e-6) / first) * first
         narrow = np.logical_and(bottlenecks, wanted < NARROW)
-        widths = np.where(narrow, up, (wanted + 1e-6) // steps) * steps
+        widths = np.where(narrow, up, (wanted + 1e-6) // steps * steps)
         widths = np.where(wanted > sizes - 1e-6, sizes, widths)
         widths = np.clip(widths, smallest, largest).astype(int)
         for block in blocks:
             # A block of several groups stays while it has a step of them on average.
-            open_ = np.log((wanted[block] + 1e-6) / steps[block]).mean() >= 0
-            least = np.minimum(steps, sizes)[block]
+            open_ = np.log((wanted[block] + 1e-6) / first[block]).mean() >= 0
+            least = np.minimum(first, sizes)[block]
             widths[block] = np.maximum(widths[block], least) if open_ else 0
         return widths
 
-    start = at(largest_scale(fits_at, 1e-6, 1.0 / ratios.min()))
+    start = at(largest_scale(lambda scale: fits(at(scale)), 1e-6, 1.0 / ratios.min()))
+    if not fits(start):  # what rounds up may not, at no scale
+        start = smallest.copy()
     worth = Worth.of_ratios(ratios, used_costs, np.array([*limits.values()]), steps)
     held = np.logical_and(bottlenecks, worth.wanted < NARROW)
     least = np.ceil(LEAST_LEFT * worth.wanted / steps - 1e-6) * steps

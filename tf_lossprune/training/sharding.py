@@ -24,7 +24,7 @@ def check_sharding(problem: PruningProblem, widths: np.ndarray | None) -> None:
         return
     sizes = problem.sizes
     # Whatever is chosen, a width is a multiple of the step, or the size.
-    grain = np.gcd(problem.steps, sizes) if widths is None else widths
+    grain = np.gcd(problem.least_steps, sizes) if widths is None else widths
     channels = problem.channel_graph
     for record in channels.records.values():
         for name, axes in record.weights.items():
@@ -54,7 +54,7 @@ def _parts(layout: keras.distribution.TensorLayout, axis: int) -> int:
 def _shown(
     problem: PruningProblem, chosen: np.ndarray, widths: np.ndarray | None
 ) -> str:
-    found = problem.steps if widths is None else widths
+    found = problem.least_steps if widths is None else widths
     names = [group.name for group in problem.channel_graph.groups]
     what = "multiples of" if widths is None else "widths"
     return f"{what} { {names[k]: int(found[k]) for k in np.flatnonzero(chosen)} }"
