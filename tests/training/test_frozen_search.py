@@ -89,7 +89,7 @@ class FrozenSearchTest(parameterized.TestCase):
         images = [x[i : i + small.BATCH] for i in range(0, len(x), small.BATCH)]
         keep = pruned.kept_units()
         wanted = cut(dense, keep)
-        repair(dense, keep, wanted, images)
+        repair(dense, keep, wanted, images, trained=pruned)
         reestimate_statistics(wanted, images)
         for a, b in zip(pruned.network.get_weights(), wanted.get_weights()):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
