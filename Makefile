@@ -52,7 +52,7 @@ test: $(STAMP)
 JAX_TESTS := tests/allocation tests/gates tests/methods tests/report \
   tests/graph/test_blocks.py tests/graph/test_groups.py tests/graph/test_opening.py \
   tests/graph/test_rules.py \
-  tests/graph/test_structures.py tests/graph/test_styles.py tests/resources/test_model.py tests/resources/test_opaque.py \
+  tests/graph/test_structures.py tests/resources/test_model.py tests/resources/test_opaque.py \
   tests/resources/test_resources.py \
   tests/training/test_distillation.py tests/training/test_feed.py tests/training/test_forms_of_data.py tests/training/test_teaching.py \
   tests/training/test_keras_features.py tests/training/test_learning.py \

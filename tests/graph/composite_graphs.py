@@ -48,6 +48,18 @@ class Drop(layers.Layer):
         return {**super().get_config(), "rate": self.rate}
 
 
+class Noise(layers.Layer):
+    """Draws whenever it is called."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.seed = keras.random.SeedGenerator(11)
+
+    def call(self, x):
+        shape = (ops.shape(x)[0], 1, 1, 1)
+        return x * keras.random.uniform(shape, seed=self.seed)
+
+
 class Composite(layers.Layer):
     """Calls what a functional model calls, and something of its own.
 
@@ -62,13 +74,18 @@ class Composite(layers.Layer):
         self.drop = Drop()
         self.dropout = layers.Dropout(0.3, seed=5)
         self.seed = keras.random.SeedGenerator(9)
+        self.noise = Noise()
+        if kind == "regularizer":
+            self.activity_regularizer = keras.regularizers.L2(0.1)
 
     def build(self, shape):
         width = self.parts.output_shape[-1]
         if self.kind == "weight":
             self.gamma = self.add_weight(shape=(width,), initializer="ones")
-        if self.kind == "product":
+        if self.kind in ("product", "bias"):
             self.kernel = self.add_weight(shape=(3, 3, width, width))
+        if self.kind == "bias":
+            self.bias = self.add_weight(shape=(width,), initializer="ones")
         if self.kind == "average":
             zeros = {"initializer": "zeros", "trainable": False}
             self.average = self.add_weight(shape=(width,), **zeros)
@@ -80,8 +97,12 @@ class Composite(layers.Layer):
         )
         if self.kind == "weight":
             y = self.gamma * y
-        if self.kind == "product":
+        if self.kind in ("product", "bias"):
             y = ops.conv(y, self.kernel, padding="same")
+        if self.kind == "bias":
+            y = y + self.bias
+        if self.kind == "noise":
+            y = self.noise(y) if training else y
         if self.kind == "loss":
             self.add_loss(0.1 * ops.mean(ops.square(y)))
         if self.kind == "average":
@@ -106,7 +127,7 @@ class Composite(layers.Layer):
 
 
 KINDS = ("", "weight", "drop", "dropout", "random", "sizes")
-KINDS += ("product", "loss", "average")
+KINDS += ("product", "loss", "average", "bias", "noise", "regularizer")
 
 
 def composite_graph(rng):

@@ -796,14 +796,6 @@ class LooksAtItsInput(layers.Layer):
         return ops.relu(y) if isinstance(y, keras.KerasTensor) else ops.tanh(y)
 
 
-class Regularized(Drops):
-    def __init__(self, **kwargs):
-        super().__init__(activity_regularizer="l2", **kwargs)
-
-    def call(self, x):
-        return self.conv(x)
-
-
 CLOSED = {
     "random_numbers_in_inference": (Drops, "random numbers in inference"),
     "random_numbers_of_nobody": (Unseeded, "without a `SeedGenerator`"),
@@ -813,7 +805,6 @@ CLOSED = {
     "a_baked_in_value": (BakesIn, "value"),
     "a_swallowed_error": (Swallows, "computes with the value"),
     "its_own_spec": (OwnSpec, "symbolic tensors"),
-    "an_activity_regularizer": (Regularized, "regularizer"),
 }
 
 

@@ -9,7 +9,10 @@ import numpy as np
 from absl.testing import parameterized
 from keras import layers, ops
 
+import tf_lossprune
 from tests.graph.exact import check_opened, compare, inputs_of
+from tf_lossprune.graph import open_model
+from tf_lossprune.surgery import copy_graph
 
 
 class Patches(layers.Layer):
@@ -176,6 +179,56 @@ def autoencoder():
     return keras.Model(x, layers.Dense(6)(Autoencoder()(x)))
 
 
+class ByHand(layers.Layer):
+    """Products with weights, and the weights that are added to them."""
+
+    def build(self, shape):
+        def weight(*shape):
+            return self.add_weight(shape=shape, initializer="glorot_normal")
+
+        self.kernel, self.bias = weight(3, 3, shape[-1], 8), weight(8)
+        self.matrix, self.vector = weight(8, 6), weight(6)
+        self.square, self.shared = weight(6, 6), weight(6)
+
+    def call(self, x):
+        x = ops.relu(ops.conv(x, self.kernel, padding="same") + self.bias)
+        x = ops.relu(ops.add(self.vector, ops.einsum("bhwi,io->bhwo", x, self.matrix)))
+        for _ in range(2):
+            x = ops.relu(x @ self.square + self.shared)
+        return x
+
+
+def products_by_hand():
+    x = keras.Input((6, 6, 3))
+    return keras.Model(x, layers.Dense(3)(ByHand()(layers.Conv2D(5, 3)(x))))
+
+
+@keras.saving.register_keras_serializable(package="styles")
+class Sparse(keras.regularizers.Regularizer):
+    def __call__(self, x):
+        return 0.1 * ops.sum(ops.abs(x)) / ops.cast(ops.shape(x)[0], x.dtype)
+
+    def get_config(self):
+        return {}
+
+
+class Coded(layers.Layer):
+    """What its regularizer adds to the loss is not lost."""
+
+    def __init__(self, regularizer):
+        super().__init__(activity_regularizer=regularizer)
+        self.dense = layers.Dense(8, activation="relu")
+
+    def call(self, x):
+        return self.dense(x)
+
+
+def regularized():
+    x = keras.Input((6,))
+    y = Coded(Sparse())(Coded("l2")(layers.Dense(8)(x)))
+    return keras.Model(x, layers.Dense(3)(y))
+
+
 def numbers_of_numpy():
     """Operations that Keras itself could not write to a file."""
     x = keras.Input((8, 8, 3))
@@ -196,6 +249,7 @@ STYLES = {
     "captions": (captions, True),
     "diffusion": (diffusion, False),
     "autoencoder": (autoencoder, True),
+    "products_by_hand": (products_by_hand, False),
     "numbers_of_numpy": (numbers_of_numpy, False),
 }
 
@@ -217,6 +271,27 @@ class StylesTest(parameterized.TestCase):
                 compare(model, loaded, x, (False,))
         found = {type(la).__module__.split(".")[0] for la in compact.layers}
         self.assertEqual("tf_lossprune" in found, ours)
+
+    def test_an_activity_regularizer_is_kept(self):
+        model = regularized()
+        graph = open_model(model)
+        self.assertEmpty(graph.closed)
+        x = inputs_of(graph)
+        compare(model, copy_graph(graph)[0], x, (False, True))
+        pruned = tf_lossprune.prune_model(model, 0.5, method="uniform")
+        compact = tf_lossprune.strip_pruning(pruned)
+        compact(x)
+        wanted, y = [], x
+        for layer in compact.layers[1:]:
+            y = layer(y)
+            if isinstance(layer, layers.Activation):
+                wanted.append(layer.activity_regularizer(y))
+        self.assertLen(wanted, 2)
+        compact(x)
+        # Some versions of Keras divide by the number of samples.
+        self.assertLen(compact.losses, 2)
+        for loss, whole in zip(compact.losses, wanted):
+            self.assertIn(round(float(whole / loss), 3), (1.0, len(x)))
 
 
 if __name__ == "__main__":

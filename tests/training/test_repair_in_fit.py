@@ -132,6 +132,17 @@ class WithoutTrainingTest(parameterized.TestCase):
         self.assertEqual(cut.count_params(), repaired.count_params())
         self.assertLess(distance(model, repaired, x), 0.7 * distance(model, cut, x))
 
+    def test_inputs_that_are_all_the_same_change_nothing_and_it_says_so(self):
+        """They used to make weights that were right for these alone, and huge."""
+        model, x, _ = trained()
+        pruned = pruned_once(model)
+        cut = tf_lossprune.strip_pruning(pruned)
+        for same in (np.ones_like(x), np.zeros_like(x), np.repeat(x[:1], 70, axis=0)):
+            with self.assertWarnsRegex(UserWarning, "nothing was repaired. Give"):
+                found = tf_lossprune.strip_pruning(pruned, calibration=same)
+            for a, b in zip(cut.get_weights(), found.get_weights(), strict=True):
+                np.testing.assert_array_equal(a, b)
+
     def test_the_gated_network_and_a_second_delivery_are_as_before(self):
         model, x, _ = trained()
         pruned = pruned_once(model)

@@ -16,6 +16,7 @@ from tf_lossprune.graph.call_inputs import as_integers, placeholders
 from tf_lossprune.graph.effects import Assignment
 from tf_lossprune.graph.fixed_mode import check_mode, fixed_mode
 from tf_lossprune.graph.held_tensors import WalkWithWeights
+from tf_lossprune.graph.own_bias import take_biases
 from tf_lossprune.graph.own_weight import ConstantTensor
 from tf_lossprune.graph.paths import attribute_paths, without_number
 from tf_lossprune.graph.randomness import RandomDraw
@@ -115,6 +116,7 @@ class _Opening(WalkWithWeights):
         found.opened = list(self._opened.values())
         found.closed = {**self._closed, **self._refused}
         found.results = self._results
+        take_biases(found, [*self._kernels.values()])
         return found
 
     def _call_of(self, layer):

@@ -152,8 +152,10 @@ class _Noting:
             try:
                 with weights_replaced(layer, self._weight):
                     result = call(*args, **kwargs)
+                    if layer.activity_regularizer is not None:
+                        result = self._regularized(layer, result)
                 body.result = tree.map_structure(self._current, result)
-                self._check(layer, body)
+                self._check(body)
                 self._attach_masks(layer, args, kwargs, body)
                 self._have_done(body)
             except Exception as error:
@@ -193,6 +195,21 @@ class _Noting:
                 raise CannotOpen("it adds a loss or changes a weight, without a result")
             outputs[place] = self._passed_on(operation, outputs[place], given, {})
         body.result = tree.pack_sequence_as(body.result, outputs)
+
+    def _regularized(self, layer, result):
+        """What a layer returns, behind one of Keras' that adds the same to the loss."""
+
+        def watched(y):
+            if not isinstance(y, keras.KerasTensor):
+                return y
+            watch = keras.layers.Activation(
+                "linear",
+                activity_regularizer=layer.activity_regularizer,
+                dtype=y.dtype,
+            )
+            return self._passed_on(watch, y, (), {})
+
+        return tree.map_structure(watched, tree.map_structure(self._current, result))
 
     def _passed_on(self, operation, y, others, kwargs):
         """A tensor that stands for another one behind an operation."""
@@ -309,9 +326,7 @@ class _Noting:
             if callable(x) and not isinstance(x, type):
                 self.scope.refuse(f"it hands a function to an operation ({name})")
 
-    def _check(self, layer, body):
-        if layer.activity_regularizer is not None:
-            raise CannotOpen("it has an activity regularizer")
+    def _check(self, body):
         if self.scope.reason:
             reason, self.scope.reason = self.scope.reason, None
             raise CannotOpen(reason)

@@ -134,3 +134,8 @@ def with_kernel(layer: Any, kernel: keras.Variable) -> Any:
     layer.trainable = kernel.trainable
     layer.built = True
     return layer
+
+
+def give_bias(layer: Any, bias: keras.Variable) -> None:
+    """Gives a layer of `with_kernel` a bias that there is already."""
+    layer.bias, layer.use_bias = bias, True

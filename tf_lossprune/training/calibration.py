@@ -3,7 +3,7 @@
 import inspect
 
 from tf_lossprune.training.data import DEFAULT_BATCH_SIZE, batches, first_of
-from tf_lossprune.training.moments import some_inputs
+from tf_lossprune.training.moments import all_alike, some_inputs
 from tf_lossprune.training.repair import SAMPLES, repair
 from tf_lossprune.training.statistics import reestimate_statistics
 
@@ -45,5 +45,5 @@ def calibrate(pruned, compact, data):
     if pruned.options.repair is not None:
         kept = pruned.kept_units()
         repair(pruned.channel_graph, kept, compact, inputs, trained=pruned)
-    if wanted:
+    if wanted and not all_alike(inputs):  # of which a variance would be wrong
         reestimate_statistics(compact, inputs, wanted)

@@ -61,6 +61,20 @@ def some_inputs(data, samples):
     return found
 
 
+def all_alike(inputs):
+    """Whether all samples are the same, which says nothing of how channels vary.
+
+    Args:
+        inputs: list of batches, as `some_inputs` returns it.
+    """
+    first = [x[:1] for x in tree.flatten(inputs[0])] if inputs else []
+    return all(
+        np.array_equal(x, np.broadcast_to(one, x.shape))
+        for batch in inputs
+        for x, one in zip(tree.flatten(batch), first)
+    )
+
+
 def collect(channel_graph, readers, inputs, keep=None, changes=None):
     """The moments of what readers read, of two halves of the inputs.
 

@@ -28,13 +28,14 @@ References:
 """
 
 import dataclasses
+import warnings
 
 import numpy as np
 from keras import ops, tree
 
 from tf_lossprune.config import check_count
 from tf_lossprune.training.changes import Changes
-from tf_lossprune.training.moments import collect, some_inputs
+from tf_lossprune.training.moments import all_alike, collect, some_inputs
 from tf_lossprune.training.nearer import Nearest
 from tf_lossprune.training.readers import find_readers, layers_of
 from tf_lossprune.training.rescaling import rescale
@@ -44,6 +45,11 @@ from tf_lossprune.training.rescaling import rescale
 RIDGES = (1e-7, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 #: How many inputs are read, if nobody says.
 SAMPLES = 512
+#: Why nothing was repaired.
+ALIKE = (
+    "All inputs to repair the network with are the same, so that they do not say how "
+    "its channels depend on each other: nothing was repaired. Give inputs that differ."
+)
 #: So many entries of covariances are held in one pass over the inputs, unless a single
 #: tensor has more: 256 MiB for both halves.
 ENTRIES_AT_ONCE = 2**24
@@ -110,6 +116,9 @@ def repair(channel_graph, keep, compact, data, samples=SAMPLES, trained=None):
         return Repair({}, left, 0)
     inputs = some_inputs(data, samples)
     count = sum(len(tree.flatten(x)[0]) for x in inputs)
+    if count > 1 and all_alike(inputs):
+        warnings.warn(ALIKE, stacklevel=3)
+        return Repair({}, {**left, **{r.name: ALIKE for r in readers}}, count)
     nearest = Nearest(channel_graph, compact, inputs, trained)
     values, unexplained = {}, {}
     rescaled = rescale(channel_graph, keep, changes, inputs, values)
