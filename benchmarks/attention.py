@@ -2,8 +2,9 @@
 
 Small configurations with random weights (or those named behind), one line each: groups,
 share of the multiply-accumulates in layers with rules, smallest reachable share, the
-largest difference between gated and compact models over the largest output, and what
-holds channels back. Of keras-hub and, where it is installed, zeromodels.
+largest difference between gated and compact models over the largest output, how many
+blocks can go and that difference without every second one of them, and what holds
+channels back. Of keras-hub and, where it is installed, zeromodels.
 """
 
 import collections
@@ -14,6 +15,7 @@ import keras
 import numpy as np
 
 import tf_lossprune
+from benchmarks import common
 from benchmarks.hub_networks import networks
 from benchmarks.opening import opened_share, with_head
 from benchmarks.zoo_networks import zeromodels
@@ -54,13 +56,34 @@ def measure(make):
         gated = np.asarray(pruned(x, training=False))
         error = np.abs(np.asarray(compact(x, training=False)) - gated)
         errors.append(error.max() / np.abs(gated).max())
+    blocks = tf_lossprune.inspect_model(model, channel_multiple=1, remove_blocks=True)
     return {
+        "blocks": len(blocks.blocks),
+        "without": without_blocks(model, blocks.blocks[::2], x),
         "groups": len(found.groups),
         "opened": opened_share(found),
         "smallest": found.smallest.get("macs", 1.0),
         "error": max(errors),
         "held": held_back(found),
     }
+
+
+def without_blocks(model, gone, x):
+    """The difference when these `InspectedBlock`s are removed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pruned = tf_lossprune.prune_model(
+            model,
+            {"macs": 1.0},
+            method="uniform",
+            channel_multiple=1,
+            remove_blocks=True,
+            widths={group: 0 for block in gone for group in block.groups},
+        )
+    compact = tf_lossprune.strip_pruning(pruned, check=False)
+    gated = np.asarray(pruned(x, training=False))
+    error = np.abs(np.asarray(compact(x, training=False)) - gated)
+    return error.max() / np.abs(gated).max()
 
 
 def held_back(found):
@@ -72,8 +95,8 @@ def held_back(found):
 
 
 def main(names):
-    print("| network | groups | MACs opened | smallest | error | held back by |")
-    print("|---|---|---|---|---|---|")
+    head = ["network", "groups", "MACs opened", "smallest", "error", "blocks"]
+    print(common.markdown([*head, "without half of them", "held back by"], []))
     found = {
         **keras_hub(),
         **{f"zeromodels {k}": v for k, v in zeromodels().items()},
@@ -88,7 +111,8 @@ def main(names):
             continue
         print(
             f"| {name} | {row['groups']} | {row['opened']:.1%} | {row['smallest']:.1%} "
-            f"| {row['error']:.0e} | {row['held']} |",
+            f"| {row['error']:.0e} | {row['blocks']} | {row['without']:.0e} "
+            f"| {row['held']} |",
             flush=True,
         )
 
