@@ -14,8 +14,8 @@ from tf_lossprune.types import BackendTensor
 SEARCH_SHARE, LARGEST_SEARCH_SHARE = 0.1, 0.3
 ENOUGH_STEPS, MOST_STEPS = 200, 1000
 #: That of a search on frozen weights, which trains nothing: so many steps, of a short
-#: training no more than `LARGEST_SEARCH_SHARE`.
-FROZEN_STEPS = 60
+#: training no more than the share.
+FROZEN_STEPS, LARGEST_FROZEN_SHARE = 60, 0.2
 #: A training of fewer steps is short: a search that moves the weights would need more
 #: than its usual share of it.
 SHORT = ENOUGH_STEPS / SEARCH_SHARE
@@ -44,7 +44,7 @@ class Schedule(Configurable):
         warmup: float in [0, 1), the share of `fit`'s steps for the warm-up.
         search: float in (0, 1], the share for the search; `warmup + search <= 1`.
             None: 0.1 of the steps, at most 1,000; of less than 2,000 steps up to
-            0.3, until it has 200 steps. On frozen weights 60 steps, at most 0.3.
+            0.3, until it has 200 steps. On frozen weights 60 steps, at most 0.2.
         search_steps: int >= 1 or None, the length of the search in steps, in place of
             the share.
         frozen_search: bool, whether weights are frozen while widths are searched:
@@ -161,7 +161,7 @@ class Schedule(Configurable):
         if self.search_steps is not None:
             search = self.search_steps
         elif self.search is None and frozen:
-            search = max(1, min(FROZEN_STEPS, round(LARGEST_SEARCH_SHARE * total)))
+            search = max(1, min(FROZEN_STEPS, round(LARGEST_FROZEN_SHARE * total)))
         elif self.search is None:
             search = default_search_steps(total)
         else:
