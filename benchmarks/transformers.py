@@ -97,8 +97,8 @@ def _options(method):
         found["repair"] = None
     if "repaired" in more:
         found["repair"] = "least_squares"
-    if "frozen" in more:
-        found["schedule"] = tf_lossprune.Schedule(frozen_search=True)
+    if "moving" in more:
+        found["schedule"] = tf_lossprune.Schedule(frozen_search=False)
     return found
 
 
@@ -153,6 +153,6 @@ if __name__ == "__main__":
         "loss,taylor,uniform,magnitude,loss inner",
         f"Among {sorted(methods.METHODS)}, each followed by words of its own: inner "
         "(the residual stream keeps its width), blocks (may go), unrepaired, repaired, "
-        "frozen (weights during the search).",
+        "moving (weights during the search).",
     )
     app.run(main)

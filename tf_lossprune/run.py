@@ -58,6 +58,7 @@ class Run:
         backup: Path | Backup | None = None,
         measured: dict[str, Any] | None = None,
     ) -> None:
+        self._model = model
         self._compiling = compile_settings(model, settings)
         self.settings = settings
         self.method = find_method(method)
@@ -91,7 +92,7 @@ class Run:
         asked = self.settings.search_epochs
         # Whoever says how long the search is has no short one in mind.
         total = self.steps if asked is None else math.inf
-        frozen = self.method.freezes(schedule, total)
+        frozen = self.method.freezes(schedule, total, self._model)
         warmup, search = schedule.steps(self.steps, frozen)
         if asked is not None:
             both = min(max(1, round(asked * self.train.steps)), self.steps)

@@ -190,7 +190,7 @@ class HeldTest(parameterized.TestCase):
         ("counters", lambda: image(Counts(), Counts(True)), 4, {"OwnWeight"}),
         ("masks", masks, 8, {"MaskOf", "WithMask"}),
         ("indices", lambda: image(Indexes()), 3, set()),
-        ("products", lambda: image(ByHand()), 8, {"OwnWeight"}),
+        ("products", lambda: image(ByHand()), 8, set()),
         ("whole_numbers", words, 2, set()),
         ("spectral_normalization", spectral, 3, set()),
     )

@@ -22,7 +22,7 @@ layers = keras.layers
 
 
 #: Why the block below is not opened.
-REASON = "opaque: own (no rule for OwnBlock, and it has an activity regularizer)"
+REASON = "opaque: own (no rule for OwnBlock, and "
 
 
 @keras.saving.register_keras_serializable(package="test_opaque")
@@ -30,8 +30,7 @@ class OwnBlock(layers.Layer):
     """A residual block of the user's own."""
 
     def __init__(self, width=12, **kwargs):
-        # What it adds to the loss keeps it from being opened.
-        super().__init__(activity_regularizer=keras.regularizers.L2(1e-3), **kwargs)
+        super().__init__(**kwargs)
         self.width = width
         self.first = layers.Conv2D(width, 3, padding="same", activation="relu")
         self.second = layers.Conv2D(width, 3, padding="same")
@@ -41,7 +40,8 @@ class OwnBlock(layers.Layer):
         self.second.build((*shape[:-1], self.width))
 
     def call(self, x, training=None):
-        return x + self.second(self.first(x))
+        # The function handed to an operation keeps the layer from being opened.
+        return x + ops.vectorized_map(lambda v: 1.0 * v, self.second(self.first(x)))
 
     def get_config(self):
         return {**super().get_config(), "width": self.width}

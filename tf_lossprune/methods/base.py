@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
 from tf_lossprune.allocation import Schedule
 from tf_lossprune.config import Configurable
+from tf_lossprune.methods.fresh import is_fresh
 from tf_lossprune.methods.search import Search
 from tf_lossprune.registry import Registry
 
@@ -41,16 +43,20 @@ class Method(Configurable):
         """Whether the widths follow from the weights alone."""
         return not (self.trains or self.plans)
 
-    def freezes(self, schedule: Schedule, total: float) -> bool:
+    def freezes(self, schedule: Schedule, total: float, network: keras.Model) -> bool:
         """Whether the weights wait while the widths are searched.
 
         Args:
             schedule: `Schedule`.
             total: int, steps of the training.
+            network: built `keras.Model`, in which they are searched. Unasked, a fresh
+                one is not frozen.
         """
-        if schedule.frozen_search == "auto":
-            return self.trains and self.freezes_short and schedule.is_short(total)
-        return self.trains and schedule.frozen_search is True
+        if not self.trains or schedule.frozen_search != "auto":
+            return self.trains and schedule.frozen_search is True
+        if not (self.freezes_short and schedule.is_short(total)):
+            return False
+        return bool(schedule.warmup or not is_fresh(network))
 
     def ratios(
         self, search: Search, importance: np.ndarray, limits: np.ndarray

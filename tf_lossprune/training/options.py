@@ -16,7 +16,6 @@ from tf_lossprune.gates import (
 )
 from tf_lossprune.methods import METHODS, Method
 from tf_lossprune.methods.search import Search
-from tf_lossprune.training.fresh import is_fresh
 from tf_lossprune.training.lesson import TEACHER_WEIGHT
 
 #: What is given as a name, a config or an object.
@@ -101,14 +100,12 @@ class PruningOptions:
 
         Args:
             total: int, steps of the training.
-            network: what the widths are searched in: unasked, no fresh one is frozen.
+            network: as in `Method.freezes`.
             compiled: bool, whether the model is: only if it is asked to, a loop of
                 one's own hands its optimizer over.
         """
-        frozen = self.method.freezes(self.schedule, int(total))
-        if not frozen or self.schedule.frozen_search is True:
-            return frozen
-        return compiled and bool(self.schedule.warmup or not is_fresh(network))
+        frozen = self.method.freezes(self.schedule, int(total), network)
+        return frozen and (compiled or self.schedule.frozen_search is True)
 
     def make_ratio_optimizer(self) -> keras.optimizers.Optimizer:
         """Returns a fresh optimizer for the ratios."""
