@@ -109,6 +109,32 @@ def cifar10_pixels(images):
     return np.round(255 * (images * deviation + mean))
 
 
+def classifier(path, data, data_file=None, pixels=False):
+    """A trained classifier, and the images it is trained and judged on.
+
+    Args:
+        path: File of the Keras model.
+        data: Data set, as in `examples.data.load`.
+        data_file: Its file.
+        pixels: Whether the model takes pixels of CIFAR-10 from 0 to 255.
+
+    Returns:
+        The model, and pairs of images and classes for training and for validation.
+    """
+    model = keras.models.load_model(path, compile=False)
+    found = example_data.load(data, data_file)
+    taken = cifar10_pixels if pixels else np.asarray
+    train = taken(found.x_train), found.y_train
+    return model, train, (taken(found.x_val), found.y_val)
+
+
+def percent_right(model, images):
+    """Percent of the pair `(images, classes)` that a model classifies correctly."""
+    x, y = images
+    found = model.predict(x, batch_size=500, verbose=0).argmax(-1)
+    return 100 * float((found == y).mean())
+
+
 def accuracy(model, dataset):
     """Share of the images of `dataset` that `model` classifies correctly."""
     # On TensorFlow, one pass is over before XLA has compiled it; JAX has to compile.

@@ -28,7 +28,6 @@ from absl import app, flags
 
 import tf_lossprune
 from benchmarks import common
-from examples import data as datasets
 from tf_lossprune import deploy
 from tf_lossprune.deploy.measurer import LitertMeasurer
 
@@ -54,10 +53,7 @@ BY = ("macs", "cycles", "both")
 
 def load():
     """The model, its training images and its validation images."""
-    model = keras.models.load_model(FLAGS.model, compile=False)
-    data = datasets.load(FLAGS.data, FLAGS.data_file)
-    taken = common.cifar10_pixels if FLAGS.pixels else np.asarray
-    return model, (taken(data.x_train), data.y_train), (taken(data.x_val), data.y_val)
+    return common.classifier(FLAGS.model, FLAGS.data, FLAGS.data_file, FLAGS.pixels)
 
 
 def limits(cell, npu):
@@ -92,8 +88,8 @@ def run(cell, model, train, validation, npu):
     macs = tf_lossprune.cost(compact)["macs"] / tf_lossprune.cost(model)["macs"]
     return {
         "accuracy": {
-            "dense": accuracy(model, validation),
-            "final": accuracy(compact, validation),
+            "dense": common.percent_right(model, validation),
+            "final": common.percent_right(compact, validation),
         },
         "fraction": {"macs": macs},
         "cycles": cycles(compact),
@@ -109,13 +105,6 @@ def cycles(network):
         return LitertMeasurer().npu_cycles(
             path, any_weights=True, accelerator=FLAGS.accelerator
         )
-
-
-def accuracy(network, validation):
-    """Percent of the validation images that a network classifies correctly."""
-    x, y = validation
-    found = network.predict(x, batch_size=500, verbose=0).argmax(-1)
-    return 100 * float((found == y).mean())
 
 
 def cells():

@@ -23,7 +23,6 @@ from absl import app, flags
 
 import tf_lossprune
 from benchmarks import common
-from examples import data as datasets
 from examples.flags import parse_options
 from tf_lossprune import methods
 from tf_lossprune.training import reestimate_statistics
@@ -48,11 +47,8 @@ BATCH, STATISTICS_BATCHES = 64, 32
 
 
 def load():
-    """The model, its training batches and its validation images."""
-    model = keras.models.load_model(FLAGS.model, compile=False)
-    data = datasets.load(FLAGS.data, FLAGS.data_file)
-    taken = common.cifar10_pixels if FLAGS.pixels else np.asarray
-    return model, (taken(data.x_train), data.y_train), (taken(data.x_val), data.y_val)
+    """The model, its training images and its validation images."""
+    return common.classifier(FLAGS.model, FLAGS.data, FLAGS.data_file, FLAGS.pixels)
 
 
 def run(cell, model, train, validation):
@@ -88,13 +84,12 @@ def run(cell, model, train, validation):
             reestimate_statistics(compact, batches, STATISTICS_BATCHES)
     seconds = time.perf_counter() - began
 
-    def accuracy(network):
-        found = network.predict(validation[0], batch_size=500, verbose=0).argmax(-1)
-        return 100 * float((found == validation[1]).mean())
-
     macs = tf_lossprune.cost(compact)["macs"] / tf_lossprune.cost(model)["macs"]
     return {
-        "accuracy": {"dense": accuracy(model), "final": accuracy(compact)},
+        "accuracy": {
+            "dense": common.percent_right(model, validation),
+            "final": common.percent_right(compact, validation),
+        },
         "fraction": {"macs": macs},
         "seconds": seconds,
     }

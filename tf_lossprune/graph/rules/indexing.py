@@ -5,6 +5,7 @@ from keras import ops
 
 from tf_lossprune.graph import labels as lb
 from tf_lossprune.graph.rules.registry import register_rule
+from tf_lossprune.graph.rules.shape import shape_follows
 
 
 @register_rule(
@@ -54,14 +55,7 @@ def slice_of(ctx, operation):
     if any(numbers[k] != 0 or asked[k] not in (-1, given[k]) for k in kept_whole):
         ctx.freeze_all("it takes a part of the channels or samples")
         return
-    moving = [k for k in along if asked[k] != -1]
-
-    def shape(kept):
-        counts = {k: lb.count_along(kept, k) for k in moving}
-        return tuple(counts.get(k, size) for k, size in enumerate(asked))
-
-    if moving:
-        ctx.config("shape", labels, shape)
+    shape_follows(ctx, labels, asked, [k for k in along if asked[k] != -1])
     ctx.output_with_batch(labels, batch)
 
 

@@ -172,7 +172,19 @@ def broadcast_to(ctx, operation):
         ctx.freeze_all("it moves the batch dimension")
         return
     labels = labels.reshape((1,) * missing + labels.shape)
-    along, asked = lb.varying(labels), tuple(operation.shape)
+    shape_follows(ctx, labels, operation.shape, lb.varying(labels))
+    ctx.output_with_batch(labels, batch)
+
+
+def shape_follows(ctx, labels, asked, along):
+    """Sets the sizes that an operation asks for to those that are left.
+
+    Args:
+        ctx: `Context`.
+        labels: int array, the labels that vary along the axes.
+        asked: sizes of all axes.
+        along: the axes that follow.
+    """
 
     def shape(kept):
         counts = {k: lb.count_along(kept, k) for k in along}
@@ -180,7 +192,6 @@ def broadcast_to(ctx, operation):
 
     if along:
         ctx.config("shape", labels, shape)
-    ctx.output_with_batch(labels, batch)
 
 
 @register_rule(layers.RepeatVector)
