@@ -50,7 +50,7 @@ def best_between(
     learned = model.options.method.ratios(
         model.search, importance, model.search.targets
     )
-    found = [model.choice.between(learned, model.shares, part) for part in PARTS]
+    found = model.choice.between(learned, model.shares, PARTS)
     scores = [evaluate(ratios) for ratios in found]
     log = logging.getLogger(__name__)
     for part, score in zip(PARTS, scores):

@@ -55,20 +55,20 @@ class WidthChoice:
         steps, finest = problem.steps, problem.finest
         return self._fitted(ratios, shares, steps, problem.smallest, finest)
 
-    def between(self, ratios, shares, part=0.5):
-        """Ratios `[groups]` of whole widths between uniform ones and given ones.
+    def between(self, ratios, shares, parts):
+        """List of ratios `[groups]` of whole widths between uniform and given ones.
 
         Args:
             ratios: float `[groups]`.
             shares: dict, resource -> share of the dense cost that is allowed.
-            part: float in [0, 1], how much of the way to the ratios' own widths, in
+            parts: floats in [0, 1], how much of the way to the ratios' own widths, in
                 logarithms.
         """
         uniform = self.widths(np.ones(len(ratios)), shares)
         given = self.widths(ratios, shares)
-        found = given**part * uniform ** (1.0 - part)
         sizes = self._problem.sizes
-        return self.widths(found / sizes, shares) / sizes
+        found = [given**part * uniform ** (1.0 - part) for part in parts]
+        return [self.widths(widths / sizes, shares) / sizes for widths in found]
 
     def _fitted(self, ratios, shares, steps, smallest, finest=None):
         return fit_widths(

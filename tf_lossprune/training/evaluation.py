@@ -57,13 +57,13 @@ class Evaluation:
             )
         self.model = model
         self._data, self._batch_size = data, batch_size
-        if first_labelled(data, batch_size) is None:
+        found = list(itertools.islice(_labelled(data, batch_size), batches))
+        if not _have_targets(found):
             raise ValueError(
                 f"The method {model.options.method.name!r} needs training data with "
                 "targets which can be read more than once: arrays (x, y), a "
                 f"tf.data.Dataset or a PyDataset. Received: {type(data).__name__}"
             )
-        found = list(itertools.islice(_labelled(data, batch_size), batches))
         self._inputs = [batch[0] for batch in found[:statistics]]
         self._size = len(tree.flatten(found[0])[0])
         self._arrays = tree.map_structure(
@@ -175,10 +175,15 @@ def first_labelled(data: Data, batch_size: int | None) -> tuple | None:
         data: training data in a form which `fit` takes.
         batch_size: int or None, for arrays.
     """
-    found = next(_labelled(data, batch_size), None)
-    if isinstance(found, (tuple, list)) and len(found) > 1:
-        return tuple(found)
-    return None
+    found = [*itertools.islice(_labelled(data, batch_size), 1)]
+    return tuple(found[0]) if _have_targets(found) else None
+
+
+def _have_targets(batches: list) -> bool:
+    """Whether there are batches, with targets."""
+    return (
+        bool(batches) and isinstance(batches[0], (tuple, list)) and len(batches[0]) > 1
+    )
 
 
 def _labelled(data: Data, batch_size: int | None) -> Iterator:

@@ -301,7 +301,7 @@ class PrunedModel(
         found = self.options.method.ratios(self.search, importance, limits)
         if self.search.frozen.on_host:
             shares = dict(zip(self.shares, limits.tolist()))
-            found = self.choice.between(found, shares)
+            [found] = self.choice.between(found, shares, [0.5])
         return found
 
     # What Keras calls.
