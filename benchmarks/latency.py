@@ -2,7 +2,9 @@ r"""Measured speed of dense and compact networks in LiteRT.
 
 Random weights and uniform widths: the speed depends on the shapes alone. Each
 compact file is timed in turns with its dense one, so that a busy machine slows
-both. The last column is the speed-up as a share of the reduction of the MACs.
+both. `of promised` is the speed-up as a share of the reduction of the MACs, the last
+column how far the compact file's outputs are from the Keras model's (root mean square,
+relative; in int8 with ranges of random inputs).
 
 Example:
 
@@ -14,17 +16,25 @@ import pathlib
 import tempfile
 
 import keras
+import numpy as np
 from absl import app, flags
 
 import tf_lossprune
-from benchmarks import common
+from benchmarks import common, networks
 from examples import models
-from tf_lossprune.deploy import convert_to_measure, this_device, times_in_turns
+from tf_lossprune.deploy import (
+    convert_to_measure,
+    litert_error,
+    this_device,
+    times_in_turns,
+)
 
 FLAGS = flags.FLAGS
 
 flags.DEFINE_list(
-    "arch", "resnet20,mobilenet_v1,mobilenet_v2,resnet50", "Networks; resnet50 at 224."
+    "arch",
+    "resnet20,mobilenet_v1,mobilenet_v2,resnet50",
+    "Of benchmarks/networks.py, or resnet50, at 224.",
 )
 flags.DEFINE_integer("resnet20_size", 28, "Height and width of resnet20's images.")
 flags.DEFINE_list("shares", "0.5,0.25", "Shares of the dense MACs.")
@@ -35,9 +45,17 @@ flags.DEFINE_integer("rounds", 15, "Turns; the medians count.")
 flags.DEFINE_string("out", "out/latency.jsonl", "File the JSON lines go to.")
 
 
+#: Of CIFAR-10's size.
+SMALL = ("vit", "hybrid")
+SAMPLES = 8
+HEAD = ["network", "MACs", "multiple", "precision", "threads", "dense ms"]
+HEAD += ["compact ms", "fewer MACs", "speed-up", "of promised", "error"]
+
+
 def size_of(arch):
     """Height and width of the images."""
-    return {"resnet20": FLAGS.resnet20_size, "resnet50": 224}.get(arch, 96)
+    sizes = {"resnet20": FLAGS.resnet20_size, "resnet50": 224}
+    return sizes.get(arch, 32 if arch in SMALL else 96)
 
 
 def build(arch):
@@ -47,10 +65,16 @@ def build(arch):
     if arch == "resnet50":
         model = keras.applications.ResNet50(weights=None, classifier_activation=None)
     else:
-        shape = (size, size, 1 if size == 28 else 3)
-        model = models.build(arch, input_shape=shape)
+        model = networks.build(arch, (size, size, 1 if size == 28 else 3))
     models.randomize(model, 0)
     return model
+
+
+def disagreement(model, path):
+    """How far a file's outputs are from its model's for random images."""
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(SAMPLES, *model.input_shape[1:])).astype("float32")
+    return litert_error(model, path, images)
 
 
 def measure(arch, folder, done):
@@ -84,9 +108,10 @@ def measure(arch, folder, done):
             convert_to_measure(network, str(folder / f"{index}.tflite"), precision)
             for index, network in enumerate([model, *compacts.values()])
         ]
+        errors = [disagreement(*pair) for pair in zip(compacts.values(), paths[1:])]
         for threads in FLAGS.threads:
             dense_ms, *times = times_in_turns(paths, int(threads), FLAGS.rounds)
-            for (share, multiple), time in zip(compacts, times):
+            for (share, multiple), time, error in zip(compacts, times, errors):
                 if (share, multiple, precision, threads) not in open_settings:
                     continue
                 macs = tf_lossprune.cost(compacts[share, multiple])["macs"]
@@ -102,16 +127,19 @@ def measure(arch, folder, done):
                     "compact_ms": time,
                     "speed_up": dense_ms / time,
                     "of_promised": dense_ms / time / (dense_macs / macs),
+                    "error": error,
                     "device": this_device(),
                 }
 
 
 def line(row):
     """A row of the table."""
+    error = f"{row['error']:.0e}" if "error" in row else ""
     return (
         f"| {row['arch']} | {row['share']} | {row['multiple']} | {row['precision']} | "
         f"{row['threads']} | {row['dense_ms']:.3f} | {row['compact_ms']:.3f} | "
-        f"{row['macs_ratio']:.2f} | {row['speed_up']:.2f} | {row['of_promised']:.2f} |"
+        f"{row['macs_ratio']:.2f} | {row['speed_up']:.2f} | {row['of_promised']:.2f} | "
+        f"{error} |"
     )
 
 
@@ -127,8 +155,7 @@ def main(argv):
             for row in measure(arch, pathlib.Path(folder), done):
                 common.append_line(FLAGS.out, row)
                 print(line(row), flush=True)
-    print("| network | MACs | multiple | precision | threads | dense ms | compact ms ")
-    print("| fewer MACs | speed-up | of promised |", "| --- " * 10 + "|", sep="\n")
+    print(common.markdown(HEAD, []))
     for row in common.read_lines(FLAGS.out):
         print(line(row))
 

@@ -40,10 +40,9 @@ import keras
 from absl import app, flags
 
 import tf_lossprune
-from benchmarks import common
+from benchmarks import common, networks
 from benchmarks.process_memory import forget_peak, peak_memory
 from benchmarks.stepping import random_batch, stepper
-from examples import models
 from examples.flags import parse_budget, parse_options
 from examples.optimizers import cosine_sgd
 
@@ -61,7 +60,7 @@ TENSORFLOW_SWITCHES = ("steps_per_execution", "mirrored")
 #: Steps in an execution or accumulation, and logical devices.
 TOGETHER, DEVICES = 4, 2
 
-flags.DEFINE_list("arch", "resnet20,mobilenet_v2", "Networks of examples/models.py.")
+flags.DEFINE_list("arch", "resnet20,mobilenet_v2", "Of benchmarks/networks.py.")
 flags.DEFINE_list(
     "jit", None, "With jit_compile false, true or both; unset: both, on JAX true."
 )
@@ -75,7 +74,7 @@ flags.DEFINE_integer("warmup", 5, "Pairs of steps before that.")
 flags.DEFINE_string("budget", "macs=0.25", "Budget of the search.")
 flags.DEFINE_string("options", "", "JSON object of further options of prune_model.")
 flags.DEFINE_bool("memory", True, "Whether to measure memory as well.")
-flags.DEFINE_string("out", None, "Where the figures go (.json).")
+flags.DEFINE_string("out", None, "Where the figures go (.json; .jsonl: added).")
 flags.DEFINE_enum("probe", None, ["plain", "search"], "Internal: one memory figure.")
 
 
@@ -121,9 +120,8 @@ def split_cpu():
 
 def _build(arch, kind, jit_compile, switch):
     keras.utils.set_random_seed(0)
-    options = {} if FLAGS.width is None else {"width": FLAGS.width}
     shape = (FLAGS.size, FLAGS.size, FLAGS.channels)
-    model = models.build(arch, input_shape=shape, classes=10, **options)
+    model = networks.build(arch, shape, width=FLAGS.width)
     # So much longer than what is timed that all of it is search.
     steps = 10 * TOGETHER * (FLAGS.warmup + FLAGS.pairs)
     if kind == "search":
@@ -300,8 +298,10 @@ def main(argv):
         keras.backend.clear_session()
         rows.append(row)
         print(table([row]).splitlines()[-1], flush=True)
+        if FLAGS.out and FLAGS.out.endswith(".jsonl"):
+            common.append_line(FLAGS.out, row)
     print(table(rows))
-    if FLAGS.out:
+    if FLAGS.out and not FLAGS.out.endswith(".jsonl"):
         settings = {name: FLAGS[name].value for name in ("size", "batch_size", "pairs")}
         common.write_json(
             FLAGS.out,

@@ -5,8 +5,8 @@ A table stands between two comments, the first of which says what it is made fro
     <!-- TABLE benchmarks/results/compare.jsonl --methods --where=budget=macs=0.5 -->
     <!-- /TABLE -->
 
-The options are those of `benchmarks.summarize`. A test holds the pages against the
-lines.
+The options are those of `benchmarks.summarize`; with `--columns`, each line of any
+benchmark is a row of these entries. A test holds the pages against the lines.
 
     python -m benchmarks.tables docs/methods_measured.md benchmarks/lab/README.md
 """
@@ -18,7 +18,7 @@ import shlex
 
 from absl import app
 
-from benchmarks import paired, summarize
+from benchmarks import common, paired, summarize
 
 _TABLE = re.compile(
     r"(?P<open><!-- TABLE (?P<options>[^\n]*?) -->\n).*?(?P<close><!-- /TABLE -->)",
@@ -29,6 +29,7 @@ _TABLE = re.compile(
 def _parser():
     parser = argparse.ArgumentParser(exit_on_error=False)
     parser.add_argument("files", nargs="+")
+    parser.add_argument("--columns", default="")
     parser.add_argument("--where", default="")
     parser.add_argument("--base", default=paired.DEFAULT)
     parser.add_argument("--ours", default=summarize.OURS)
@@ -50,12 +51,22 @@ def table(options, root="."):
     """
     given = _parser().parse_args(shlex.split(options))
     files = [pathlib.Path(root) / name for name in given.files]
+    if given.columns:
+        rows = [row for path in files for row in common.read_lines(path)]
+        names = given.columns.split(",")
+        return common.markdown(names, [[_cell(row[n]) for n in names] for row in rows])
     rows = summarize.read(files, [w for w in given.where.split(",") if w])
     if given.paired:
         return paired.table(rows, given.base)
     if given.methods:
         return summarize.methods_table(rows, given.shown, given.transpose, given.ours)
     return summarize.table(rows)
+
+
+def _cell(value):
+    if isinstance(value, list):
+        return " to ".join(map(_cell, value))
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def renewed(text, root="."):

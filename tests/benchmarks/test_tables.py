@@ -58,3 +58,11 @@ def test_tables_are_made_anew(tmp_path):
         page.replace("--methods", "--methods --shown=seconds"), tmp_path
     )
     assert "| m | 60 | 60 |" in timed
+
+
+def test_lines_of_any_benchmark_are_rows(tmp_path):
+    row = {"arch": "vit", "ratio": 0.9876, "quartiles": [0.951, 1.0], "other": 1}
+    common.append_line(tmp_path / "steps.jsonl", row)
+    found = tables.table("steps.jsonl --columns=arch,ratio,quartiles", tmp_path)
+    assert found.splitlines()[0] == "| arch | ratio | quartiles |"
+    assert found.splitlines()[-1] == "| vit | 0.988 | 0.951 to 1 |"

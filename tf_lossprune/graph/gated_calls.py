@@ -18,6 +18,8 @@ Statistics are taken in float32 at least, as Keras does.
 import keras
 from keras import ops
 
+from tf_lossprune.graph.standardizing import standardized
+
 register = keras.saving.register_keras_serializable(package="tf_lossprune")
 
 #: What the sum of gates is at least, where something is divided by it.
@@ -42,34 +44,35 @@ def layer_norm(operation, gates, x, gamma=None, beta=None):
 
 def _standardized(operation, gates, x, gamma, beta):
     x, axis = _floating(x), operation.axis
-    mean, variance = _moments(x, gates, axis)
-    factor = ops.rsqrt(variance + _epsilon(operation))
-    if gamma is not None:
-        factor = factor * _on_axes(gamma, axis, x)
-    if operation.rms_scaling:  # of Keras' own making: no mean is taken off
-        return x * factor
-    y = (x - mean) * factor
-    return y if beta is None else y + _on_axes(beta, axis, x)
+    gamma = None if gamma is None else _on_axes(gamma, axis, x)
+    beta = None if beta is None else _on_axes(beta, axis, x)
+    epsilon = _epsilon(operation)
+    if not operation.rms_scaling:
+        return _normalized(x, gates, axis, epsilon, gamma, beta)
+    # Of Keras' own making: no mean is taken off.
+    factor = ops.rsqrt(_moments(x, gates, axis)[1] + epsilon)
+    return x * (factor if gamma is None else factor * gamma)
 
 
 @register
 def rms_normalization(layer, gates, x):
     """`keras.layers.RMSNormalization`: the mean of squares is sum g x^2 / n."""
-    y = _over_root_mean_square(layer, gates, _floating(x))
-    scale = ops.cast(ops.cast(layer.scale, layer.compute_dtype), y.dtype)
-    return ops.cast(y * scale, x.dtype)
+    scale = ops.cast(layer.scale, layer.compute_dtype)
+    return ops.cast(_over_root_mean_square(layer, gates, x, scale), x.dtype)
 
 
 @register
 def rms_norm(operation, gates, x, scale=None):
     """`keras.ops.rms_normalization`."""
-    y = _over_root_mean_square(operation, gates, _floating(x))
-    return ops.cast(y if scale is None else y * ops.cast(scale, y.dtype), x.dtype)
+    return ops.cast(_over_root_mean_square(operation, gates, x, scale), x.dtype)
 
 
-def _over_root_mean_square(operation, gates, x):
-    square = _mean(ops.square(x), gates, operation.axis)
-    return x * ops.rsqrt(square + _epsilon(operation))
+def _over_root_mean_square(operation, gates, x, scale):
+    x, axis = _floating(x), operation.axis
+    if scale is not None:  # it meets the last axes, whichever are mixed
+        ones = (1,) * (len(x.shape) - len(scale.shape))
+        scale = ops.reshape(ops.cast(scale, x.dtype), (*ones, *scale.shape))
+    return _normalized(x, gates, axis, _epsilon(operation), scale, centered=False)
 
 
 @register
@@ -77,19 +80,26 @@ def group_normalization(layer, gates, x):
     """`keras.layers.GroupNormalization` whose groups keep some of their channels."""
     rank = len(x.shape)
     axis = layer.axis % rank
-    shape, size = ops.shape(x), x.shape[axis]
 
-    def split(v, sizes):
-        parts = (layer.groups, size // layer.groups)
+    def split(v):
+        sizes = ops.shape(v)
+        parts = (layer.groups, sizes[axis] // layer.groups)
         return ops.reshape(v, (*sizes[:axis], *parts, *sizes[axis + 1 :]))
 
-    y, gates = split(_floating(x), shape), split(gates, gates.shape)
+    y = _floating(x)
+    weights = [
+        None if w is None else split(_on_axes(w, axis, y))
+        for w in (layer.gamma, layer.beta)
+    ]
     axes = [a for a in range(1, rank + 1) if a != axis]
-    mean, variance = _moments(y, gates, axes)
-    y = ops.reshape((y - mean) * ops.rsqrt(variance + layer.epsilon), shape)
-    y = y if layer.gamma is None else y * _on_axes(layer.gamma, axis, y)
-    y = y if layer.beta is None else y + _on_axes(layer.beta, axis, y)
-    return ops.cast(y, layer.compute_dtype)
+    y = _normalized(split(y), split(gates), axes, layer.epsilon, *weights)
+    return ops.cast(ops.reshape(y, ops.shape(x)), layer.compute_dtype)
+
+
+def _normalized(x, gates, axis, epsilon, gamma, beta=None, centered=True):
+    """Normalised by the statistics of the kept channels."""
+    shares, axes = _shares(x, gates, axis), sorted(_axes(axis, x))
+    return standardized(x, shares, axes, epsilon, gamma, beta, centered)
 
 
 @register
