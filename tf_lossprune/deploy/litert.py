@@ -1,6 +1,5 @@
 """Conversion of a Keras model to a LiteRT (`.tflite`) file."""
 
-import contextlib
 import os
 import re
 import tempfile
@@ -20,6 +19,7 @@ from tf_lossprune.deploy.structure import (
     named_outputs,
     with_structure,
 )
+from tf_lossprune.deploy.wide_kernels import in_pieces
 from tf_lossprune.precision import check_precision
 from tf_lossprune.types import Path
 
@@ -39,8 +39,9 @@ def to_litert(
     whole graph to its fast kernels. Only LiteRT's own operations are allowed: a
     file that needs more would not run on a device. Inputs and outputs are named as in
     `model.export(format="litert")`. A model with a mixed-precision policy is converted
-    as if it were float32; in int8, recurrent layers are unrolled. The model is not
-    changed.
+    as if it were float32; in int8, recurrent layers are unrolled; in floats, depthwise
+    convolutions with more than 25 taps (7x7), at which LiteRT's kernels are slow, are
+    computed as sums of such with fewer. The model is not changed.
 
     Before the file is written, it is run and compared with the model in inference
     mode: one inference each. Floats must agree (within 1e-3, with fp16 weights 1e-2, of
@@ -122,7 +123,8 @@ def _convert(
     int8 = precision.startswith("int8")
 
     def make_converter() -> Any:
-        with unrolled(model) if int8 else contextlib.nullcontext():
+        # Partial sums in int8 would be rounded.
+        with unrolled(model) if int8 else in_pieces(model):
             operations = _export(model, folder)
         if int8:
             _check_loops(operations, model)
