@@ -10,7 +10,7 @@ from keras import layers
 import tf_lossprune
 from examples import models
 from tf_lossprune.deploy import run_litert, to_litert
-from tf_lossprune.deploy.litert import convert_operation
+from tf_lossprune.deploy.litert import convert_operation, convert_to_measure
 
 pytest.importorskip("ai_edge_litert")
 
@@ -134,6 +134,56 @@ def test_the_file_of_an_operation_holds_nothing_else(precision, tmp_path):
     interpreter = Interpreter(path, experimental_op_resolver_type=plain)
     assert [op["op_name"] for op in interpreter._get_ops_details()] == ["CONV_2D"]
     assert run_litert(path, images(model)).shape == (3, 6, 6, 8)
+
+
+def _two_inputs():
+    image, number = keras.Input((8, 8, 3), name="z"), keras.Input((6,), name="a")
+    x = layers.Conv2D(8, 3, use_bias=False)(image)
+    x = layers.ReLU()(layers.BatchNormalization()(x))
+    x = layers.GlobalAveragePooling2D()(x)
+    x = layers.Concatenate()([x, layers.Dense(8, activation="relu")(number)])
+    return keras.Model({"z": image, "a": number}, {"out": layers.Dense(3)(x)})
+
+
+def _recurrent():
+    inputs = keras.Input((3, 4))
+    return keras.Model(inputs, layers.Dense(2)(layers.GRU(4)(inputs)))
+
+
+@pytest.mark.parametrize(
+    ("build", "policy", "precision"),
+    [
+        (_two_inputs, "mixed_float16", "fp32"),
+        (_two_inputs, "float32", "int8"),
+        (_recurrent, "mixed_bfloat16", "int8"),
+    ],
+)
+def test_what_is_only_timed_runs_as_what_is_delivered(
+    build, policy, precision, tmp_path
+):
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = build()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    found = []
+    for convert in (convert_operation, convert_to_measure):
+        path = str(tmp_path / f"{len(found)}.tflite")
+        convert(model, path, precision)
+        plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        interpreter = Interpreter(path, experimental_op_resolver_type=plain)
+        details = interpreter.get_tensor_details()
+        operations = [op["op_name"] for op in interpreter._get_ops_details()]
+        dtypes = {str(np.dtype(tensor["dtype"])) for tensor in details}
+        found.append((sorted(operations), dtypes))
+    (quickly, dtypes), (delivered, expected) = found
+    if build is _recurrent:  # of the state it begins with, some is folded
+        assert quickly.count("LOGISTIC") == delivered.count("LOGISTIC") > 1
+    else:
+        assert quickly == delivered and dtypes == expected
+    assert "float16" not in dtypes and "WHILE" not in quickly
 
 
 def test_wrong_models(tmp_path):

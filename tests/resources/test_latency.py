@@ -23,6 +23,7 @@ from tf_lossprune.resources.probes import (
     call_probes,
     executed_calls,
     has_kernel,
+    network_probes,
     signature_class,
 )
 from tf_lossprune.surgery import flat_graph
@@ -88,6 +89,21 @@ class ProbesTest(parameterized.TestCase):
                 self.assertEqual(type(model.layers[-1]), type(call.operation))
             self.assertEqual(probes[0].build().output.shape, call.outputs[0].shape)
             self.assertLessEqual(probes[-1].inputs, probes[0].inputs)
+
+    def test_probes_of_mixed_precision_compute_in_float32_as_files_do(self):
+        inputs = keras.Input((6, 6, 3))
+        x = layers.Conv2D(8, 3, dtype="mixed_float16")(inputs)
+        x = layers.Flatten()(ops.relu(x + 1.0))
+        model = keras.Model(inputs, layers.Dense(4, dtype="mixed_float16")(x))
+        probes = network_probes(analyze(model))
+        with tempfile.TemporaryDirectory() as folder:
+            for probe in {probe.signature: probe for probe, _ in probes}.values():
+                built = probe.build()
+                self.assertEqual({t.dtype for t in built.inputs}, {"float32"})
+                path = os.path.join(folder, "probe.tflite")
+                LitertMeasurer(False).convert_operation(built, path, "fp32")
+                with open(path, "rb") as file:
+                    self.assertGreater(len(file.read()), 0)
 
     def test_merged_calls_are_not_executed(self):
         names = [

@@ -125,7 +125,7 @@ def write_probes(
         for keep in networks:
             text = f"{NETWORK} {operations_text(channels, keep)}"
             path = add(f"{len(rows):04d}_{NETWORK}", text, 1, 1, 0)
-            measurer.convert(cut(channels, keep), path, precision)
+            measurer.convert_operation(cut(channels, keep), path, precision)
             told.advance()
         for probe, count in probes:
             path = add(f"{len(rows):04d}_{probe.kind}", *probe.key, count)

@@ -44,7 +44,7 @@ class Measurer(Configurable):
         raise NotImplementedError
 
     def convert_operation(self, model: keras.Model, path: Path, precision: str) -> None:
-        """As `convert`, of a network of one operation, of which there are many."""
+        """As `convert`, of a network that is only timed, as of one operation."""
         self.convert(model, path, precision)
 
     def times(self, paths: Sequence[Path], threads: int, turns: int) -> np.ndarray:

@@ -273,7 +273,9 @@ def _builder(
         for tensor in call.inputs:
             if id(tensor) not in inputs:
                 shape = _kept_shape(tensor, channels.labels[id(tensor)], keep)
-                inputs[id(tensor)] = keras.Input(batch_shape=shape, dtype=tensor.dtype)
+                inputs[id(tensor)] = keras.Input(
+                    batch_shape=shape, dtype=_file_dtype(tensor)
+                )
         args, kwargs = tree.map_structure(
             lambda x: inputs[id(x)] if isinstance(x, Tensor) else x,
             [call.args, call.kwargs],
@@ -292,6 +294,11 @@ def _builder(
         return keras.Model(list(inputs.values()), outputs, name="probe")
 
     return build
+
+
+def _file_dtype(tensor: Tensor) -> str:
+    """The dtype of a tensor in a file, where floats are in float32."""
+    return "float32" if keras.backend.is_float_dtype(tensor.dtype) else tensor.dtype
 
 
 def _kept_shape(tensor: Tensor, labels: np.ndarray, keep: np.ndarray) -> tuple:
