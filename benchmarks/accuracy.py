@@ -152,29 +152,20 @@ def load_dense(data, jit_compile):
     """The dense network: the checkpoint, or one trained (or cached) here."""
     if FLAGS.checkpoint:
         return keras.models.load_model(FLAGS.checkpoint, compile=False)
-    # Test images and those held out are evaluated after the same training.
-    split = "validation" if FLAGS.split == "validation" else "test"
-    name = (
-        f"{common.data_name(FLAGS.data, FLAGS.data_file)}-{FLAGS.arch}"
-        f"-w{FLAGS.width or 0}-e{FLAGS.dense_epochs}-s{FLAGS.dense_seed}-{split}"
-        f"-n{FLAGS.limit or 0}.keras"
-    )
-    train, _, _ = example_data.datasets(
-        data,
-        batch_size=FLAGS.batch_size,
-        seed=FLAGS.dense_seed,
-        use_validation=FLAGS.split == "validation",
-    )
-    return common.dense_model(
-        pathlib.Path(FLAGS.cache) / name,
+    return common.cached_dense(
+        FLAGS.cache,
         FLAGS.arch,
         data,
-        train,
         FLAGS.dense_epochs,
         FLAGS.dense_seed,
-        FLAGS.width,
-        jit_compile,
-        FLAGS.verbose,
+        # Test images and those held out are evaluated after the same training.
+        validating=FLAGS.split == "validation",
+        batch_size=FLAGS.batch_size,
+        path=FLAGS.data_file,
+        limit=FLAGS.limit,
+        width=FLAGS.width,
+        jit_compile=jit_compile,
+        verbose=FLAGS.verbose,
     )
 
 

@@ -103,6 +103,33 @@ def dense_model(
     return keras.models.load_model(path, compile=False)
 
 
+def cached_dense(
+    cache, arch, data, epochs, seed=0, validating=True, batch_size=128, **options
+):
+    """`dense_model` in a file of `cache` that is named after what it is trained on.
+
+    Args:
+        cache: Path of a folder.
+        arch, data, epochs, seed: As in `dense_model`.
+        validating: Whether the validation images are left out.
+        batch_size: Images in a batch.
+        **options: `path` and `limit` as in `load_data`, the rest as in `dense_model`.
+
+    Returns:
+        The trained model, not compiled.
+    """
+    limit, images = options.pop("limit", None), options.pop("path", None)
+    name = (
+        f"{data_name(data.name, images)}-{arch}-w{options.get('width') or 0}-e{epochs}"
+        f"-s{seed}-{'validation' if validating else 'test'}-n{limit or 0}.keras"
+    )
+    train, _, _ = example_data.datasets(
+        data, batch_size, seed=seed, use_validation=validating
+    )
+    path = pathlib.Path(cache) / name
+    return dense_model(path, arch, data, train, epochs, seed, **options)
+
+
 def cifar10_pixels(images):
     """Normalised images of CIFAR-10 as whole pixels from 0 to 255 again."""
     deviation, mean = example_data.CIFAR10_DEVIATION, example_data.CIFAR10_MEAN
@@ -126,6 +153,27 @@ def classifier(path, data, data_file=None, pixels=False):
     taken = cifar10_pixels if pixels else np.asarray
     train = taken(found.x_train), found.y_train
     return model, train, (taken(found.x_val), found.y_val)
+
+
+def fine_tune(model, images, steps, rate, seed, logits=False, batch_size=64):
+    """Trains a classifier for some steps, with Adam from a rate down to 0 (cosine).
+
+    Args:
+        model: `PrunedModel` or `keras.Model`.
+        images: Pair `(images, classes)`.
+        steps: Number of steps.
+        rate: First learning rate.
+        seed: Seed of the order of the images.
+        logits: Whether the model returns logits.
+        batch_size: Images in a batch.
+    """
+    x, y = images
+    order = np.random.default_rng(seed).permutation(len(x))
+    order = np.resize(order, steps * batch_size)
+    schedule = keras.optimizers.schedules.CosineDecay(rate, steps)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=logits)
+    model.compile(keras.optimizers.Adam(schedule), loss)
+    model.fit(x[order], y[order], batch_size=batch_size, shuffle=False, verbose=0)
 
 
 def percent_right(model, images):

@@ -23,7 +23,6 @@ import tempfile
 import time
 
 import keras
-import numpy as np
 from absl import app, flags
 
 import tf_lossprune
@@ -47,7 +46,6 @@ flags.DEFINE_string("accelerator", "ethos-u55-128", "As `NpuCycles` takes it.")
 flags.DEFINE_string("out", "out/cycles.jsonl", "File of the lines.")
 flags.DEFINE_bool("table", False, "Only print the table of the lines.")
 
-BATCH = 64
 BY = ("macs", "cycles", "both")
 
 
@@ -76,13 +74,7 @@ def run(cell, model, train, validation, npu):
     began, steps = time.perf_counter(), cell["steps"]
     budget = limits(cell, npu)
     pruned = tf_lossprune.prune_model(model, budget, seed=cell["seed"])
-    x, y = train
-    order = np.random.default_rng(cell["seed"]).permutation(len(x))
-    order = np.resize(order, steps * BATCH)
-    rate = keras.optimizers.schedules.CosineDecay(cell["lr"], steps)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=FLAGS.logits)
-    pruned.compile(keras.optimizers.Adam(rate), loss)
-    pruned.fit(x[order], y[order], batch_size=BATCH, shuffle=False, verbose=0)
+    common.fine_tune(pruned, train, steps, cell["lr"], cell["seed"], FLAGS.logits)
     compact = tf_lossprune.strip_pruning(pruned)
     seconds = time.perf_counter() - began
     macs = tf_lossprune.cost(compact)["macs"] / tf_lossprune.cost(model)["macs"]

@@ -18,7 +18,6 @@ import statistics
 import time
 
 import keras
-import numpy as np
 from absl import app, flags
 
 import tf_lossprune
@@ -65,15 +64,9 @@ def run(cell, model, train, validation):
         seed=cell["seed"],
         **parse_options(cell.get("options", "")),
     )
-    x, y = train
+    x, _ = train
     if steps:
-        order = np.random.default_rng(cell["seed"]).permutation(len(x))
-        order = np.resize(order, steps * BATCH)
-        rate = keras.optimizers.schedules.CosineDecay(FLAGS.lr, steps)
-        pruned.compile(
-            keras.optimizers.Adam(rate), keras.losses.SparseCategoricalCrossentropy()
-        )
-        pruned.fit(x[order], y[order], batch_size=BATCH, shuffle=False, verbose=0)
+        common.fine_tune(pruned, train, steps, FLAGS.lr, cell["seed"])
         compact = tf_lossprune.strip_pruning(pruned)
     else:
         sample = x[: STATISTICS_BATCHES * BATCH]
