@@ -5,6 +5,7 @@ import re
 import tempfile
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
@@ -123,8 +124,7 @@ def _convert(
     int8 = precision.startswith("int8")
 
     def make_converter() -> Any:
-        # Partial sums in int8 would be rounded.
-        with unrolled(model) if int8 else in_pieces(model):
+        with _as_in_file(model, int8):
             operations = _export(model, folder)
         if int8:
             _check_loops(operations, model)
@@ -139,6 +139,12 @@ def _convert(
 
     with in_float32(model), tempfile.TemporaryDirectory() as folder:
         return write_litert(make_converter, path, model.name, finish, check)
+
+
+def _as_in_file(model: keras.Model, int8: bool) -> AbstractContextManager[None]:
+    """Lets layers compute as files do for a while."""
+    # Partial sums in int8 would be rounded.
+    return unrolled(model) if int8 else in_pieces(model)
 
 
 def _export(model: keras.Model, folder: str) -> set[str]:
@@ -274,7 +280,7 @@ def convert_operation(model: keras.Model, path: Path, precision: str) -> None:
     found = _random_samples(model, precision)
     samples = found and [dict(zip(names, sample.values())) for sample in found]
     with captured_stderr(), in_float32(model):
-        with unrolled(model) if int8 else contextlib.nullcontext():
+        with _as_in_file(model, int8):
             concrete = function.get_concrete_function(*specs)
         if int8:
             _check_loops({o.type for o in concrete.graph.get_operations()}, model)

@@ -1,6 +1,5 @@
 """Measures what resources ask for on LiteRT files."""
 
-import contextlib
 import importlib.metadata
 import importlib.util
 import os
@@ -17,7 +16,6 @@ from tf_lossprune.deploy.litert import convert_operation, convert_to_measure
 from tf_lossprune.deploy.micro import micro_arena
 from tf_lossprune.deploy.npu import NpuEstimate, compiled, npu_estimate
 from tf_lossprune.deploy.npu_files import incompressible, operation_file
-from tf_lossprune.deploy.wide_kernels import in_pieces
 from tf_lossprune.resources.device import this_device
 from tf_lossprune.resources.measurer import Measurer
 from tf_lossprune.resources.npu_operation import NpuOperation
@@ -42,9 +40,7 @@ class LitertMeasurer(Measurer):
         convert_to_measure(model, path, precision)
 
     def convert_operation(self, model: keras.Model, path: Path, precision: str) -> None:
-        whole = precision.startswith("int8")  # as in `to_litert`
-        with contextlib.nullcontext() if whole else in_pieces(model):
-            convert_operation(model, path, precision)
+        convert_operation(model, path, precision)
 
     def times(self, paths: Sequence[Path], threads: int, turns: int) -> np.ndarray:
         return times_of_turns(paths, threads, turns)
