@@ -37,6 +37,7 @@ flags.DEFINE_list(
     "Of benchmarks/networks.py, or resnet50, at 224.",
 )
 flags.DEFINE_integer("resnet20_size", 28, "Height and width of resnet20's images.")
+flags.DEFINE_integer("width", None, "Width of the first layer; unset: the network's.")
 flags.DEFINE_list("shares", "0.5,0.25", "Shares of the dense MACs.")
 flags.DEFINE_list("precisions", "fp32,fp16,int8", "Precisions of to_litert.")
 flags.DEFINE_list("threads", "1,2", "Threads of the runtime.")
@@ -58,6 +59,12 @@ def size_of(arch):
     return sizes.get(arch, 32 if arch in SMALL else 96)
 
 
+def width_of(row):
+    """The flag `--width` of a row; older ones do not have it."""
+    width = row.get("width", "own")
+    return None if width == "own" else width
+
+
 def build(arch):
     """The network at that size; ResNet-20 of 28 pixels is Fashion-MNIST's."""
     keras.utils.set_random_seed(0)
@@ -65,7 +72,9 @@ def build(arch):
     if arch == "resnet50":
         model = keras.applications.ResNet50(weights=None, classifier_activation=None)
     else:
-        model = networks.build(arch, (size, size, 1 if size == 28 else 3))
+        model = networks.build(
+            arch, (size, size, 1 if size == 28 else 3), width=FLAGS.width
+        )
     models.randomize(model, 0)
     return model
 
@@ -80,12 +89,13 @@ def disagreement(model, path):
 def measure(arch, folder, done):
     """Yields a row for each setting that is not in `done`."""
     settings = list(itertools.product(FLAGS.shares, FLAGS.multiples))
+    case = arch, size_of(arch), FLAGS.width
     open_settings = [
         (share, multiple, precision, threads)
         for share, multiple in settings
         for precision in FLAGS.precisions
         for threads in FLAGS.threads
-        if (arch, size_of(arch), share, multiple, precision, threads) not in done
+        if (*case, share, multiple, precision, threads) not in done
     ]
     if not open_settings:
         return
@@ -118,6 +128,7 @@ def measure(arch, folder, done):
                 yield {
                     "arch": arch,
                     "size": size_of(arch),
+                    "width": FLAGS.width or "own",
                     "share": share,
                     "multiple": multiple,
                     "precision": precision,
@@ -147,9 +158,11 @@ def main(argv):
     """Measures what is not in `--out` yet, and prints the table."""
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
-    keys = ("arch", "size", "share", "multiple", "precision", "threads")
-    rows = common.read_lines(FLAGS.out)
-    done = {tuple(row[key] for key in keys) for row in rows}
+    keys = ("share", "multiple", "precision", "threads")
+    done = {
+        (row["arch"], row["size"], width_of(row), *(row[key] for key in keys))
+        for row in common.read_lines(FLAGS.out)
+    }
     with tempfile.TemporaryDirectory() as folder:
         for arch in FLAGS.arch:
             for row in measure(arch, pathlib.Path(folder), done):
