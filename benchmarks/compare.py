@@ -48,7 +48,9 @@ def define_flags():
     flags.DEFINE_integer("epochs", 5, "Epochs in all.")
     flags.DEFINE_integer("dense_epochs", 15, "Epochs of the dense networks.")
     flags.DEFINE_bool("scratch", False, "Start from random weights.")
-    flags.DEFINE_float("search_epochs", 0.5, "Epochs of search, where there is one.")
+    flags.DEFINE_float(
+        "search_epochs", None, "Epochs of search; unset: as by default."
+    )
     flags.DEFINE_string("distill", "0.5", "As in benchmarks.accuracy, for all methods.")
     flags.DEFINE_string("split", "test", "test or validation.")
     flags.DEFINE_list("extra", [], "Further flags of benchmarks.accuracy.")
@@ -87,7 +89,7 @@ def cells():
             cell.update(dense_epochs=0, lr=0.1, distill="false")
         else:
             cell["dense_epochs"] = FLAGS.dense_epochs
-        if METHODS[method].trains:
+        if METHODS[method].trains and FLAGS.search_epochs is not None:
             cell["search_epochs"] = FLAGS.search_epochs
         found.append(as_flags(cell))
     return found

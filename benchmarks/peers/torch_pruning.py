@@ -5,7 +5,10 @@ network is carried over to PyTorch (the outputs are compared), pruned step by st
 its MACs are within the budget, as Torch-Pruning's own examples do (it takes a ratio of
 channels, not a budget), and trained for the rest of `--epochs` with the same optimizer,
 augmentation and teacher. `group_norm` and `bn_scale` train with their penalty for
-`--search_epochs` first; the others cut at once.
+`--search_epochs` first; the others cut at once. As shipped it has no teacher
+(`--distill=0`); `--statistics` estimates those of the batch normalisations anew after
+the cut. With `--seconds` the training is as long as the time of the whole job allows,
+measured on its own first steps, instead of `--epochs`.
 
 It needs an environment of its own, without TensorFlow:
 
@@ -17,7 +20,9 @@ Source: Fang et al., DepGraph: Towards Any Structural Pruning, CVPR 2023
 (https://github.com/VainF/Torch-Pruning).
 """
 
+import copy
 import math
+import statistics
 import time
 
 import keras
@@ -47,6 +52,8 @@ STEPS = 400  # small steps, so that the budget is met closely
 TEMPERATURE = 3.0  # as `tf_lossprune.compress`
 #: Taylor scores are of that many batches, and new after that many steps.
 GRADIENT_BATCHES, GRADIENT_STEPS = 8, 20
+#: Batches that statistics are of, and steps that are timed for `--seconds`.
+STATISTICS_BATCHES, TIMED_STEPS = 32, 20
 
 
 def define_flags():
@@ -55,7 +62,11 @@ def define_flags():
     flags.DEFINE_string("checkpoint", None, "Dense Keras network (.keras).")
     flags.DEFINE_enum("method", "magnitude", sorted(METHODS), "What is cut.")
     flags.DEFINE_float("macs", 0.25, "Share of the dense MACs.")
+    flags.DEFINE_enum("data", "fashion_mnist", ["fashion_mnist", "cifar10"], "Images.")
+    flags.DEFINE_string("data_file", None, "Their file, as in benchmarks.accuracy.")
     flags.DEFINE_integer("epochs", 5, "Epochs in all.")
+    flags.DEFINE_float("seconds", None, "Seconds in all, instead of epochs.")
+    flags.DEFINE_bool("statistics", False, "Estimate statistics anew after the cut.")
     flags.DEFINE_float("search_epochs", 1.0, "Epochs with the penalty.")
     flags.DEFINE_float("reg", 1e-4, "Strength of the penalty.")
     flags.DEFINE_integer("seed", 0, "Seed of the run.")
@@ -149,6 +160,26 @@ class Training:
                 self.train.on_epoch_end()
                 print(f"epoch {self.done // len(self.train)}: {loss.item():.4f}")
 
+    def fit_into(self, network, seconds, distill):
+        """Sets the number of steps to what a time allows; `network` does not learn.
+
+        Args:
+            network: What will be trained.
+            seconds: Seconds for the training.
+            distill: Weight of the teacher in the loss.
+        """
+        before = copy.deepcopy(network.state_dict())
+        lasted = []
+        for index in range(TIMED_STEPS):
+            began = time.perf_counter()
+            x, y = tensors(self.train[index % len(self.train)])
+            self.loss(network.train()(x), x, y, distill).backward()
+            lasted.append(time.perf_counter() - began)
+        network.zero_grad()
+        network.load_state_dict(before)
+        left = seconds - sum(lasted)
+        self.total = self.done + max(0, int(left / statistics.median(lasted)))
+
     def loss(self, logits, x, y, distill):
         """Cross entropy, and the divergence from the teacher."""
         loss = functional.cross_entropy(logits, y)
@@ -193,11 +224,26 @@ def cut(network, pruner, shape, train, allowed):
     raise RuntimeError(f"The budget was not met in {STEPS} steps. Received: {allowed}")
 
 
+def estimate_statistics(network, train):
+    """Estimates the statistics of batch normalisations anew, over all batches alike."""
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+    network.train()
+    with torch.no_grad():
+        for index in range(min(STATISTICS_BATCHES, len(train))):
+            network(tensors(train[index])[0])
+    for norm, momentum in zip(norms, momenta):
+        norm.momentum = momentum
+
+
 def run():
     """One run; returns its row without the settings."""
     torch.manual_seed(FLAGS.seed)
     torch.set_num_threads(FLAGS.threads)
-    data = common.load_data("fashion_mnist", FLAGS.limit)
+    data = common.load_data(FLAGS.data, FLAGS.limit, FLAGS.data_file)
     # Without TensorFlow these are sequences of arrays.
     train, validation, test = example_data.datasets(
         data, FLAGS.batch_size, FLAGS.seed, use_validation=FLAGS.split == "validation"
@@ -221,10 +267,15 @@ def run():
     searched = time.perf_counter()
     network.eval()
     cut(network, pruner, shape, train, FLAGS.macs * dense["macs"])
+    if FLAGS.statistics:
+        estimate_statistics(network, train)
     stripped = time.perf_counter()
     compact = macs_and_params(network, shape)
     after_cut = accuracy(network, evaluation)
     resumed = time.perf_counter()
+    if FLAGS.seconds:
+        left = FLAGS.seconds - (stripped - began)
+        training.fit_into(network, left, FLAGS.distill)
     training.run(network, training.total - training.done, FLAGS.distill)
     ended = time.perf_counter()
     seconds = {
@@ -241,6 +292,7 @@ def run():
         "cost": {"dense": dense, "compact": compact},
         "fraction": {name: compact[name] / dense[name] for name in dense},
         "seconds": {**seconds, "total": sum(seconds.values())},
+        "steps": training.done,
         "versions": {
             "torch": torch.__version__,
             "torch_pruning": tp.__version__,
@@ -254,6 +306,13 @@ def cell():
     names = ("checkpoint", "epochs", "seed", "distill", "split", "lr", "batch_size")
     found = {name: FLAGS[name].value for name in (*names, "limit")}
     found["checkpoint"] = found["checkpoint"].rsplit("/", 1)[-1]
+    # Newer settings have no key where they are off: lines from before still count.
+    if FLAGS.data != "fashion_mnist":
+        found["data"] = FLAGS.data
+    if FLAGS.seconds:
+        found["seconds_asked"] = FLAGS.seconds
+    if FLAGS.statistics:
+        found["statistics"] = True
     if FLAGS.method in SPARSE:
         found.update(search_epochs=FLAGS.search_epochs, reg=FLAGS.reg)
     return {
