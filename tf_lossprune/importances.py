@@ -2,6 +2,7 @@
 
 from tf_lossprune.gates.importance import (
     L1,
+    Automatic,
     BNScale,
     GroupL2,
     Importance,
@@ -19,6 +20,7 @@ from tf_lossprune.training.prediction import Prediction
 
 __all__ = [
     "L1",
+    "Automatic",
     "BNScale",
     "FirstOrder",
     "FisherInformation",

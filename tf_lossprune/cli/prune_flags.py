@@ -20,7 +20,7 @@ from tf_lossprune.cli.latency_flags import check_table, define_table
 
 #: Learning rate where neither the flag, the hooks nor the model say one.
 LEARNING_RATE = 0.01
-IMPORTANCES = ("group_l2", "l1", "bn_scale", "taylor")
+IMPORTANCES = ("auto", "group_l2", "l1", "bn_scale", "taylor")
 #: Why `frontier` trains no single budget anew, and what does.
 _ONE_SEARCH = (
     "All networks of a frontier come from one search and are fine-tuned side by side, "
@@ -158,7 +158,7 @@ def _define_importance(values, names):
         "importance",
         None,
         names,
-        f"Which channels of a group go first.{more} Default: group_l2.",
+        f"Which channels of a group go first.{more} Default: auto.",
         flag_values=values,
     )
 

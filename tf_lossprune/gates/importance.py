@@ -91,7 +91,7 @@ class Importance(Configurable):
         return normalize(ops.stop_gradient(scores), channels)
 
 
-IMPORTANCES = Registry("importance", Importance, "group_l2")
+IMPORTANCES = Registry("importance", Importance, "auto")
 register_importance = IMPORTANCES.register
 
 
@@ -172,6 +172,18 @@ class GroupL2(WeightImportance):
     def score(self, channels: ChannelGraph) -> BackendTensor:
         slices = self.slices(channels, "producer", "consumer")
         return ops.sqrt(self.total(channels, slices, 2))
+
+
+@register_importance
+class Automatic(GroupL2):
+    """`GroupL2`; at the end of a search on frozen weights, `Prediction`.
+
+    There the cut is repaired, so that channels go first which those that stay can
+    predict. `Prediction` reads the training data, and stands back where these cannot
+    be read a second time.
+    """
+
+    name = "auto"
 
 
 @register_importance

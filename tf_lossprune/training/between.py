@@ -16,7 +16,10 @@ SAMPLES, MOST_BATCHES = 1024, 16
 
 
 def best_between(
-    model: Any, data: Data, batch_size: int | None = None
+    model: Any,
+    data: Data,
+    batch_size: int | None = None,
+    importance: np.ndarray | None = None,
 ) -> np.ndarray | None:
     """The best of three networks, cut and repaired: ratios `[groups]`.
 
@@ -29,6 +32,7 @@ def best_between(
         model: `PrunedModel`, compiled, at the end of its search.
         data: training data in a form which `fit` takes.
         batch_size: int or None, for arrays.
+        importance: as in `PrunedModel.decide`.
 
     Returns:
         Ratios for `PrunedModel.decide`; None where nothing can be compared: without
@@ -45,10 +49,10 @@ def best_between(
         batches=min(batches, MOST_BATCHES),
         statistics=min(batches, MOST_BATCHES),
         repairs=model.options.repair is not None,
+        importance=importance,
     )
-    importance = model.current_importance()
     learned = model.options.method.ratios(
-        model.search, importance, model.search.targets
+        model.search, model.current_importance(), model.search.targets
     )
     found = model.choice.between(learned, model.shares, PARTS)
     scores = [evaluate(ratios) for ratios in found]

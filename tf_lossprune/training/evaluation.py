@@ -32,6 +32,7 @@ class Evaluation:
         batches: int >= 1, how many batches are looked at.
         statistics: int >= 0, batches for the statistics.
         repairs: bool, whether networks are repaired before they are scored.
+        importance: as in `PrunedModel.decide`.
 
     Attributes:
         calls: int, how many networks have been scored.
@@ -49,6 +50,7 @@ class Evaluation:
         batches: int = 4,
         statistics: int = 2,
         repairs: bool = False,
+        importance: np.ndarray | None = None,
     ) -> None:
         if not model.compiled:
             raise ValueError(
@@ -57,6 +59,7 @@ class Evaluation:
             )
         self.model = model
         self._data, self._batch_size = data, batch_size
+        self._importance = importance
         found = list(itertools.islice(_labelled(data, batch_size), batches))
         if not _have_targets(found):
             raise ValueError(
@@ -147,7 +150,9 @@ class Evaluation:
 
     def _assign(self, ratios: np.ndarray) -> None:
         gates = self.model.search
-        scores = self.model.current_importance()
+        scores = self._importance
+        if scores is None:
+            scores = self.model.current_importance()
         keep = np.ones(self.model.channel_graph.num_units + 1, "float32")
         for group, ratio in zip(self.model.groups, ratios):
             order = group.units[np.argsort(-scores[group.units], kind="stable")]

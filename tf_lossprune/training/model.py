@@ -187,7 +187,9 @@ class PrunedModel(
         return self.search.read("warmup_steps") + self.search.read("search_steps")
 
     def decide(
-        self, widths: Mapping[str, int] | Sequence[float] | np.ndarray | None = None
+        self,
+        widths: Mapping[str, int] | Sequence[float] | np.ndarray | None = None,
+        importance: np.ndarray | None = None,
     ) -> None:
         """Fixes whole widths which keep the budget, and which channels stay.
 
@@ -196,6 +198,9 @@ class PrunedModel(
                 channels, such as `widths` of a `CompressionResult`: these groups get
                 exactly those, and the method chooses the others' around them, within
                 the budget; or float `[groups]`, ratios.
+            importance: float `[num_units + 1]`, scores of the channels, of which those
+                of a group with the smallest go first; None: by the `importance` that
+                `prune_model` was given.
 
         Raises:
             TypeError: for a width that is no whole number.
@@ -215,7 +220,8 @@ class PrunedModel(
             problem = problem.with_widths(widths)
         elif widths is not None:
             ratios = self._checked_ratios(widths)
-        importance = self.current_importance()
+        if importance is None:
+            importance = self.current_importance()
         self.search.importance.assign(importance)
         if ratios is None:
             ratios = self._method_ratios(importance, self.search.targets)

@@ -8,8 +8,10 @@ import keras
 import numpy as np
 
 from tf_lossprune.advice import FEW_STEPS
+from tf_lossprune.gates.importance import Automatic
 from tf_lossprune.training.between import best_between
 from tf_lossprune.training.finite import broken_weight
+from tf_lossprune.training.prediction import prediction_order
 from tf_lossprune.training.statistics import (
     normalizations,
     reestimate_statistics,
@@ -146,19 +148,28 @@ class PhaseCallback(StepCallback):
             )
             self._given_up = self.model.stop_training = True
             return
-        self.model.decide(self._compared())
+        importance = self._importance()
+        self.model.decide(self._compared(importance), importance)
         if self._stop_at_end:
             self.model.stop_training = True
         else:
             self._cut()
 
-    def _compared(self) -> np.ndarray | None:
+    def _importance(self) -> np.ndarray | None:
+        """The order of the channels, if it is another than during the search."""
+        model = self.model
+        automatic = isinstance(model.options.importance, Automatic)
+        if automatic and model.search.frozen.on_host and model.repairs:
+            return prediction_order(model.channel_graph, self._batches())
+        return None
+
+    def _compared(self, importance: np.ndarray | None) -> np.ndarray | None:
         """Ratios, where it is worth the time to compare some networks; or None."""
         search = self.model.search
         few = search.read("search_steps") < FEW_STEPS
         if not search.frozen.on_host or few or self._labelled is None:
             return None
-        return best_between(self.model, *self._labelled)
+        return best_between(self.model, *self._labelled, importance)
 
     def _cut(self) -> None:
         self.model.shrink()

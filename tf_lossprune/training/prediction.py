@@ -3,12 +3,17 @@
 from typing import Any
 
 import numpy as np
-from keras import ops
+from keras import ops, tree
 
-from tf_lossprune.gates.importance import GroupL2, Importance, register_importance
+from tf_lossprune.gates.importance import (
+    GroupL2,
+    Importance,
+    normalize,
+    register_importance,
+)
 from tf_lossprune.graph import ChannelGraph
 from tf_lossprune.training.calibration import some_batches
-from tf_lossprune.training.moments import collect
+from tf_lossprune.training.moments import all_alike, collect, some_inputs
 from tf_lossprune.training.readers import find_readers
 from tf_lossprune.training.repair import SAMPLES, in_passes
 from tf_lossprune.types import BackendTensor, Data
@@ -75,6 +80,25 @@ class Prediction(Importance):
                 "`compress` epochs=0 with `calibration`. Received: none"
             )
         return ops.convert_to_tensor(np.asarray(self._scores, "float32"))
+
+
+def prediction_order(channel_graph: ChannelGraph, data: Data) -> np.ndarray | None:
+    """The importance of all units `[num_units + 1]` by `Prediction`.
+
+    Args:
+        channel_graph: `ChannelGraph`.
+        data: iterable of batches; of a tuple, the first entry is the input.
+
+    Returns:
+        Scores with mean 1 over each group; None where the data say nothing: there are
+        none, as from a generator, or they are all the same.
+    """
+    inputs = some_inputs(data, SAMPLES)
+    count = sum(len(tree.flatten(x)[0]) for x in inputs)
+    if count < 2 or all_alike(inputs):
+        return None
+    scores = predicted(channel_graph, inputs).astype("float32")
+    return ops.convert_to_numpy(normalize(scores, channel_graph))
 
 
 def predicted(channel_graph: ChannelGraph, inputs: list) -> np.ndarray:
