@@ -96,6 +96,30 @@ class FrozenSearchTest(parameterized.TestCase):
         self.assertTrue(pruned.repairs)
         self.assertFalse(made(repair=None).repairs)
 
+    @parameterized.parameters((None, True), ("auto", True), ("group_l2", False))
+    def test_of_twins_one_goes_whatever_their_weights(self, importance, exact):
+        rng = np.random.default_rng(0)
+        inputs = keras.Input((6,))
+        x = keras.layers.Dense(8, "tanh", name="hidden")(inputs)
+        model = keras.Model(inputs, keras.layers.Dense(3)(x))
+        # Each unit has a twin; two pairs have the largest weights.
+        sizes = np.array([3.0, 2.0, 1.0, 0.8])
+        kernel = rng.normal(size=(6, 4))
+        made, read = model.layers[1:]
+        made.kernel.assign(np.tile(kernel, 2))
+        made.bias.assign(np.tile(rng.normal(size=4), 2))
+        read.kernel.assign(np.tile(sizes, 2)[:, None] * rng.normal(size=(8, 3)))
+        x = rng.normal(size=(128, 6)).astype("float32")
+        y = model.predict(x, verbose=0)
+        pruned = small.prune(
+            model, schedule=schedule(warmup=0.0), importance=importance
+        )
+        pruned.compile(keras.optimizers.SGD(0.0), "mse")
+        pruned.fit(x, y, batch_size=16, epochs=2, verbose=0)
+        self.assertEqual(pruned.widths["hidden"], 4)
+        left = np.abs(pruned.predict(x, verbose=0) - y).max()
+        self.assertEqual(left < 1e-3, exact)
+
     def test_a_killed_run_goes_on_bit_by_bit(self):
         self.check_killed(7)
 
@@ -208,21 +232,27 @@ class ShortTrainingTest(parameterized.TestCase):
         pruned.begin(100)
         self.assertFalse(pruned.search.frozen.on_host)
 
-    def test_the_best_of_three_networks_is_trained(self):
+    def test_the_best_of_the_networks_is_trained(self):
         """Told which one is best, `fit` delivers it; evaluating it changes nothing."""
         found = {}
         for best in range(3):
             pruned, watch, tried = made(schedule=None, warmup=0.0), Watch(), []
+            orders = []
 
             class Telling(between.Evaluation):
-                def __call__(self, ratios, best=best, tried=tried):
-                    super().__call__(ratios)
+                def __call__(
+                    self, ratios, order=None, best=best, tried=tried, orders=orders
+                ):
+                    super().__call__(ratios, order)
                     tried.append(ratios)
+                    orders.append(order)
                     return float(len(tried) - 1 == best)
 
             with mock.patch.object(between, "Evaluation", Telling):
                 history = small.fit(pruned, epochs=26, callbacks=[watch]).history
-            self.assertLen(tried, 3)
+            self.assertLen(tried, 4)
+            small.assert_same(tried[3], tried[best])
+            self.assertIsNone(orders[3])
             # 21 of 104 steps search: the cut is in the sixth epoch.
             small.assert_same(watch.weights[0], watch.weights[19])
             widths = [*pruned.widths.values()]

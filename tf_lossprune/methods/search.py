@@ -61,6 +61,9 @@ class Search(keras.layers.Layer):
         method: the `Method` with its settings.
     """
 
+    #: Whether channels go in the order of the `importance` option.
+    follows_importance = True
+
     def __init__(
         self,
         channels: ChannelGraph,

@@ -32,7 +32,6 @@ class Evaluation:
         batches: int >= 1, how many batches are looked at.
         statistics: int >= 0, batches for the statistics.
         repairs: bool, whether networks are repaired before they are scored.
-        importance: as in `PrunedModel.decide`.
 
     Attributes:
         calls: int, how many networks have been scored.
@@ -50,7 +49,6 @@ class Evaluation:
         batches: int = 4,
         statistics: int = 2,
         repairs: bool = False,
-        importance: np.ndarray | None = None,
     ) -> None:
         if not model.compiled:
             raise ValueError(
@@ -59,7 +57,6 @@ class Evaluation:
             )
         self.model = model
         self._data, self._batch_size = data, batch_size
-        self._importance = importance
         found = list(itertools.islice(_labelled(data, batch_size), batches))
         if not _have_targets(found):
             raise ValueError(
@@ -80,12 +77,15 @@ class Evaluation:
             self._readers, _ = find_readers(model.channel_graph)
             self._moments = collect(model.channel_graph, self._readers, inputs)
 
-    def __call__(self, ratios: np.ndarray) -> float:
+    def __call__(
+        self, ratios: np.ndarray, importance: np.ndarray | None = None
+    ) -> float:
         """Scores the network of these keep ratios.
 
         Args:
             ratios: float `[groups]`; each group keeps its most important channels,
                 rounded to whole ones.
+            importance: as in `PrunedModel.decide`.
 
         Returns:
             A float, higher is better: the accuracy if the model was compiled with
@@ -98,7 +98,7 @@ class Evaluation:
         metrics = [v for metric in self.model.metrics for v in metric.variables]
         changed = [*statistics, *self._variables(), *metrics]
         before = [ops.convert_to_numpy(v.value).copy() for v in changed]
-        self._assign(ratios)
+        self._assign(ratios, importance)
         try:
             self._repair()
             reestimate_statistics(
@@ -148,9 +148,9 @@ class Evaluation:
         self.model.search.kept.assign(np.ones(self.model.channel_graph.num_units + 1))
         self.model.search.fixed.assign(0)
 
-    def _assign(self, ratios: np.ndarray) -> None:
+    def _assign(self, ratios: np.ndarray, importance: np.ndarray | None = None) -> None:
         gates = self.model.search
-        scores = self._importance
+        scores = importance
         if scores is None:
             scores = self.model.current_importance()
         keep = np.ones(self.model.channel_graph.num_units + 1, "float32")

@@ -5,11 +5,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import keras
-import numpy as np
 
 from tf_lossprune.advice import FEW_STEPS
 from tf_lossprune.gates.importance import Automatic
-from tf_lossprune.training.between import best_between
+from tf_lossprune.training.between import Choice, best_between
 from tf_lossprune.training.finite import broken_weight
 from tf_lossprune.training.prediction import prediction_order
 from tf_lossprune.training.statistics import (
@@ -148,28 +147,30 @@ class PhaseCallback(StepCallback):
             )
             self._given_up = self.model.stop_training = True
             return
-        importance = self._importance()
-        self.model.decide(self._compared(importance), importance)
+        choice = self._choice()
+        self.model.decide(choice.ratios, choice.importance)
         if self._stop_at_end:
             self.model.stop_training = True
         else:
             self._cut()
 
-    def _importance(self) -> np.ndarray | None:
-        """The order of the channels, if it is another than during the search."""
-        model = self.model
-        automatic = isinstance(model.options.importance, Automatic)
-        if automatic and model.search.frozen.on_host and model.repairs:
-            return prediction_order(model.channel_graph, self._batches())
-        return None
+    def _choice(self) -> Choice:
+        """The method's, but after a search on frozen weights, which is quick to judge.
 
-    def _compared(self, importance: np.ndarray | None) -> np.ndarray | None:
-        """Ratios, where it is worth the time to compare some networks; or None."""
-        search = self.model.search
+        The cut is repaired then: channels go first which the others can predict. With
+        enough steps that the widths mean something, networks are compared.
+        """
+        model, search = self.model, self.model.search
+        if not search.frozen.on_host:
+            return Choice()
+        automatic = isinstance(model.options.importance, Automatic)
+        importance = None
+        if automatic and search.follows_importance and model.repairs:
+            importance = prediction_order(model.channel_graph, self._batches())
         few = search.read("search_steps") < FEW_STEPS
-        if not search.frozen.on_host or few or self._labelled is None:
-            return None
-        return best_between(self.model, *self._labelled, importance)
+        if few or self._labelled is None:
+            return Choice(importance=importance)
+        return best_between(model, *self._labelled, importance)
 
     def _cut(self) -> None:
         self.model.shrink()

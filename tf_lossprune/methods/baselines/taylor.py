@@ -16,6 +16,8 @@ from tf_lossprune.types import BackendTensor
 class TaylorSearch(Search):
     """Gates channels off, a few at a time, by the running mean of their saliency."""
 
+    follows_importance = False
+
     def make_variables(self, groups: int, total: int) -> None:
         self.saliency = self.variable((total,), 0.0, "saliency")
         self.mask = self.variable((total,), 1.0, "mask")
