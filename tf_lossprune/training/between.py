@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,7 @@ class Choice:
     """What `PrunedModel.decide` is told.
 
     Attributes:
-        ratios: float `[groups]`, or None: what the method has found.
-        importance: float `[num_units + 1]`, or None: the method's order.
+        ratios, importance: as `PrunedModel.decide` takes them.
     """
 
     ratios: np.ndarray | None = None
@@ -33,29 +33,29 @@ def best_between(
     model: Any,
     data: Data,
     batch_size: int | None = None,
-    importance: np.ndarray | None = None,
+    orders: Sequence[np.ndarray] = (),
 ) -> Choice:
     """The best of some networks, cut and repaired.
 
     A search on frozen weights asks what is lost by each channel alone, and exaggerates:
     what others can take over after the repair costs less. Uniform widths know nothing.
     Which is nearer to the truth depends on network and budget, so both are tried, and
-    the widths halfway; and with the best of them both orders of the channels.
+    the widths halfway; each with the given orders of the channels, and the best of them
+    with the method's own.
 
     Args:
         model: `PrunedModel`, compiled, at the end of its search.
         data: training data in a form which `fit` takes.
         batch_size: int or None, for arrays.
-        importance: float `[num_units + 1]`, an order of the channels; None: only the
-            method's.
+        orders: list of importances as `PrunedModel.decide` takes them.
 
     Returns:
-        `Choice`; what is given, where nothing can be compared: without targets, a
-        loss, or data that can be read once more.
+        `Choice`. Where nothing can be compared, without targets, a loss, or data that
+        can be read once more: the method's ratios and the first order.
     """
     first = None if model.loss is None else first_labelled(data, batch_size)
     if first is None:
-        return Choice(importance=importance)
+        return Choice(None, *orders[:1])
     batches = -(-SAMPLES // len(tree.flatten(first[0])[0]))
     evaluate = Evaluation(
         model,
@@ -69,15 +69,25 @@ def best_between(
         model.search, model.current_importance(), model.search.targets
     )
     found = model.choice.between(learned, model.shares, PARTS)
-    scores = [evaluate(ratios, importance) for ratios in found]
     log = logging.getLogger(__name__)
-    for part, score in zip(PARTS, scores):
-        log.info("Cut and repaired, %.0f %% as learned: %.4f", 100 * part, score)
+
+    def scored(part, number):
+        ratios = found[PARTS.index(part)]
+        order = orders[number] if number < len(orders) else None
+        score = evaluate(ratios, order)
+        log.info(
+            "Cut and repaired, %.0f %% as learned, order %d: %.4f",
+            *(100 * part, number, score),
+        )
+        return score, Choice(ratios, order), part
+
     # Of equal ones the first, halfway.
-    best = int(np.argmax(scores))
-    if importance is not None:
-        score = evaluate(found[best])
-        log.info("The best of them with the search's order: %.4f", score)
-        if score > scores[best]:
-            importance = None
-    return Choice(found[best], importance)
+    tried = [scored(p, n) for n in range(max(1, len(orders))) for p in PARTS]
+    best = max(tried, key=_score)
+    if orders:
+        best = max(best, scored(best[2], len(orders)), key=_score)
+    return best[1]
+
+
+def _score(tried):
+    return tried[0]

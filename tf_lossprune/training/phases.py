@@ -10,7 +10,7 @@ from tf_lossprune.advice import FEW_STEPS
 from tf_lossprune.gates.importance import Automatic
 from tf_lossprune.training.between import Choice, best_between
 from tf_lossprune.training.finite import broken_weight
-from tf_lossprune.training.prediction import prediction_order
+from tf_lossprune.training.prediction import prediction_orders
 from tf_lossprune.training.statistics import (
     normalizations,
     reestimate_statistics,
@@ -164,13 +164,13 @@ class PhaseCallback(StepCallback):
         if not search.frozen.on_host:
             return Choice()
         automatic = isinstance(model.options.importance, Automatic)
-        importance = None
+        orders = []
         if automatic and search.follows_importance and model.repairs:
-            importance = prediction_order(model.channel_graph, self._batches())
+            orders = prediction_orders(model.channel_graph, self._batches())
         few = search.read("search_steps") < FEW_STEPS
         if few or self._labelled is None:
-            return Choice(importance=importance)
-        return best_between(model, *self._labelled, importance)
+            return Choice(None, *orders[:1])
+        return best_between(model, *self._labelled, orders)
 
     def _cut(self) -> None:
         self.model.shrink()

@@ -82,23 +82,46 @@ class Prediction(Importance):
         return ops.convert_to_tensor(np.asarray(self._scores, "float32"))
 
 
-def prediction_order(channel_graph: ChannelGraph, data: Data) -> np.ndarray | None:
-    """The importance of all units `[num_units + 1]` by `Prediction`.
+def prediction_orders(channel_graph: ChannelGraph, data: Data) -> list[np.ndarray]:
+    """The importance of all units `[num_units + 1]` by `Prediction`, in two versions.
+
+    What it does not know is that a normalisation over channels has other statistics
+    once some of them are gone. In some networks, channels that pass one had better go
+    by `GroupL2`; the second version is for those.
 
     Args:
         channel_graph: `ChannelGraph`.
         data: iterable of batches; of a tuple, the first entry is the input.
 
     Returns:
-        Scores with mean 1 over each group; None where the data say nothing: there are
-        none, as from a generator, or they are all the same.
+        List of scores with mean 1 over each group. One where no channels pass a
+        normalisation; none where the data say nothing: there are none, as from a
+        generator, or they are all the same.
     """
     inputs = some_inputs(data, SAMPLES)
     count = sum(len(tree.flatten(x)[0]) for x in inputs)
     if count < 2 or all_alike(inputs):
-        return None
+        return []
     scores = predicted(channel_graph, inputs).astype("float32")
-    return ops.convert_to_numpy(normalize(scores, channel_graph))
+    found = [ops.convert_to_numpy(normalize(scores, channel_graph))]
+    mixed = _normalized(channel_graph)
+    if mixed.any():
+        norms = ops.convert_to_numpy(GroupL2()(channel_graph))
+        found.append(np.where(mixed, norms, found[0]))
+    return found
+
+
+def _normalized(channel_graph):
+    """Units of the groups that pass a normalisation over channels, `[num_units + 1]`"""
+    passed = np.zeros(channel_graph.num_units + 1, bool)
+    for call in channel_graph.graph.calls:
+        gated = channel_graph.gated_call(call)
+        if gated is not None:
+            passed[gated[0]] = True
+    for group in channel_graph.groups:
+        passed[group.units] = passed[group.units].any()
+    passed[0] = False
+    return passed
 
 
 def predicted(channel_graph: ChannelGraph, inputs: list) -> np.ndarray:
