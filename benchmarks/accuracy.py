@@ -45,7 +45,6 @@ from examples.optimizers import cosine_sgd
 
 FLAGS = flags.FLAGS
 
-HELD_OUT_IMAGES = 20000
 _DENSE_ACCURACIES = {}
 
 flags.DEFINE_string("arch", "resnet20", "Network of examples/models.py.")
@@ -169,23 +168,6 @@ def load_dense(data, jit_compile):
     )
 
 
-def left_out():
-    """Batches of up to 20,000 training images that `--limit` leaves out.
-
-    Raises:
-        absl.app.UsageError: If it leaves out none.
-    """
-    data = common.load_data(FLAGS.data, path=FLAGS.data_file)
-    part = slice(FLAGS.limit or len(data.x_train), None)
-    x, y = (a[part][:HELD_OUT_IMAGES] for a in (data.x_train, data.y_train))
-    if not len(x):
-        raise app.UsageError(
-            "`--split=held_out` needs a `--limit` that leaves training images out. "
-            f"Received: --limit={FLAGS.limit} of {len(data.x_train)} images"
-        )
-    return example_data.evaluation(x, y, FLAGS.batch_size)
-
-
 def dense_accuracy(dense, images, settings):
     """The dense network's accuracy, which all cells of a process share."""
     names = ("arch", "width", "data", "data_file", "dense", "split", "limit")
@@ -236,7 +218,9 @@ def run(settings):
 
     # The only look at these images, after everything has been decided.
     if FLAGS.split == "held_out":
-        images = left_out()
+        images = common.left_out(
+            FLAGS.data, FLAGS.data_file, FLAGS.limit, FLAGS.batch_size
+        )
     else:
         images = validation if validating else test
     accuracies = {"dense": dense_accuracy(dense, images, settings)}

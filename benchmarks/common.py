@@ -9,13 +9,15 @@ import platform
 
 import keras
 import numpy as np
-from absl import flags
+from absl import app, flags
 
 from examples import data as example_data
 from examples import models
 from examples.optimizers import cosine_sgd
 
 VALIDATION_IMAGES = 5000
+#: So many of the images that `--limit` leaves out are evaluated at most.
+HELD_OUT_IMAGES = 20000
 
 
 def load_data(name, limit=None, path=None):
@@ -128,6 +130,29 @@ def cached_dense(
     )
     path = pathlib.Path(cache) / name
     return dense_model(path, arch, data, train, epochs, seed, **options)
+
+
+def left_out(data, data_file, limit, batch_size):
+    """Batches of up to 20,000 training images that `--limit` leaves out.
+
+    Args:
+        data: Data set, as in `examples.data.load`.
+        data_file: Its file, or None.
+        limit: Number of training images that are not left out.
+        batch_size: Images in a batch.
+
+    Raises:
+        absl.app.UsageError: If none are left out.
+    """
+    found = load_data(data, path=data_file)
+    part = slice(limit or len(found.x_train), None)
+    x, y = (a[part][:HELD_OUT_IMAGES] for a in (found.x_train, found.y_train))
+    if not len(x):
+        raise app.UsageError(
+            "`--split=held_out` needs a `--limit` that leaves training images out. "
+            f"Received: --limit={limit} of {len(found.x_train)} images"
+        )
+    return example_data.evaluation(x, y, batch_size)
 
 
 def cifar10_pixels(images):

@@ -48,9 +48,7 @@ def define_flags():
     flags.DEFINE_integer("epochs", 5, "Epochs in all.")
     flags.DEFINE_integer("dense_epochs", 15, "Epochs of the dense networks.")
     flags.DEFINE_bool("scratch", False, "Start from random weights.")
-    flags.DEFINE_float(
-        "search_epochs", None, "Epochs of search; unset: as by default."
-    )
+    flags.DEFINE_float("search_epochs", None, "Epochs of search; unset: as by default.")
     flags.DEFINE_string("distill", "0.5", "As in benchmarks.accuracy, for all methods.")
     flags.DEFINE_string("split", "test", "test or validation.")
     flags.DEFINE_list("extra", [], "Further flags of benchmarks.accuracy.")

@@ -71,7 +71,9 @@ def define_flags():
     flags.DEFINE_float("reg", 1e-4, "Strength of the penalty.")
     flags.DEFINE_integer("seed", 0, "Seed of the run.")
     flags.DEFINE_float("distill", 0.5, "The teacher's weight; 0: no teacher.")
-    flags.DEFINE_enum("split", "test", ["validation", "test"], "What is evaluated.")
+    flags.DEFINE_enum(
+        "split", "test", ["validation", "held_out", "test"], "Images to evaluate on."
+    )
     flags.DEFINE_float("lr", 0.05, "First learning rate; falls to 0 (cosine).")
     flags.DEFINE_integer("batch_size", 128, "Images in a batch.")
     flags.DEFINE_integer("limit", None, "Images in each split, for quick tries.")
@@ -248,7 +250,12 @@ def run():
     train, validation, test = example_data.datasets(
         data, FLAGS.batch_size, FLAGS.seed, use_validation=FLAGS.split == "validation"
     )
-    evaluation = test if validation is None else validation
+    if FLAGS.split == "held_out":
+        evaluation = common.left_out(
+            FLAGS.data, FLAGS.data_file, FLAGS.limit, FLAGS.batch_size
+        )
+    else:
+        evaluation = test if validation is None else validation
     model = keras.models.load_model(FLAGS.checkpoint, compile=False)
     teacher, network = from_keras(model), from_keras(model)
     x, _ = tensors(evaluation[0])
