@@ -314,17 +314,19 @@ def cell():
     found = {name: FLAGS[name].value for name in (*names, "limit")}
     found["checkpoint"] = found["checkpoint"].rsplit("/", 1)[-1]
     # Newer settings have no key where they are off: lines from before still count.
+    method = f"torch_pruning {FLAGS.method}"
     if FLAGS.data != "fashion_mnist":
         found["data"] = FLAGS.data
     if FLAGS.seconds:
         found["seconds_asked"] = FLAGS.seconds
+        del found["epochs"]
     if FLAGS.statistics:
-        found["statistics"] = True
+        method += " with statistics"
     if FLAGS.method in SPARSE:
         found.update(search_epochs=FLAGS.search_epochs, reg=FLAGS.reg)
     return {
         "arch": FLAGS.arch,
-        "method": f"torch_pruning {FLAGS.method}",
+        "method": method,
         "budget": f"macs={FLAGS.macs:g}",
         **found,
     }
