@@ -112,7 +112,7 @@ def prediction_orders(channel_graph: ChannelGraph, data: Data) -> list[np.ndarra
 
 
 def _normalized(channel_graph):
-    """Units of the groups that pass a normalisation over channels, `[num_units + 1]`."""
+    """Whether a unit's group passes a normalisation over channels: `[num_units + 1]`."""
     passed = np.zeros(channel_graph.num_units + 1, bool)
     for call in channel_graph.graph.calls:
         gated = channel_graph.gated_call(call)
@@ -158,7 +158,7 @@ def predicted(channel_graph: ChannelGraph, inputs: list) -> np.ndarray:
                 for piece, halves in zip(reader.slices, moments[id(reader)])
                 if _reads(piece, group)
             ]
-            scores[group.units] = _elimination(maps, group.units)
+            scores[group.units] = _elimination(maps, group.size)
             known[group.units] = True
     if not known[1:].all():
         norms = ops.convert_to_numpy(GroupL2()(channel_graph))
@@ -198,22 +198,32 @@ class _Map:
         self._inverse = np.linalg.inv(
             square + (RIDGE * level + tiny) * np.eye(len(square))
         )
-        self._columns = {u: np.flatnonzero(piece.units == u) for u in group.units}
+        self._columns = [np.flatnonzero(piece.units == u) for u in group.units]
+        self._counts = np.array([len(at) for at in self._columns])
 
-    def errors(self, units):
-        """What each unit's removal changes, of the map's output."""
-        found = np.zeros(len(units))
-        for place, unit in enumerate(units):
-            at = self._columns[unit]
-            if len(at):
-                lost = self.weights[at]
-                block = self._inverse[np.ix_(at, at)]
-                found[place] = np.sum(lost * np.linalg.solve(block, lost)) / self._scale
+    def errors(self, places):
+        """What the removal of each of these units changes, of the map's output.
+
+        Args:
+            places: int array, places in the group.
+        """
+        found = np.zeros(len(places))
+        counts = self._counts[places]
+        for count in np.unique(counts[counts > 0]):
+            which = np.flatnonzero(counts == count)
+            at = np.stack([self._columns[place] for place in places[which]])
+            lost = self.weights[at]
+            blocks = self._inverse[at[:, :, None], at[:, None, :]]
+            if count == 1:
+                fitted = lost / blocks
+            else:
+                fitted = np.linalg.solve(blocks, lost)
+            found[which] = np.sum(lost * fitted, axis=(1, 2)) / self._scale
         return found
 
-    def remove(self, units):
-        """Lets the other inputs stand in for these units."""
-        at = np.concatenate([self._columns[unit] for unit in units])
+    def remove(self, places):
+        """Lets the other inputs stand in for the units at these places."""
+        at = np.concatenate([self._columns[place] for place in places])
         if not len(at):
             return
         block = self._inverse[np.ix_(at, at)]
@@ -225,16 +235,16 @@ class _Map:
         self._inverse[at] = self._inverse[:, at] = 0.0
 
 
-def _elimination(maps, units):
+def _elimination(maps, size):
     """The scores of a group's units, by the order in which they are removed."""
-    scores, left, last = np.zeros(len(units)), np.arange(len(units)), 0.0
-    at_once = -(-len(units) // MOST_STEPS)
+    scores, left, last = np.zeros(size), np.arange(size), 0.0
+    at_once = -(-size // MOST_STEPS)
     while len(left):
-        errors = sum(m.errors(units[left]) for m in maps)
+        errors = sum(m.errors(left) for m in maps)
         first = np.argsort(errors, kind="stable")[:at_once]
         last = max(last, float(errors[first[-1]]))
         scores[left[first]] = last
         for m in maps:
-            m.remove(units[left[first]])
+            m.remove(left[first])
         left = np.delete(left, first)
     return scores
