@@ -23,7 +23,7 @@ from absl import app, flags
 import tf_lossprune
 from benchmarks import common
 from examples.flags import parse_options
-from tf_lossprune import methods
+from tf_lossprune import importances, methods
 from tf_lossprune.training import reestimate_statistics
 
 FLAGS = flags.FLAGS
@@ -54,6 +54,10 @@ def run(cell, model, train, validation):
     """One cell: the rest of its line."""
     keras.utils.set_random_seed(cell["seed"])
     steps, repair = cell["steps"], cell["repair"]
+    x, _ = train
+    options = parse_options(cell.get("options", ""))
+    if options.get("importance") == importances.Prediction.name:
+        options["importance"] = importances.Prediction(x)
     began = time.perf_counter()
     pruned = tf_lossprune.prune_model(
         model,
@@ -62,9 +66,8 @@ def run(cell, model, train, validation):
         channel_multiple=1,
         repair=None if repair == "none" else repair,
         seed=cell["seed"],
-        **parse_options(cell.get("options", "")),
+        **options,
     )
-    x, _ = train
     if steps:
         common.fine_tune(pruned, train, steps, FLAGS.lr, cell["seed"])
         compact = tf_lossprune.strip_pruning(pruned)
