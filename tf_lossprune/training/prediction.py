@@ -21,7 +21,9 @@ from tf_lossprune.types import BackendTensor, Data
 #: The ridge, in units of the channels' mean variance.
 RIDGE = 1e-2
 #: In so many steps at most the channels of a group are removed.
-MOST_STEPS = 256
+MOST_STEPS = 64
+#: Matrices get smaller when no more than this share of them is left.
+LARGEST_REST = 0.75
 
 
 @register_importance
@@ -199,6 +201,7 @@ class _Map:
             square + (RIDGE * level + tiny) * np.eye(len(square))
         )
         self._columns = [np.flatnonzero(piece.units == u) for u in group.units]
+        self._stay = np.ones(len(square), bool)
         self._counts = np.array([len(at) for at in self._columns])
 
     def errors(self, places):
@@ -226,13 +229,22 @@ class _Map:
         at = np.concatenate([self._columns[place] for place in places])
         if not len(at):
             return
-        block = self._inverse[np.ix_(at, at)]
-        share = np.linalg.solve(block, self._inverse[at]).T  # H^-1_:J (H^-1_JJ)^-1
-        self.weights = self.weights - share @ self.weights[at]
-        self._inverse = self._inverse - share @ self._inverse[at]
+        gone = self._inverse[at]
+        share = np.linalg.solve(gone[:, at], gone).T  # H^-1_:J (H^-1_JJ)^-1
+        self.weights -= share @ self.weights[at]
+        self._inverse -= share @ gone
         # What is gone has no part in what follows.
-        self.weights[at] = 0.0
-        self._inverse[at] = self._inverse[:, at] = 0.0
+        self._stay[at] = False
+        if self._stay.mean() < LARGEST_REST:
+            self._forget()
+
+    def _forget(self):
+        """Drops the rows and columns of what is gone."""
+        self.weights = self.weights[self._stay]
+        self._inverse = self._inverse[np.ix_(self._stay, self._stay)]
+        moved = np.cumsum(self._stay) - 1
+        self._columns = [moved[columns] for columns in self._columns]
+        self._stay = np.ones(len(self.weights), bool)
 
 
 def _elimination(maps, size):
