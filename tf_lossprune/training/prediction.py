@@ -114,7 +114,7 @@ def prediction_orders(channel_graph: ChannelGraph, data: Data) -> list[np.ndarra
 
 
 def _normalized(channel_graph):
-    """`[num_units + 1]`: whether a unit's group passes a normalisation over channels."""
+    """`[num_units + 1]`: whether its group passes a normalisation over channels."""
     passed = np.zeros(channel_graph.num_units + 1, bool)
     for call in channel_graph.graph.calls:
         gated = channel_graph.gated_call(call)
