@@ -59,14 +59,16 @@ def python(folder, *arguments, backend="jax"):
 
 
 def test_import_and_one_shot(tmp_path):
-    assert python(tmp_path, "-c", ONE_SHOT).split() == ["4"]
+    # Before it, a slow machine tells how far the work is.
+    assert python(tmp_path, "-c", ONE_SHOT).split()[-1] == "4"
 
 
 def test_a_backend_that_does_not_train(tmp_path):
     """One that comes with Keras stands for Torch."""
     code = ONE_SHOT + OPEN_WIDTHS
-    units, *errors = python(tmp_path, "-c", code, backend="numpy").splitlines()
-    assert units == "4"
+    lines = python(tmp_path, "-c", code, backend="numpy").splitlines()
+    assert "4" in lines
+    errors = [line for line in lines if "Received" in line]
     assert len(errors) == 2
     for error in errors:
         assert "trains on the TensorFlow and JAX backends" in error
