@@ -68,26 +68,21 @@ def best_between(
     learned = model.options.method.ratios(
         model.search, model.current_importance(), model.search.targets
     )
-    found = model.choice.between(learned, model.shares, PARTS)
+    networks = dict(zip(PARTS, model.choice.between(learned, model.shares, PARTS)))
     log = logging.getLogger(__name__)
 
-    def scored(part, number):
-        ratios = found[PARTS.index(part)]
-        order = orders[number] if number < len(orders) else None
-        score = evaluate(ratios, order)
-        log.info(
-            "Cut and repaired, %.0f %% as learned, order %d: %.4f",
-            *(100 * part, number, score),
-        )
-        return score, Choice(ratios, order), part
+    def score(part: float, order: np.ndarray | None) -> float:
+        found = evaluate(networks[part], order)
+        own = " in the method's order" if order is None else ""
+        log.info("Cut and repaired, %.0f %% as learned%s: %.4f", 100 * part, own, found)
+        return found
 
     # Of equal ones the first, halfway.
-    tried = [scored(p, n) for n in range(max(1, len(orders))) for p in PARTS]
-    best = max(tried, key=_score)
-    if orders:
-        best = max(best, scored(best[2], len(orders)), key=_score)
-    return best[1]
-
-
-def _score(tried):
-    return tried[0]
+    given: list[np.ndarray | None] = [*orders] if orders else [None]
+    tried = [(part, order) for order in given for part in PARTS]
+    scores = [score(*one) for one in tried]
+    best = int(np.argmax(scores))
+    part, order = tried[best]
+    if order is not None and score(part, None) > scores[best]:
+        order = None
+    return Choice(networks[part], order)
