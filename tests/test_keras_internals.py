@@ -26,7 +26,7 @@ PRIVATE = (
     r"|\b_compile_config\b|\b_compile_loss\b|\b_fn_kwargs\b|_flat_losses\b"
     r"|_y_pred_build_structure\b|\b_loss_tracker\b|\._initial_epoch\b|\b_jax_state"
     r"|_update_metrics_variables\b|\._trainable_variables\b|\b_var_key\b"
-    r"|_exclude_from_weight_decay\b"
+    r"|_exclude_from_weight_decay\b|_resolve_auto_jit_compile\b"
     r"|_var_to_optimizer_idx|\b_self_|\._[rc]\b|\"_[rc]\"|\bOptimizerMap\b|keras\.src"
 )
 #: An attribute that an object keeps for itself, and those that are not of Keras.
@@ -369,6 +369,21 @@ class TestLayers:
 
 
 class TestTraining:
+    def test_a_model_can_refuse_xla_where_nobody_asked_for_it(self):
+        class Slow(internals.OwnCompilation, keras.Sequential):
+            def wants_xla(self):
+                return False
+
+        model = Slow([keras.Input((2,)), layers.Dense(1)])
+        for given, found in (("auto", False), (True, True), (False, False)):
+            model.compile("sgd", "mse", jit_compile=given)
+            assert model.jit_compile is found
+        model.wants_xla = lambda: True
+        model.compile("sgd", "mse")
+        keras_own = keras.Sequential([keras.Input((2,)), layers.Dense(1)])
+        keras_own.compile("sgd", "mse")
+        assert model.jit_compile is keras_own.jit_compile
+
     def test_variables_are_made_from_shapes(self):
         model = compiled()
         x, y = (keras.KerasTensor(a.shape, a.dtype) for a in data())

@@ -218,7 +218,8 @@ def compress(
                 epochs. None: the model's own.
             loss, metrics, loss_weights, weighted_metrics: as in `compile`. None: the
                 model's own.
-            jit_compile: as in `compile`; `"auto"`.
+            jit_compile: as in `compile`; `"auto"`: as Keras decides, but without XLA
+                where its convolutions are slow (TensorFlow on CPUs).
             statistics_batches: int >= 0, training batches from which batch
                 normalisation statistics are re-estimated after the cut; 32.
             check: bool, whether to compare the compact model with the pruned one when

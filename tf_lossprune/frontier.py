@@ -21,12 +21,12 @@ from tf_lossprune.settings import Settings
 from tf_lossprune.surgery import cut
 from tf_lossprune.team import Team
 from tf_lossprune.training import PrunedModel, reestimate_statistics
+from tf_lossprune.training.dense_moments import DenseMoments
 from tf_lossprune.training.fresh_optimizer import fresh_optimizer
 from tf_lossprune.training.lesson import Lesson
-from tf_lossprune.training.moments import some_inputs
 from tf_lossprune.training.optimizer_state import cut_optimizer, join_optimizers
 from tf_lossprune.training.phases import PhaseCallback, StepCallback
-from tf_lossprune.training.repair import SAMPLES, repair
+from tf_lossprune.training.repair import repair
 from tf_lossprune.training.trial import as_in_fit
 from tf_lossprune.types import Data, Limits
 
@@ -236,9 +236,9 @@ class Snapshots(StepCallback):
         if self._check:
             check_compact(pruned, compact, keep)
         if pruned.repairs:
-            inputs = some_inputs(self._data(), SAMPLES)
-            if inputs:  # a generator cannot be read again
-                repair(pruned.channel_graph, keep, compact, inputs, trained=pruned)
+            moments = DenseMoments(pruned.channel_graph, self._data())
+            if moments.count:  # a generator cannot be read again
+                repair(pruned.channel_graph, keep, compact, moments, trained=pruned)
         pieces = cut_variables(pruned.channel_graph, compact)
         self.optimizers[key] = cut_optimizer(
             pruned.optimizer, pieces, compact.trainable_variables

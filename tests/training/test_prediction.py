@@ -7,6 +7,7 @@ from absl.testing import parameterized
 import tf_lossprune
 from tf_lossprune import importances
 from tf_lossprune.graph import analyze
+from tf_lossprune.training.dense_moments import DenseMoments
 from tf_lossprune.training.prediction import RIDGE, predicted
 
 layers = keras.layers
@@ -32,7 +33,7 @@ def convolutions():
 
 def scores_of(model, data):
     graph = analyze(model)
-    found = predicted(graph, [(data[:100],), (data[100:],)])
+    found = predicted(graph, DenseMoments(graph, [(data[:100],), (data[100:],)]))
     return {group.name: found[group.units] for group in graph.groups}
 
 

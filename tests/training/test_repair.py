@@ -17,6 +17,7 @@ from tf_lossprune.training import readers, repair
 layers = keras.layers
 # The module, of which the package has the function.
 formula = importlib.import_module("tf_lossprune.training.repair")
+dense_moments = importlib.import_module("tf_lossprune.training.dense_moments")
 
 
 def normalised_convolutions():
@@ -339,7 +340,7 @@ class RepairTest(parameterized.TestCase):
     def test_large_tensors_are_taken_one_after_the_other(self):
         """With the same result as all at once."""
         model, x = randomised(concatenation)
-        with mock.patch.object(formula, "ENTRIES_AT_ONCE", 1):
+        with mock.patch.object(dense_moments, "ENTRIES_AT_ONCE", 1):
             _, _, one_by_one, _ = cut_and_repaired(model, x)
         _, _, at_once, _ = cut_and_repaired(model, x)
         np.testing.assert_allclose(one_by_one, at_once, rtol=1e-5)

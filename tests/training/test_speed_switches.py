@@ -103,6 +103,30 @@ class SpeedSwitchesTest(parameterized.TestCase):
         for gates in seen:
             np.testing.assert_array_equal(gates, given)
 
+    def test_xla_is_left_out_by_default_where_it_is_slow(self):
+        """Convolutions on TensorFlow's CPU; patches side by side are products."""
+        tensorflow = keras.backend.backend() == "tensorflow"
+
+        def images(*between):
+            inputs = keras.Input((8, 8, 4))
+            after = [keras.layers.Flatten(), keras.layers.Dense(4)]
+            return keras.Model(inputs, keras.Sequential([*between, *after])(inputs))
+
+        conv = keras.layers.Conv2D
+        for model, slow in (
+            (images(conv(8, 3)), True),
+            (images(keras.layers.DepthwiseConv2D(3), conv(8, 1)), True),
+            (images(conv(8, 1), conv(8, 4, strides=4)), False),
+            (small.network(), False),
+        ):
+            pruned = tf_lossprune.prune_model(model, {"macs": 0.5})
+            pruned.compile("sgd", "mse")
+            model.compile("sgd", "mse")
+            wanted = model.jit_compile and not (slow and tensorflow)
+            self.assertEqual(pruned.jit_compile, wanted)
+            pruned.compile("sgd", "mse", jit_compile=True)
+            self.assertTrue(pruned.jit_compile)
+
     def test_xla(self):
         self.check_xla({"jit_compile": True})
 

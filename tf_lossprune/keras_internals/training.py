@@ -7,6 +7,18 @@ from typing import Any
 import keras
 
 
+class OwnCompilation:
+    """Mix-in for a `keras.Model` that has a say in what `jit_compile="auto"` means."""
+
+    def wants_xla(self) -> bool:
+        """Whether it is to be compiled by XLA, where Keras would do so."""
+        return True
+
+    def _resolve_auto_jit_compile(self) -> bool:
+        resolved: bool = super()._resolve_auto_jit_compile()  # type: ignore[misc]
+        return resolved and self.wants_xla()
+
+
 def build_symbolically(model: keras.Model, batch: tuple) -> None:
     """Makes the variables of metrics, loss and optimizer from a batch's shapes."""
     model._symbolic_build(data_batch=batch)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from keras import tree
 
+from tf_lossprune.training.dense_moments import DenseMoments
 from tf_lossprune.training.evaluation import Evaluation, first_labelled
 from tf_lossprune.types import Data
 
@@ -34,6 +35,7 @@ def best_between(
     data: Data,
     batch_size: int | None = None,
     orders: Sequence[np.ndarray] = (),
+    moments: DenseMoments | None = None,
 ) -> Choice:
     """The best of some networks, cut and repaired.
 
@@ -48,6 +50,7 @@ def best_between(
         data: training data in a form which `fit` takes.
         batch_size: int or None, for arrays.
         orders: list of importances as `PrunedModel.decide` takes them.
+        moments: as `Evaluation` takes them.
 
     Returns:
         `Choice`. Where nothing can be compared, without targets, a loss, or data that
@@ -64,6 +67,7 @@ def best_between(
         batches=min(batches, MOST_BATCHES),
         statistics=min(batches, MOST_BATCHES),
         repairs=model.options.repair is not None,
+        moments=moments,
     )
     learned = model.options.method.ratios(
         model.search, model.current_importance(), model.search.targets

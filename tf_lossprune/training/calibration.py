@@ -3,8 +3,9 @@
 import inspect
 
 from tf_lossprune.training.data import DEFAULT_BATCH_SIZE, batches, first_of
+from tf_lossprune.training.dense_moments import SAMPLES
 from tf_lossprune.training.moments import all_alike, some_inputs
-from tf_lossprune.training.repair import SAMPLES, repair
+from tf_lossprune.training.repair import repair
 from tf_lossprune.training.statistics import reestimate_statistics
 
 

@@ -10,9 +10,9 @@ import numpy as np
 from keras import ops, tree
 
 from tf_lossprune.training.data import batches
-from tf_lossprune.training.moments import collect, some_inputs
+from tf_lossprune.training.dense_moments import DenseMoments
 from tf_lossprune.training.readers import find_readers, loses
-from tf_lossprune.training.repair import SAMPLES, fold
+from tf_lossprune.training.repair import fold
 from tf_lossprune.training.statistics import moving, reestimate_statistics
 from tf_lossprune.types import Data
 
@@ -32,6 +32,7 @@ class Evaluation:
         batches: int >= 1, how many batches are looked at.
         statistics: int >= 0, batches for the statistics.
         repairs: bool, whether networks are repaired before they are scored.
+        moments: `DenseMoments` for that, where they are at hand; None: of this data.
 
     Attributes:
         calls: int, how many networks have been scored.
@@ -49,6 +50,7 @@ class Evaluation:
         batches: int = 4,
         statistics: int = 2,
         repairs: bool = False,
+        moments: DenseMoments | None = None,
     ) -> None:
         if not model.compiled:
             raise ValueError(
@@ -71,11 +73,10 @@ class Evaluation:
             *[tuple(batch) for batch in found],
         )
         self.calls = 0
-        self._readers = self._moments = ()
-        if repairs:
-            inputs = some_inputs(_labelled(data, batch_size), SAMPLES)
-            self._readers, _ = find_readers(model.channel_graph)
-            self._moments = collect(model.channel_graph, self._readers, inputs)
+        self._readers = find_readers(model.channel_graph)[0] if repairs else []
+        if repairs and moments is None:
+            moments = DenseMoments(model.channel_graph, _labelled(data, batch_size))
+        self._moments = moments if repairs else None
 
     def __call__(
         self, ratios: np.ndarray, importance: np.ndarray | None = None
@@ -122,13 +123,11 @@ class Evaluation:
 
     def _repair(self) -> None:
         """Lets the gated network's layers do without what is gated off."""
+        if self._moments is None:
+            return
         keep, values = self.model.kept_units(), {}
-        pairs = [
-            (reader, moments)
-            for reader, moments in zip(self._readers, self._moments)
-            if loses(reader, keep)
-        ]
-        fold([r for r, _ in pairs], [m for _, m in pairs], keep, values)
+        lose = [reader for reader in self._readers if loses(reader, keep)]
+        fold(self._moments.of(lose), keep, values)
         for variable, value in values.values():
             variable.assign(ops.cast(value, variable.dtype))
 

@@ -24,7 +24,7 @@ from tf_lossprune.training.kept import Kept
 from tf_lossprune.training.network import arranged, gated_network
 from tf_lossprune.training.options import PruningOptions
 from tf_lossprune.training.phases import PhaseCallback, with_phases
-from tf_lossprune.training.program import as_program
+from tf_lossprune.training.program import as_program, xla_pays
 from tf_lossprune.training.reloading import check_reloading
 from tf_lossprune.training.saving import SavedState
 from tf_lossprune.training.sharding import check_sharding
@@ -45,6 +45,7 @@ class PrunedModel(
     Shrinking,
     StepContract,
     Kept,
+    internals.OwnCompilation,
     current_backend(),
     keras.Model,
 ):
@@ -95,6 +96,13 @@ class PrunedModel(
         self._forward_kept = as_program(
             lambda x, kept: self.run_network(x, kept, training=True), self, often=True
         )
+
+    def wants_xla(self) -> bool:
+        """Whether `jit_compile="auto"` means XLA where Keras would use it.
+
+        Not for convolutions on TensorFlow and CPUs, where it multiplies the time.
+        """
+        return xla_pays(self.channel_graph)
 
     # The forward pass.
 

@@ -94,7 +94,7 @@ def collect(channel_graph, readers, inputs, keep=None, changes=None):
         ValueError: if there are fewer than two samples.
     """
     # Several readers of one tensor share its moments.
-    sources = {_key(reader): reader for reader in readers}
+    sources = {key_of(reader): reader for reader in readers}
     changed = [
         changes is not None and reader.reads(changes) for reader in sources.values()
     ]
@@ -121,7 +121,7 @@ def collect(channel_graph, readers, inputs, keep=None, changes=None):
     )
     pairs = iter(zip(*halves))
     of = {key: [next(pairs) for _ in r.slices] for key, r in sources.items()}
-    return [of[_key(reader)] for reader in readers]
+    return [of[key_of(reader)] for reader in readers]
 
 
 def in_halves(inputs, function):
@@ -156,7 +156,7 @@ def _flat(rows, columns):
     return ops.concatenate(flat) if len(flat) > 1 else flat[0]
 
 
-def _key(reader):
+def key_of(reader):
     """The same for readers of the same columns of the same tensors."""
     columns = (part.columns.tobytes() for part in reader.slices)
     windows = (w.key for w in reader.windows or ())

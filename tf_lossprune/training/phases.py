@@ -9,6 +9,7 @@ import keras
 from tf_lossprune.advice import FEW_STEPS
 from tf_lossprune.gates.importance import Automatic
 from tf_lossprune.training.between import Choice, best_between
+from tf_lossprune.training.dense_moments import DenseMoments
 from tf_lossprune.training.finite import broken_weight
 from tf_lossprune.training.prediction import prediction_orders
 from tf_lossprune.training.statistics import (
@@ -84,7 +85,7 @@ class PhaseCallback(StepCallback):
     def _start(self) -> None:
         if self._fixed():
             if not self.model.is_compact:  # by a method without a search
-                self._cut()
+                self._cut(self._moments())
             self.model.begin_lesson()
             return
         steps = self.params.get("steps")
@@ -147,14 +148,15 @@ class PhaseCallback(StepCallback):
             )
             self._given_up = self.model.stop_training = True
             return
-        choice = self._choice()
+        moments = self._moments()
+        choice = self._choice(moments)
         self.model.decide(choice.ratios, choice.importance)
         if self._stop_at_end:
             self.model.stop_training = True
         else:
-            self._cut()
+            self._cut(moments)
 
-    def _choice(self) -> Choice:
+    def _choice(self, moments: DenseMoments | None) -> Choice:
         """The method's, but after a search on frozen weights, which is quick to judge.
 
         The cut is repaired then: channels go first which the others can predict. With
@@ -165,17 +167,23 @@ class PhaseCallback(StepCallback):
             return Choice()
         automatic = isinstance(model.options.importance, Automatic)
         orders = []
-        if automatic and search.follows_importance and model.repairs:
-            orders = prediction_orders(model.channel_graph, self._batches())
+        if automatic and search.follows_importance and moments is not None:
+            orders = prediction_orders(model.channel_graph, moments)
         few = search.read("search_steps") < FEW_STEPS
         if few or self._labelled is None:
             return Choice(None, *orders[:1])
-        return best_between(model, *self._labelled, orders)
+        return best_between(model, *self._labelled, orders, moments)
 
-    def _cut(self) -> None:
+    def _moments(self) -> DenseMoments | None:
+        """What the repair needs of the network before the cut, if it is repaired."""
+        if not self.model.repairs:
+            return None
+        return DenseMoments(self.model.channel_graph, self._batches())
+
+    def _cut(self, moments: DenseMoments | None) -> None:
         self.model.shrink()
-        if self.model.repairs:
-            self.model.repair_cut(self._batches())
+        if moments is not None:
+            self.model.repair_cut(moments)
         self._reestimate()
         self.model.begin_lesson()
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from keras import ops, tree
+from keras import ops
 
 from tf_lossprune.gates.importance import (
     GroupL2,
@@ -13,9 +13,8 @@ from tf_lossprune.gates.importance import (
 )
 from tf_lossprune.graph import ChannelGraph
 from tf_lossprune.training.calibration import some_batches
-from tf_lossprune.training.moments import all_alike, collect, some_inputs
+from tf_lossprune.training.dense_moments import SAMPLES, DenseMoments, in_passes
 from tf_lossprune.training.readers import find_readers
-from tf_lossprune.training.repair import SAMPLES, in_passes
 from tf_lossprune.types import BackendTensor, Data
 
 #: The ridge, in units of the channels' mean variance.
@@ -74,7 +73,8 @@ class Prediction(Importance):
 
     def score(self, channels: ChannelGraph) -> BackendTensor:
         if self._inputs is not None and self._of is not channels:
-            self._scores, self._of = predicted(channels, self._inputs), channels
+            moments = DenseMoments(channels, self._inputs)
+            self._scores, self._of = predicted(channels, moments), channels
         if self._scores is None:
             raise ValueError(
                 "Expected inputs to tell how well channels are predicted: "
@@ -84,7 +84,9 @@ class Prediction(Importance):
         return ops.convert_to_tensor(np.asarray(self._scores, "float32"))
 
 
-def prediction_orders(channel_graph: ChannelGraph, data: Data) -> list[np.ndarray]:
+def prediction_orders(
+    channel_graph: ChannelGraph, moments: DenseMoments
+) -> list[np.ndarray]:
     """The importance of all units `[num_units + 1]` by `Prediction`, in two versions.
 
     What it does not know is that a normalisation over channels has other statistics
@@ -93,18 +95,16 @@ def prediction_orders(channel_graph: ChannelGraph, data: Data) -> list[np.ndarra
 
     Args:
         channel_graph: `ChannelGraph`.
-        data: iterable of batches; of a tuple, the first entry is the input.
+        moments: `DenseMoments` of it.
 
     Returns:
         List of scores with mean 1 over each group. One where no channels pass a
         normalisation; none where the data say nothing: there are none, as from a
         generator, or they are all the same.
     """
-    inputs = some_inputs(data, SAMPLES)
-    count = sum(len(tree.flatten(x)[0]) for x in inputs)
-    if count < 2 or all_alike(inputs):
+    if moments.count < 2 or moments.all_alike():
         return []
-    scores = predicted(channel_graph, inputs).astype("float32")
+    scores = predicted(channel_graph, moments).astype("float32")
     found = [ops.convert_to_numpy(normalize(scores, channel_graph))]
     mixed = _normalized(channel_graph)
     if mixed.any():
@@ -126,12 +126,12 @@ def _normalized(channel_graph):
     return passed
 
 
-def predicted(channel_graph: ChannelGraph, inputs: list) -> np.ndarray:
+def predicted(channel_graph: ChannelGraph, moments: DenseMoments) -> np.ndarray:
     """The scores of all units `[num_units + 1]`; see `Prediction`.
 
     Args:
         channel_graph: `ChannelGraph`.
-        inputs: list of batches, as `some_inputs` returns it.
+        moments: `DenseMoments` of it.
     """
     readers, left = find_readers(channel_graph)
     unknown = {
@@ -151,13 +151,12 @@ def predicted(channel_graph: ChannelGraph, inputs: list) -> np.ndarray:
             jobs.append((group, own))
     for part in in_passes(jobs, lambda job: job[1]):
         every = list({id(r): r for _, own in part for r in own}.values())
-        found = collect(channel_graph, every, inputs)
-        moments = {id(r): m for r, m in zip(every, found, strict=True)}
+        found = {id(r): pieces for r, pieces in moments.of(every)}
         for group, own in part:
             maps = [
                 _Map(reader, piece, halves[0] + halves[1], group)
                 for reader in own
-                for piece, halves in zip(reader.slices, moments[id(reader)])
+                for piece, halves in zip(reader.slices, found[id(reader)])
                 if _reads(piece, group)
             ]
             scores[group.units] = _elimination(maps, group.size)

@@ -32,6 +32,16 @@ def as_program(function, model, often=False, channels_first=False):
     return current_backend().as_program(function, model, often, channels_first)
 
 
+def xla_pays(channel_graph):
+    """Whether XLA makes the training of a network faster, where Keras would use it.
+
+    Args:
+        channel_graph: `ChannelGraph`.
+    """
+    operations = [call.operation for call in channel_graph.graph.calls]
+    return current_backend().gains_by_xla(operations)
+
+
 def full_precision():
     """Keeps all digits of float32 in products and convolutions.
 

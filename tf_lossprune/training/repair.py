@@ -31,11 +31,12 @@ import dataclasses
 import warnings
 
 import numpy as np
-from keras import ops, tree
+from keras import ops
 
 from tf_lossprune.config import check_count
 from tf_lossprune.training.changes import Changes
-from tf_lossprune.training.moments import all_alike, collect, some_inputs
+from tf_lossprune.training.dense_moments import SAMPLES, DenseMoments, in_passes
+from tf_lossprune.training.moments import collect
 from tf_lossprune.training.nearer import Nearest
 from tf_lossprune.training.readers import find_readers, layers_of
 from tf_lossprune.training.rescaling import rescale
@@ -43,16 +44,11 @@ from tf_lossprune.training.rescaling import rescale
 #: Candidates for lambda, in units of the kept channels' mean variance; the one that
 #: predicts the other half of the inputs best is taken, tensor by tensor.
 RIDGES = (1e-7, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-#: How many inputs are read, if nobody says.
-SAMPLES = 512
 #: Why nothing was repaired.
 ALIKE = (
     "All inputs to repair the network with are the same, so that they do not say how "
     "its channels depend on each other: nothing was repaired. Give inputs that differ."
 )
-#: So many entries of covariances are held in one pass over the inputs, unless a single
-#: tensor has more: 256 MiB for both halves.
-ENTRIES_AT_ONCE = 2**24
 
 
 @dataclasses.dataclass
@@ -95,8 +91,8 @@ def repair(channel_graph, keep, compact, data, samples=SAMPLES, trained=None):
             scales and offsets of normalisations over channels change. Re-estimate the
             statistics of batch normalisations afterwards.
         data: iterable of batches; of a tuple, the first entry is the input. No labels
-            are needed.
-        samples: int >= 2, how many inputs to use at most.
+            are needed. Or `DenseMoments` of this network.
+        samples: int >= 2, how many inputs to use at most; not with `DenseMoments`.
         trained: compiled `keras.Model` with the network's outputs, or None: its losses
             say which of them are classes, whose probabilities are compared. Without
             it, the last activations do.
@@ -114,29 +110,32 @@ def repair(channel_graph, keep, compact, data, samples=SAMPLES, trained=None):
     readers, left = find_readers(channel_graph, keep, changes)
     if not readers:
         return Repair({}, left, 0)
-    inputs = some_inputs(data, samples)
-    count = sum(len(tree.flatten(x)[0]) for x in inputs)
-    if count > 1 and all_alike(inputs):
+    if not isinstance(data, DenseMoments):
+        data = DenseMoments(channel_graph, data, samples)
+    if data.all_alike():
         warnings.warn(ALIKE, stacklevel=3)
-        return Repair({}, {**left, **{r.name: ALIKE for r in readers}}, count)
-    nearest = Nearest(channel_graph, compact, inputs, trained)
-    values, unexplained = {}, {}
-    rescaled = rescale(channel_graph, keep, changes, inputs, values)
+        return Repair({}, {**left, **{r.name: ALIKE for r in readers}}, data.count)
+    nearest = Nearest(channel_graph, compact, data.inputs, trained)
+    values = {}
+    rescaled = rescale(channel_graph, keep, changes, data.inputs, values)
     taken = bool(rescaled) and nearest.takes(values)
-    for part in in_passes(readers, lambda reader: [reader], changes):
-        moments = collect(channel_graph, part, inputs, keep, changes)
-        unexplained.update(fold(part, moments, keep, values))
+    same = [r for r in readers if not r.reads(changes)]
+    unexplained = fold(data.of(same), keep, values)
+    changed = [r for r in readers if r.reads(changes)]
+    for part in in_passes(changed, changes=changes):
+        moments = collect(channel_graph, part, data.inputs, keep, changes)
+        unexplained |= fold(zip(part, moments, strict=True), keep, values)
     taken |= nearest.takes(values)
     nearest.restore()
-    return Repair(unexplained, left, count, rescaled if taken else [], not taken)
+    return Repair(unexplained, left, data.count, rescaled if taken else [], not taken)
 
 
-def fold(readers, moments, keep, values):
+def fold(read, keep, values):
     """Computes the weights with which layers do without what is cut.
 
     Args:
-        readers: list of `Reader`s that lose channels.
-        moments: for each, what `collect` returns.
+        read: iterable of pairs of a `Reader` that loses channels and the moments of
+            what it reads, as `collect` returns them.
         keep: bool `[num_units + 1]`, the units that stay.
         values: dict, id of a variable -> the variable and its new value, which has the
             size from before the cut; the new values are added.
@@ -145,34 +144,7 @@ def fold(readers, moments, keep, values):
         Dict, name of a reader -> the share of what it loses that the kept channels
         cannot replace.
     """
-    return {
-        reader.name: _fold(reader, found, keep, values)
-        for reader, found in zip(readers, moments, strict=True)
-    }
-
-
-def in_passes(jobs, readers_of, changes=None):
-    """Parts of the jobs whose covariances are held at the same time.
-
-    Args:
-        jobs: iterable.
-        readers_of: function of a job that returns its `Reader`s.
-        changes: `Changes` or None, as `collect` gets them.
-    """
-    part, held = [], 0
-    for job in jobs:
-        more = 0
-        for reader in readers_of(job):
-            twice = 2 if changes is not None and reader.reads(changes) else 1
-            sizes = [twice * piece.columns.shape[-1] for piece in reader.slices]
-            more += sum(size**2 for size in sizes)
-        if part and held + more > ENTRIES_AT_ONCE:
-            yield part
-            part, held = [], 0
-        part.append(job)
-        held += more
-    if part:
-        yield part
+    return {r.name: _fold(r, moments, keep, values) for r, moments in read}
 
 
 def _fold(reader, moments, keep, values):
@@ -248,12 +220,8 @@ class _Fit:
             moments: `Moments`.
             ridge: float, lambda in units of the kept channels' mean variance.
         """
-        square = moments.about(moments.mean if self._centred else 0 * moments.mean)
-        given = square[np.ix_(self._after, self._after)]
-        level = ridge * np.trace(given) / max(len(given), 1) + np.finfo("float32").tiny
-        return np.linalg.solve(
-            given + level * np.eye(len(given)), square[self._after] @ self._lost
-        )
+        given, wanted = self._equations(self._square(moments))
+        return _ridge_regression(given, wanted, ridge)
 
     def constant(self, moments, more):
         """What the outputs gain besides, `[outputs]`."""
@@ -268,12 +236,29 @@ class _Fit:
         errors, whole = np.zeros(len(RIDGES)), 0.0
         for fitted, held_out in (halves, halves[::-1]):
             square = held_out.about(0 * held_out.mean)
-            whole += np.sum(self._lost * (square @ self._lost))
+            lost = np.sum(self._lost * (square @ self._lost))
+            whole += lost
             if self._centred:
                 square = held_out.about(fitted.mean)
+                lost = np.sum(self._lost * (square @ self._lost))
+            left, right = self._equations(square)
+            given, wanted = self._equations(self._square(fitted))
             for index, ridge in enumerate(RIDGES):
-                rest = self._lost.copy()
-                rest[self._after] -= self.solve(fitted, ridge)
-                errors[index] += np.sum(rest * (square @ rest))
+                more = _ridge_regression(given, wanted, ridge)
+                # (L - M)' S (L - M), with M in the kept channels' rows only.
+                errors[index] += lost + np.sum(more * (left @ more - 2 * right))
         best = int(np.argmin(errors))
         return RIDGES[best], max(errors[best], 0.0), max(whole, 0.0)
+
+    def _square(self, moments):
+        return moments.about(moments.mean if self._centred else 0 * moments.mean)
+
+    def _equations(self, square):
+        """`S_KK` and `S_K. W_lost`."""
+        rows = square[self._after]
+        return rows[:, self._after], rows @ self._lost
+
+
+def _ridge_regression(given, wanted, ridge):
+    level = ridge * np.trace(given) / max(len(given), 1) + np.finfo("float32").tiny
+    return np.linalg.solve(given + level * np.eye(len(given)), wanted)

@@ -4,16 +4,16 @@ import warnings
 from typing import Any
 
 import numpy as np
-from keras import ops, tree
+from keras import ops
 
 from tf_lossprune import keras_internals as internals
 from tf_lossprune.cut_variables import cut_variables
 from tf_lossprune.surgery import cut
+from tf_lossprune.training.dense_moments import DenseMoments
 from tf_lossprune.training.fresh_optimizer import fresh_optimizer
-from tf_lossprune.training.moments import some_inputs
 from tf_lossprune.training.network import gated_network
 from tf_lossprune.training.optimizer_state import cut_optimizer
-from tf_lossprune.training.repair import SAMPLES, Repair, repair
+from tf_lossprune.training.repair import Repair, repair
 
 
 class Shrinking:
@@ -88,7 +88,7 @@ class Shrinking:
         own, it belongs right after `shrink`, before any further step.
 
         Args:
-            data: iterable of batches, as in `training.repair`.
+            data: iterable of batches or `DenseMoments`, as in `training.repair`.
 
         Returns:
             What was done; None where there are no data, as with a generator, which
@@ -99,8 +99,9 @@ class Shrinking:
                 "Expected a network that has been cut: call `shrink` before. "
                 f"Received: {self.name!r}"
             )
-        inputs = some_inputs(data, SAMPLES)
-        if sum(len(tree.flatten(x)[0]) for x in inputs) < 2:
+        if not isinstance(data, DenseMoments):
+            data = DenseMoments(self.channel_graph, data)
+        if data.count < 2:
             if self.options.repair == "least_squares":
                 warnings.warn(
                     "Nothing is repaired: the training data cannot be read a second "
@@ -111,7 +112,7 @@ class Shrinking:
             return None
         with self.variable_scope():
             kept = self.kept_units()
-            done = repair(self.channel_graph, kept, self.network, inputs, trained=self)
+            done = repair(self.channel_graph, kept, self.network, data, trained=self)
         self.commit_state()
         return done
 

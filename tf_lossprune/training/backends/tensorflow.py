@@ -3,6 +3,7 @@
 import contextlib
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tf_lossprune import keras_internals as internals
@@ -20,6 +21,17 @@ class Step(Backend):
         if channels_first and not tf.config.list_physical_devices("GPU"):
             return tf.function(function, jit_compile=True)  # a CPU cannot without
         return tf.function(function, reduce_retracing=True) if often else function
+
+    @staticmethod
+    def gains_by_xla(operations):
+        """Not on CPUs with windows that overlap: XLA's convolutions are slow there."""
+        if any(d.device_type != "CPU" for d in tf.config.list_physical_devices()):
+            return True
+        return not any(
+            np.any(np.greater(operation.kernel_size, operation.strides))
+            for operation in operations
+            if hasattr(operation, "kernel_size") and hasattr(operation, "strides")
+        )
 
     @staticmethod
     @contextlib.contextmanager
