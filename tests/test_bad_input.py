@@ -433,6 +433,11 @@ ORDER = {
         ValueError,
         "2 groups",
     ),
+    "decide_with_scores_of_another_shape": (
+        lambda model: prune(model).decide(importance=[1.0, 2.0]),
+        ValueError,
+        "finite scores",
+    ),
     "begin_without_steps": (
         lambda model: prune(model).begin(0),
         ValueError,

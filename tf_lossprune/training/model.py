@@ -213,7 +213,8 @@ class PrunedModel(
         Raises:
             TypeError: for a width that is no whole number.
             ValueError: if the weights hold NaN or Inf, for groups that there are not,
-                for widths that they cannot have, or if these are no ratios.
+                for widths that they cannot have, or if these are no ratios; for scores
+                of another shape, or that are not finite.
             InfeasibleBudgetError: if these widths break the budget.
         """
         if self.is_compact:
@@ -230,6 +231,8 @@ class PrunedModel(
             ratios = self._checked_ratios(widths)
         if importance is None:
             importance = self.current_importance()
+        else:
+            importance = self._checked_scores(importance)
         self.search.importance.assign(importance)
         if ratios is None:
             ratios = self._method_ratios(importance, self.search.targets)
@@ -271,6 +274,17 @@ class PrunedModel(
                 "Expected a dict from names of groups to whole widths, or ratios for "
                 f"the {len(self.groups)} groups, each a finite number of at least 0. "
                 f"Received: {ratios!r}"
+            )
+        return found
+
+    def _checked_scores(self, importance: Any) -> np.ndarray:
+        found = np.asarray(importance, "float32")
+        wanted = (self.channel_graph.num_units + 1,)
+        if found.shape != wanted or not np.isfinite(found).all():
+            raise ValueError(
+                f"Expected importance as {wanted[0]} finite scores, of all channels "
+                "behind one that counts for nothing, as `current_importance` returns "
+                f"them. Received: {importance!r}"
             )
         return found
 
