@@ -26,6 +26,7 @@ from tf_lossprune.training import PrunedModel
 from tf_lossprune.training.calibration import samples_for, some_batches
 from tf_lossprune.training.fresh_optimizer import fresh_optimizer
 from tf_lossprune.training.prediction import Prediction
+from tf_lossprune.training.program import jit_compile_for
 from tf_lossprune.types import Data, Limits, Path
 
 
@@ -341,7 +342,9 @@ def _untrained(
     if held_out is not None:
         networks = copy_graph(pruned.channel_graph.graph)[0], compact
         for network, found in zip(networks, figures):
-            network.compile(**{**compile_settings(model, settings), "optimizer": None})
+            given = compile_settings(model, settings)
+            jit_compile = jit_compile_for(pruned.channel_graph, given["jit_compile"])
+            network.compile(**{**given, "optimizer": None, "jit_compile": jit_compile})
             found.update(held_out.evaluate(network))
     groups = pruned.described_groups()
     return compact, CompressionResult(

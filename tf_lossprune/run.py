@@ -16,7 +16,7 @@ from tf_lossprune.training import PrunedModel
 from tf_lossprune.training.distillation import Distillation
 from tf_lossprune.training.feed import Feed, split
 from tf_lossprune.training.phases import PhaseCallback, StepCallback
-from tf_lossprune.training.program import xla_pays
+from tf_lossprune.training.program import jit_compile_for
 from tf_lossprune.training.trial import (
     check_class_weight,
     complete_class_weight,
@@ -149,8 +149,8 @@ class Run:
         with it the validation data.
         """
         self.backup.open(self._identity(pruned))
-        if self.settings.jit_compile == "auto" and not xla_pays(pruned.channel_graph):
-            self._compiling["jit_compile"] = False
+        given = self._compiling["jit_compile"]
+        self._compiling["jit_compile"] = jit_compile_for(pruned.channel_graph, given)
         dense, _ = copy_graph(pruned.channel_graph.graph)
         self.dense, batch = dense, self.train.batch
         dense.compile(**self.compiling(optimizer=None))

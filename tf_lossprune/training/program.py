@@ -42,6 +42,16 @@ def xla_pays(channel_graph):
     return current_backend().gains_by_xla(operations)
 
 
+def jit_compile_for(channel_graph, given):
+    """What a network is to be compiled with: `given`, but `"auto"` may be False.
+
+    Args:
+        channel_graph: `ChannelGraph`.
+        given: bool or `"auto"`.
+    """
+    return False if given == "auto" and not xla_pays(channel_graph) else given
+
+
 def full_precision():
     """Keeps all digits of float32 in products and convolutions.
 
