@@ -29,24 +29,29 @@ from tf_lossprune.methods import find_method
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("model", None, "File of a trained Keras classifier.")
-flags.DEFINE_string("name", "resnet8", "Its name in the table.")
-flags.DEFINE_string("data", "cifar10", "Data set, as in `examples.data.load`.")
-flags.DEFINE_string("data_file", None, "Its file.")
-flags.DEFINE_bool("pixels", False, "Whether the model takes pixels from 0 to 255.")
-flags.DEFINE_bool("logits", False, "Whether the model returns logits.")
-flags.DEFINE_integer("dense_steps", 0, "Steps of the dense model before all others.")
-flags.DEFINE_string("cache", "out/dense", "Folder of dense models trained so.")
-flags.DEFINE_list("methods", "loss,uniform", "Methods.")
-flags.DEFINE_list("macs", "0.7,0.55,0.4,0.3,0.2,0.12", "Shares of the MACs.")
-flags.DEFINE_integer("steps", 1600, "Training steps in all.")
-flags.DEFINE_list("seeds", "0", "Seeds.")
-flags.DEFINE_float("lr", 1e-3, "First learning rate of Adam.")
-flags.DEFINE_float("points", 1.0, "How much accuracy may be lost, in points.")
-flags.DEFINE_string("out", "out/smallest.jsonl", "File of the lines.")
-flags.DEFINE_bool("table", False, "Only print the table of the lines.")
-
 BATCH = 64
+
+
+def define_flags():
+    """Defines the flags of this script."""
+    flags.DEFINE_string("model", None, "File of a trained Keras classifier.")
+    flags.DEFINE_string("name", "resnet8", "Its name in the table.")
+    flags.DEFINE_string("data", "cifar10", "Data set, as in `examples.data.load`.")
+    flags.DEFINE_string("data_file", None, "Its file.")
+    flags.DEFINE_bool("pixels", False, "Whether the model takes pixels from 0 to 255.")
+    flags.DEFINE_bool("logits", False, "Whether the model returns logits.")
+    flags.DEFINE_integer(
+        "dense_steps", 0, "Steps of the dense model before all others."
+    )
+    flags.DEFINE_string("cache", "out/dense", "Folder of dense models trained so.")
+    flags.DEFINE_list("methods", "loss,uniform", "Methods.")
+    flags.DEFINE_list("macs", "0.7,0.55,0.4,0.3,0.2,0.12", "Shares of the MACs.")
+    flags.DEFINE_integer("steps", 1600, "Training steps in all.")
+    flags.DEFINE_list("seeds", "0", "Seeds.")
+    flags.DEFINE_float("lr", 1e-3, "First learning rate of Adam.")
+    flags.DEFINE_float("points", 1.0, "How much accuracy may be lost, in points.")
+    flags.DEFINE_string("out", "out/smallest.jsonl", "File of the lines.")
+    flags.DEFINE_bool("table", False, "Only print the table of the lines.")
 
 
 def prepare():
@@ -157,4 +162,5 @@ def main(argv):
 
 
 if __name__ == "__main__":
+    define_flags()
     app.run(main)
