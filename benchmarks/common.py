@@ -180,6 +180,19 @@ def classifier(path, data, data_file=None, pixels=False):
     return model, train, (taken(found.x_val), found.y_val)
 
 
+def shuffled(images, count, seed):
+    """So many of the images and their classes in a random order, which repeats.
+
+    Args:
+        images: Pair `(images, classes)`.
+        count: How many.
+        seed: Seed of the order.
+    """
+    x, y = images
+    order = np.resize(np.random.default_rng(seed).permutation(len(x)), count)
+    return x[order], y[order]
+
+
 def fine_tune(model, images, steps, rate, seed, logits=False, batch_size=64):
     """Trains a classifier for some steps, with Adam from a rate down to 0 (cosine).
 
@@ -192,13 +205,11 @@ def fine_tune(model, images, steps, rate, seed, logits=False, batch_size=64):
         logits: Whether the model returns logits.
         batch_size: Images in a batch.
     """
-    x, y = images
-    order = np.random.default_rng(seed).permutation(len(x))
-    order = np.resize(order, steps * batch_size)
+    x, y = shuffled(images, steps * batch_size, seed)
     schedule = keras.optimizers.schedules.CosineDecay(rate, steps)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=logits)
     model.compile(keras.optimizers.Adam(schedule), loss)
-    model.fit(x[order], y[order], batch_size=batch_size, shuffle=False, verbose=0)
+    model.fit(x, y, batch_size=batch_size, shuffle=False, verbose=0)
 
 
 def percent_right(model, images):

@@ -72,12 +72,9 @@ def prepare():
 def run(cell, model, train, held_out):
     """One method: percent right and share of the MACs, by budget."""
     keras.utils.set_random_seed(cell["seed"])
-    x, y = train
-    order = np.random.default_rng(cell["seed"]).permutation(len(x))
-    order = np.resize(order, cell["steps"] * BATCH)
     rate = keras.optimizers.schedules.CosineDecay(FLAGS.lr, cell["steps"])
     settings = {
-        "train": (x[order], y[order]),
+        "train": common.shuffled(train, cell["steps"] * BATCH, cell["seed"]),
         "epochs": 1,
         "batch_size": BATCH,
         "shuffle": False,

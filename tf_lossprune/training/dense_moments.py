@@ -52,20 +52,21 @@ class DenseMoments:
         """
         new = []
         for reader in readers:
-            if key_of(reader) in self._kept:
-                yield reader, self._kept[key_of(reader)][1]
-            else:
+            known = self._kept.get(key_of(reader))
+            if known is None:
                 new.append(reader)
+            else:
+                yield reader, known[1]
         for part in in_passes(new):
             for reader, found in zip(part, collect(self._graph, part, self.inputs)):
                 self._keep(reader, found)
                 yield reader, found
 
     def _keep(self, reader, found):
-        size = entries(reader)
-        if size <= self._room and key_of(reader) not in self._kept:
+        key, size = key_of(reader), entries(reader)
+        if size <= self._room and key not in self._kept:
             self._room -= size
-            self._kept[key_of(reader)] = reader, found
+            self._kept[key] = reader, found
 
 
 def entries(reader, changes=None):
