@@ -103,9 +103,9 @@ class FrontierTest(parameterized.TestCase):
         passed = []
 
         class Spy(tf_lossprune.frontier.Snapshots):
-            def _take(self, *arguments):
+            def _take(self, *arguments, **named):
                 passed.append(self._step)
-                super()._take(*arguments)
+                super()._take(*arguments, **named)
 
         model = network()
         with mock.patch.object(tf_lossprune.frontier, "Snapshots", Spy):
@@ -120,6 +120,43 @@ class FrontierTest(parameterized.TestCase):
         self.assertEqual(repair.call_count, 2)
         for (_, result), share in zip(found, (0.7, 0.4)):
             self.assertLessEqual(result.compact["macs"], share * result.dense["macs"])
+
+    def test_after_a_search_on_frozen_weights_twins_go_at_each_cut(self):
+        """At a learning rate of 0, what the others can predict goes without a trace."""
+        rng = np.random.default_rng(0)
+        inputs = keras.Input((6,))
+        x = keras.layers.Dense(8, "tanh")(inputs)
+        model = keras.Model(inputs, keras.layers.Dense(3)(x))
+        made, read = model.layers[1:]
+        made.kernel.assign(np.tile(rng.normal(size=(6, 4)), 2))
+        made.bias.assign(np.tile(rng.normal(size=4), 2))
+        sizes = np.tile([3.0, 2.0, 1.0, 0.8], 2)  # the largest twins are of two pairs
+        read.kernel.assign(sizes[:, None] * rng.normal(size=(8, 3)))
+        x = rng.normal(size=(320, 6)).astype("float32")
+        y = model.predict(x, verbose=0)
+        budgets = [0.5, 0.75]
+        with self.assertLogs("tf_lossprune", "INFO") as logs:
+            found = tf_lossprune.compress_frontier(
+                model,
+                budgets,
+                (x, y + rng.normal(size=y.shape)),
+                epochs=5,
+                batch_size=8,
+                optimizer=keras.optimizers.SGD(0.0),
+                loss="mse",
+                distill=False,
+                channel_multiple=1,
+                verbose=0,
+                jit_compile=keras.backend.backend() == "jax",
+            )
+        compared = [line for line in logs.output if "Cut and repaired" in line]
+        self.assertGreaterEqual(len(compared), 6)
+        for share, (compact, result) in zip(budgets, found):
+            self.assertEqual(compact.layers[1].units, 8 * share)
+            self.assertEqual(result.groups[0]["kept"], 8 * share)
+            np.testing.assert_allclose(compact.predict(x, verbose=0), y, atol=1e-3)
+            # As in `compress`: 40 of the 200 steps, not 0.3 of them.
+            self.assertLen(result.history["search"]["loss"], 1)
 
     def test_members_do_not_disturb_each_other(self):
         """A model that learns beside others ends as if it had learned alone."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from tf_lossprune.allocation import Schedule
 from tf_lossprune.budget import Budget
@@ -21,11 +22,12 @@ from tf_lossprune.settings import Settings
 from tf_lossprune.surgery import cut
 from tf_lossprune.team import Team
 from tf_lossprune.training import PrunedModel, reestimate_statistics
+from tf_lossprune.training.between import BestCut, Choice
 from tf_lossprune.training.dense_moments import DenseMoments
 from tf_lossprune.training.fresh_optimizer import fresh_optimizer
 from tf_lossprune.training.lesson import Lesson
 from tf_lossprune.training.optimizer_state import cut_optimizer, join_optimizers
-from tf_lossprune.training.phases import PhaseCallback, StepCallback
+from tf_lossprune.training.phases import StepCallback
 from tf_lossprune.training.repair import repair
 from tf_lossprune.training.trial import as_in_fit
 from tf_lossprune.types import Data, Limits
@@ -33,7 +35,8 @@ from tf_lossprune.types import Data, Limits
 #: `Schedule.power` where several budgets share a search. With the usual 2, the loose
 #: ones are passed in its first third, with widths and weights that few steps have made.
 POWER = 1.0
-#: Default length of the search, as a share of all epochs: there is more to pass.
+#: Default length of the search, as a share of all epochs: there is more to pass. On
+#: frozen weights, where it trains nothing, it is as long as for one budget.
 SEARCH_SHARE = 0.3
 
 
@@ -47,10 +50,12 @@ def compress_frontier(
     """Compresses a model to several budgets with one search.
 
     A single search shrinks to the tightest budget, and the widths (with the weights at
-    that moment) are recorded as it passes each of the others. The compact models are
-    then fine-tuned side by side: every batch is read, augmented and passed through
-    the teacher once for all of them. For the same reason a frontier has no backup:
-    none of its models is finished before the others.
+    that moment) are recorded as it passes each of the others. After a search on frozen
+    weights, the order of the channels and the comparison with uniform widths follow for
+    each budget, as in `compress`. The compact models are then fine-tuned side by side:
+    every batch is read, augmented and passed through the teacher once for all of them.
+    For the same reason a frontier has no backup: none of its models is finished before
+    the others.
 
     Args:
         model: built functional or Sequential `keras.Model`; not changed.
@@ -60,9 +65,10 @@ def compress_frontier(
         train, validation: as in `compress`.
         **options: as in `compress`, `backup` excepted. `epochs` counts the common
             search for each model; `search_epochs` is by default 0.3 of all epochs, as
-            there are several budgets to pass, and `schedule` is `Schedule(power=1.0)`,
-            which leaves the loose ones more of the search than the usual 2. An
-            optimizer's `global_clipnorm` is one of all models together.
+            there are several budgets to pass (but of a search on frozen weights as in
+            `compress`), and `schedule` is `Schedule(power=1.0)`, which leaves the
+            loose ones more of the search than the usual 2. An optimizer's
+            `global_clipnorm` is one of all models together.
 
     Returns:
         List of `(compact model, CompressionResult)` in the order of `budgets`. The
@@ -98,13 +104,12 @@ def compress_frontier(
         )
     asked = [settings.told(budget) for budget in _read(budgets)]
     run = Run(model, train, validation, settings, method)
-    if prune_options.get("schedule") is None:
-        several = len(asked) > 1
-        prune_options["schedule"] = Schedule(
-            power=POWER if several else Schedule().power,
-            search=SEARCH_SHARE if several else None,
-        )
-    prune_options["schedule"] = run.schedule(prune_options["schedule"])
+    schedule = prune_options.get("schedule")
+    if schedule is None and len(asked) > 1:
+        schedule = Schedule(power=POWER)
+        if not run.freezes(schedule):
+            schedule = Schedule(power=POWER, search=SEARCH_SHARE)
+    prune_options["schedule"] = run.schedule(schedule)
     with silent(not settings.verbose):
         pruned = prune_model(model, asked[0], **prune_options)
     order = _by_tightness(asked, pruned)
@@ -148,10 +153,10 @@ def _train(
     run.start(pruned)
     pruned.compile(**run.compiling())
     stop = sum(pruned.options.schedule.steps(run.steps))
-    phases = PhaseCallback(stop_at_end=True)
+    phases = run.phases(stop_at_end=True)
     search = run.fit("search", pruned, 0, stop, [phases, snapshots])
     began = time.perf_counter()
-    snapshots.take_rest(pruned)
+    snapshots.take_rest(pruned, phases.best_cut)
     models = [snapshots.compacts[index] for index in sorted(snapshots.compacts)]
     optimizers = [snapshots.optimizers[index] for index in sorted(snapshots.compacts)]
     for one in models:
@@ -183,6 +188,9 @@ def _train(
 class Snapshots(StepCallback):
     """Cuts compact models, and their optimizers, as the search passes their budgets.
 
+    If the weights are frozen, they are cut when it is over, to the widths of that
+    moment.
+
     Args:
         budgets: list of `(key, Budget)`, the loosest first.
         check: bool, whether to compare each with the gated network.
@@ -204,7 +212,9 @@ class Snapshots(StepCallback):
     ) -> None:
         super().__init__()
         self._check, self._data = check, data
-        self._open = list(budgets)
+        # The tightest is the end of the search.
+        *self._open, self._last = budgets
+        self._waiting: list[tuple[Any, Budget, np.ndarray | None]] = []
         self._step = 0
         self.compacts, self.optimizers = {}, {}
         self.kept, self.scores = {}, {}
@@ -214,37 +224,56 @@ class Snapshots(StepCallback):
 
     def on_steps(self, done: int) -> None:
         self._step += done
-        # The tightest is the end of the search.
-        while len(self._open) > 1 and self.model.passes(self._open[0][1], self._step):
+        while self._open and self.model.passes(self._open[0][1], self._step):
             self.model.sync_state()
-            budget = self._open[0][1]
-            self._take(self.model, self.model.snapshot(budget))
+            key, budget = self._open.pop(0)
+            if self.model.search.frozen.on_host:
+                learned = self.model.learned_ratios(budget.shares(self.model.costs))
+                self._waiting.append((key, budget, learned))
+            else:
+                moments = BestCut(self.model, self._data).moments
+                keep = self.model.snapshot(budget)
+                self._take(self.model, key, keep, moments=moments)
 
-    def take_rest(self, pruned: PrunedModel) -> None:
-        """Takes those that the search came to at its very end.
+    def take_rest(self, pruned: PrunedModel, best_cut: BestCut | None = None) -> None:
+        """Takes those that wait for the end of the search, or that it came to there.
 
         Args:
             pruned: `PrunedModel` with fixed widths.
+            best_cut: `BestCut` by which they were fixed; None: they could not be.
         """
-        while len(self._open) > 1:
-            self._take(pruned, pruned.snapshot(self._open[0][1]))
-        self._take(pruned, pruned.kept_units())
+        moments = None if best_cut is None else best_cut.moments
+        for key, budget, learned in [*self._waiting, *((*o, None) for o in self._open)]:
+            choice = Choice()
+            if best_cut is not None:
+                choice = best_cut.choice(learned, budget.shares(pruned.costs))
+            keep = pruned.snapshot(budget, choice)
+            self._take(pruned, key, keep, choice.importance, moments)
+        importance = ops.convert_to_numpy(pruned.search.importance.value)
+        keep = pruned.kept_units()
+        self._take(pruned, self._last[0], keep, importance, moments)
 
-    def _take(self, pruned: PrunedModel, keep: np.ndarray) -> None:
-        key, _ = self._open.pop(0)
+    def _take(
+        self,
+        pruned: PrunedModel,
+        key: Any,
+        keep: np.ndarray,
+        importance: np.ndarray | None = None,
+        moments: DenseMoments | None = None,
+    ) -> None:
         compact = cut(pruned.channel_graph, keep)
         if self._check:
             check_compact(pruned, compact, keep)
-        if pruned.repairs:
-            moments = DenseMoments(pruned.channel_graph, self._data())
-            if moments.count:  # a generator cannot be read again
-                repair(pruned.channel_graph, keep, compact, moments, trained=pruned)
+        if moments is not None and moments.count:  # a generator cannot be read again
+            repair(pruned.channel_graph, keep, compact, moments, trained=pruned)
         pieces = cut_variables(pruned.channel_graph, compact)
         self.optimizers[key] = cut_optimizer(
             pruned.optimizer, pieces, compact.trainable_variables
         )
         self.compacts[key], self.kept[key] = compact, keep
-        self.scores[key] = pruned.current_importance()
+        self.scores[key] = (
+            pruned.current_importance() if importance is None else importance
+        )
 
 
 def _read(budgets: Sequence[Any]) -> list[Budget]:

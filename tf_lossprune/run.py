@@ -82,6 +82,26 @@ class Run:
         self.dense_figures = {}
         self._measured = measured
 
+    def freezes(self, schedule: Schedule) -> bool:
+        """Whether the weights wait during the search.
+
+        Args:
+            schedule: `Schedule`.
+        """
+        # Whoever says how long the search is has no short one in mind.
+        given = self.settings.search_epochs is not None
+        total = math.inf if given else self.steps
+        return self.method.freezes(schedule, total, self._model)
+
+    def phases(self, stop_at_end: bool = False) -> PhaseCallback:
+        """The callback that follows the phases of a pruned model on the job's data.
+
+        Args:
+            stop_at_end: as in `PhaseCallback`.
+        """
+        labelled = self.train.data, self.settings.batch_size
+        return PhaseCallback(self.train.batches, labelled, stop_at_end)
+
     def schedule(self, schedule: dict | Schedule | None = None) -> Schedule:
         """A schedule laid over the steps of the job.
 
@@ -91,9 +111,7 @@ class Run:
         """
         schedule = SCHEDULES.find(schedule)
         asked = self.settings.search_epochs
-        # Whoever says how long the search is has no short one in mind.
-        total = self.steps if asked is None else math.inf
-        frozen = self.method.freezes(schedule, total, self._model)
+        frozen = self.freezes(schedule)
         warmup, search = schedule.steps(self.steps, frozen)
         if asked is not None:
             both = min(max(1, round(asked * self.train.steps)), self.steps)
@@ -128,9 +146,7 @@ class Run:
         if self.method.plans and not fixed:
             pruned.plan(self.train.data, self.settings.batch_size)
             start = min(self.method.plan_steps(), self.steps)
-        labelled = self.train.data, self.settings.batch_size
-        phases = PhaseCallback(self.train.batches, labelled)
-        part = self.fit("fit", pruned, start, self.steps, [phases])
+        part = self.fit("fit", pruned, start, self.steps, [self.phases()])
         searched = 0.0 if fixed else part.searched or part.seconds
         seconds = {"search": searched, "fine_tune": part.seconds - searched}
         cut = [logs.get("phase", 2.0) == 2.0 for logs in part.epochs]

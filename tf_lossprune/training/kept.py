@@ -1,5 +1,6 @@
 """What is left of each group, and what it costs."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from keras import ops
 from tf_lossprune.allocation import Usage
 from tf_lossprune.budget import Budget
 from tf_lossprune.resources import plain
+from tf_lossprune.training.between import Choice
 from tf_lossprune.training.choice import WidthChoice
 from tf_lossprune.training.finite import check_weights
 from tf_lossprune.types import Limits
@@ -175,11 +177,23 @@ class Kept:
         limits = ops.convert_to_numpy(limits)
         return bool((limits <= np.array([*wanted.values()]) + 1e-6).all())
 
-    def snapshot(self, budget: Budget | Limits | float) -> np.ndarray:
+    def learned_ratios(self, shares: Mapping[str, float]) -> np.ndarray:
+        """The ratios `[groups]` that a search has learned so far.
+
+        Args:
+            shares: dict, resource -> share of the dense cost that they are for.
+        """
+        importance = self.current_importance()
+        return self.options.method.ratios(self.search, importance, self._limits(shares))
+
+    def snapshot(
+        self, budget: Budget | Limits | float, choice: Choice | None = None
+    ) -> np.ndarray:
         """Which units a looser budget on the same resources keeps, as learned so far.
 
         Args:
             budget: dict or `Budget`.
+            choice: `Choice` for this budget; None: the method's.
 
         Returns:
             bool `[num_units + 1]`.
@@ -189,8 +203,14 @@ class Kept:
         """
         check_weights(self)
         wanted = self._with_resources(budget)
-        shares = wanted.shares(self.costs)
-        limits = np.array([shares[name] for name in self.shares], "float32")
-        importance = self.current_importance()
-        ratios = self._method_ratios(importance, limits)
+        choice = choice or Choice()
+        importance, ratios = choice.importance, choice.ratios
+        if importance is None:
+            importance = self.current_importance()
+        if ratios is None:
+            limits = self._limits(wanted.shares(self.costs))
+            ratios = self._method_ratios(importance, limits)
         return self.choice.units(importance, ratios, wanted)
+
+    def _limits(self, shares: Mapping[str, float]) -> np.ndarray:
+        return np.array([shares[name] for name in self.shares], "float32")

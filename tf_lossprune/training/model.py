@@ -16,6 +16,7 @@ from tf_lossprune.graph import Group, trace
 from tf_lossprune.problem import PruningProblem
 from tf_lossprune.surgery import mark_closed, reasons_closed
 from tf_lossprune.training.backends import current_backend
+from tf_lossprune.training.between import HALFWAY
 from tf_lossprune.training.choice import WidthChoice
 from tf_lossprune.training.data import batch_spec, batches, check_data, first_of
 from tf_lossprune.training.evaluation import Evaluation
@@ -329,7 +330,7 @@ class PrunedModel(
         found = self.options.method.ratios(self.search, importance, limits)
         if self.search.frozen.on_host:
             shares = dict(zip(self.shares, limits.tolist()))
-            [found] = self.choice.between(found, shares, [0.5])
+            [found] = self.choice.between(found, shares, [HALFWAY])
         return found
 
     # What Keras calls.

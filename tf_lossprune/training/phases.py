@@ -6,12 +6,9 @@ from typing import Any
 
 import keras
 
-from tf_lossprune.advice import FEW_STEPS
-from tf_lossprune.gates.importance import Automatic
-from tf_lossprune.training.between import Choice, best_between
+from tf_lossprune.training.between import BestCut
 from tf_lossprune.training.dense_moments import DenseMoments
 from tf_lossprune.training.finite import broken_weight
-from tf_lossprune.training.prediction import prediction_orders
 from tf_lossprune.training.statistics import (
     normalizations,
     reestimate_statistics,
@@ -57,6 +54,10 @@ class PhaseCallback(StepCallback):
             to compare networks on at the end of a search on frozen weights; or None.
         stop_at_end: bool, whether `fit` stops as soon as the widths are fixed, with
             the gated network.
+
+    Attributes:
+        best_cut: `BestCut` that the widths were fixed by, where `fit` stops then; else
+            None.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class PhaseCallback(StepCallback):
         super().__init__()
         self._batches, self._stop_at_end = batches, stop_at_end
         self._labelled = labelled
+        self.best_cut: BestCut | None = None
         self._steps_left: int | None = None
         self._begun = self._ends_unknown = self._given_up = False
 
@@ -85,7 +87,7 @@ class PhaseCallback(StepCallback):
     def _start(self) -> None:
         if self._fixed():
             if not self.model.is_compact:  # by a method without a search
-                self._cut(self._moments())
+                self._cut(self._best_cut().moments)
             self.model.begin_lesson()
             return
         steps = self.params.get("steps")
@@ -148,37 +150,16 @@ class PhaseCallback(StepCallback):
             )
             self._given_up = self.model.stop_training = True
             return
-        moments = self._moments()
-        choice = self._choice(moments)
+        best = self._best_cut()
+        choice = best.choice()
         self.model.decide(choice.ratios, choice.importance)
         if self._stop_at_end:
-            self.model.stop_training = True
+            self.best_cut, self.model.stop_training = best, True
         else:
-            self._cut(moments)
+            self._cut(best.moments)
 
-    def _choice(self, moments: DenseMoments | None) -> Choice:
-        """The method's, but after a search on frozen weights, which is quick to judge.
-
-        The cut is repaired then: channels go first which the others can predict. With
-        enough steps that the widths mean something, networks are compared.
-        """
-        model, search = self.model, self.model.search
-        if not search.frozen.on_host:
-            return Choice()
-        automatic = isinstance(model.options.importance, Automatic)
-        orders = []
-        if automatic and search.follows_importance and moments is not None:
-            orders = prediction_orders(model.channel_graph, moments)
-        few = search.read("search_steps") < FEW_STEPS
-        if few or self._labelled is None:
-            return Choice(None, *orders[:1])
-        return best_between(model, *self._labelled, orders, moments)
-
-    def _moments(self) -> DenseMoments | None:
-        """What the repair needs of the network before the cut, if it is repaired."""
-        if not self.model.repairs:
-            return None
-        return DenseMoments(self.model.channel_graph, self._batches())
+    def _best_cut(self) -> BestCut:
+        return BestCut(self.model, self._batches, self._labelled)
 
     def _cut(self, moments: DenseMoments | None) -> None:
         self.model.shrink()
