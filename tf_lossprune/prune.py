@@ -73,9 +73,10 @@ def prune_model(
         schedule: `Schedule` or None, the phases of `fit`.
         importance: one of `tf_lossprune.importances`, which ranks the channels of a
             group: `"group_l2"`, `"l1"`, `"bn_scale"`, `"taylor"`, or `Prediction` with
-            inputs. `"auto"` (None) is `Prediction` from the training data at the end of
-            a search on frozen weights, where the cut is repaired, and else
-            `"group_l2"`.
+            inputs. `"auto"` (None) is `"group_l2"`, and where `fit` repairs the cut
+            `Prediction` from the training data, if that does better on them: at the
+            end of a search on frozen weights, and for `"uniform"` or given widths when
+            training begins.
         threshold: one of `tf_lossprune.thresholds`: `"sigmoid_log"` (None),
             `"gaussian_log"`, `"clipped_linear"`.
         sampler: one of `tf_lossprune.samplers`: `"hard"` (None), `"concrete"`,

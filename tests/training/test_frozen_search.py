@@ -96,8 +96,17 @@ class FrozenSearchTest(parameterized.TestCase):
         self.assertTrue(pruned.repairs)
         self.assertFalse(made(repair=None).repairs)
 
-    @parameterized.parameters((None, True), ("auto", True), ("group_l2", False))
-    def test_of_twins_one_goes_whatever_their_weights(self, importance, exact):
+    @parameterized.named_parameters(
+        ("frozen_search", {}, True),
+        ("auto", {"importance": "auto"}, True),
+        ("norms", {"importance": "group_l2"}, False),
+        ("uniform", {"method": "uniform"}, True),
+        ("widths", {"widths": {"hidden": 4}}, True),
+        ("widths_norms", {"widths": {"hidden": 4}, "importance": "group_l2"}, False),
+        ("magnitude", {"method": "magnitude"}, False),
+        ("no_repair", {"method": "uniform", "repair": None}, False),
+    )
+    def test_of_twins_one_goes_whatever_their_weights(self, options, exact):
         rng = np.random.default_rng(0)
         inputs = keras.Input((6,))
         x = keras.layers.Dense(8, "tanh", name="hidden")(inputs)
@@ -111,14 +120,22 @@ class FrozenSearchTest(parameterized.TestCase):
         read.kernel.assign(np.tile(sizes, 2)[:, None] * rng.normal(size=(8, 3)))
         x = rng.normal(size=(128, 6)).astype("float32")
         y = model.predict(x, verbose=0)
-        pruned = small.prune(
-            model, schedule=schedule(warmup=0.0), importance=importance
-        )
+        pruned = small.prune(model, schedule=schedule(warmup=0.0), **options)
         pruned.compile(keras.optimizers.SGD(0.0), "mse")
         pruned.fit(x, y, batch_size=16, epochs=2, verbose=0)
         self.assertEqual(pruned.widths["hidden"], 4)
         left = np.abs(pruned.predict(x, verbose=0) - y).max()
         self.assertEqual(left < 1e-3, exact)
+
+    @parameterized.parameters("uniform", "magnitude", "loss")
+    def test_channels_that_were_asked_for_stay(self, method):
+        model = small.network()
+        pruned = small.compile_model(small.prune(model, method=method))
+        scores = np.random.default_rng(0).uniform(size=pruned.search.importance.shape)
+        pruned.decide(importance=scores)
+        kept = pruned.kept_units()
+        small.fit(pruned)
+        np.testing.assert_array_equal(kept, pruned.kept_units())
 
     def test_a_killed_run_goes_on_bit_by_bit(self):
         self.check_killed(7)

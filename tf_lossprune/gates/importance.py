@@ -176,11 +176,12 @@ class GroupL2(WeightImportance):
 
 @register_importance
 class Automatic(GroupL2):
-    """`GroupL2`; at the end of a search on frozen weights, `Prediction`.
+    """`GroupL2`, or `Prediction` where `fit` repairs the cut.
 
-    There the cut is repaired, so that channels go first which those that stay can
-    predict. `Prediction` reads the training data, and stands back where these cannot
-    be read a second time.
+    That is at the end of a search on frozen weights, and for widths that do not follow
+    from the importance (`"uniform"`, or given ones) when training begins: channels go
+    first which those that stay can predict. `Prediction` reads the training data, and
+    stands back where these cannot be read a second time.
     """
 
     name = "auto"

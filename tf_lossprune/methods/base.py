@@ -28,6 +28,7 @@ class Method(Configurable):
         search_class: the `Search` that training runs.
         freezes_short: bool, whether the weights wait during the search in short
             trainings, with `Schedule(frozen_search="auto")`.
+        reads_importance: bool, whether the widths depend on the channels' importance.
         learning_rate: float, of the default optimizer (Adam) of what it learns.
     """
 
@@ -36,6 +37,7 @@ class Method(Configurable):
     plans = False
     search_class = Search
     freezes_short = False
+    reads_importance = True
     learning_rate = 0.01
 
     @property

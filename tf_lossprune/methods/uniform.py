@@ -12,6 +12,7 @@ class Uniform(Method):
     """Every group keeps the same share of its channels."""
 
     name = "uniform"
+    reads_importance = False
 
     def ratios(
         self, search: Search, importance: np.ndarray, limits: np.ndarray

@@ -1,4 +1,4 @@
-"""Widths between uniform ones and those that a search on frozen weights has found."""
+"""Widths between uniform and learned ones, and the order in which channels go."""
 
 import dataclasses
 import functools
@@ -36,7 +36,7 @@ class Choice:
 
 
 class BestCut:
-    """The best of some networks, cut and repaired, at the end of a search.
+    """The best of some networks, cut and repaired.
 
     A search on frozen weights asks what is lost by each channel alone, and exaggerates:
     what others can take over after the repair costs less. Uniform widths know nothing.
@@ -45,7 +45,7 @@ class BestCut:
     best of them with the method's own order.
 
     Args:
-        model: `PrunedModel`, compiled, at the end of its search.
+        model: `PrunedModel`, compiled, at the end of its search or with fixed widths.
         batches: function without arguments that returns batches to repair with.
         labelled: pair, training data in a form which `fit` takes and their batch size;
             None: nothing is compared.
@@ -90,21 +90,37 @@ class BestCut:
         shares = model.shares if shares is None else shares
         learned = model.learned_ratios(shares) if learned is None else learned
         networks = dict(zip(PARTS, model.choice.between(learned, shares, PARTS)))
-        log, evaluate = logging.getLogger(__name__), self._evaluate
-        if evaluate is None:
+        if model.search.read("search_steps") < FEW_STEPS:
             return Choice(networks[HALFWAY], *self._orders[:1])
-        # Of equal ones the first, halfway.
-        given: list[np.ndarray | None] = [*self._orders] if self._orders else [None]
-        tried = [(part, order) for order in given for part in PARTS]
+        return self._best(networks)
+
+    def order(self) -> np.ndarray | None:
+        """The importance by which widths that are fixed already keep their channels.
+
+        Returns:
+            float `[num_units + 1]`; None: that by which they were chosen.
+        """
+        counts = self._model.kept_channels().values()
+        ratios = np.array([kept / size for kept, size in counts])
+        return self._best({1.0: ratios}).importance if self._orders else None
+
+    def _best(self, networks: dict[float, np.ndarray]) -> Choice:
+        """The best network, by the share of the way from uniform to learned widths."""
+        evaluate = self._evaluate
+        if evaluate is None:
+            return Choice([*networks.values()][0], *self._orders[:1])
 
         def score(part: float, order: np.ndarray | None) -> float:
             found = evaluate(networks[part], order)
             own = " in the method's order" if order is None else ""
-            log.info(
+            logging.getLogger(__name__).info(
                 "Cut and repaired, %.0f %% as learned%s: %.4f", 100 * part, own, found
             )
             return found
 
+        # Of equal ones the first, halfway.
+        given: list[np.ndarray | None] = [*self._orders] if self._orders else [None]
+        tried = [(part, order) for order in given for part in networks]
         scores = [score(*one) for one in tried]
         best = int(np.argmax(scores))
         part, order = tried[best]
@@ -125,8 +141,7 @@ class BestCut:
     @functools.cached_property
     def _evaluate(self) -> Evaluation | None:
         model = self._model
-        few = model.search.read("search_steps") < FEW_STEPS
-        if few or self._labelled is None or model.loss is None:
+        if self._labelled is None or model.loss is None:
             return None
         first = first_labelled(*self._labelled)
         if first is None:

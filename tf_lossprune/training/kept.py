@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from tf_lossprune.allocation import Usage
+from tf_lossprune.allocation import Usage, choose_units
 from tf_lossprune.budget import Budget
+from tf_lossprune.gates.importance import Automatic
 from tf_lossprune.resources import plain
 from tf_lossprune.training.between import Choice
 from tf_lossprune.training.choice import WidthChoice
@@ -33,6 +34,34 @@ class Kept:
         """Bool `[num_units + 1]`: which channel units are delivered."""
         self.sync_state()
         return ops.convert_to_numpy(self.search.kept.value) > 0.5
+
+    @property
+    def channels_are_open(self) -> bool:
+        """Whether it is open which channels the widths, already fixed, keep.
+
+        That is with `importance="auto"` where the widths do not follow from the
+        channels' importance, until `decide` is told the importance or training starts.
+        """
+        given = self.problem.space.widths is not None
+        if not given and self.options.method.reads_importance:
+            return False
+        if not isinstance(self.options.importance, Automatic):
+            return False
+        known = ops.convert_to_numpy(self.search.importance.value)
+        return bool(np.allclose(known, self.current_importance(), rtol=1e-5))
+
+    def choose_channels(self, importance: np.ndarray | None) -> None:
+        """Lets fixed widths keep other channels.
+
+        Args:
+            importance: as `decide` takes it; None: they keep those that they have.
+        """
+        if importance is None:
+            return
+        widths = np.array([kept for kept, _ in self.kept_channels().values()])
+        keep = choose_units(importance, self.groups, widths)
+        self.search.importance.assign(importance)
+        self.search.kept.assign(keep.astype("float32"))
 
     @property
     def widths(self) -> dict[str, int]:

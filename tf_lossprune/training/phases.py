@@ -87,7 +87,10 @@ class PhaseCallback(StepCallback):
     def _start(self) -> None:
         if self._fixed():
             if not self.model.is_compact:  # by a method without a search
-                self._cut(self._best_cut().moments)
+                best = self._best_cut()
+                if self.model.channels_are_open:
+                    self.model.choose_channels(best.order())
+                self._cut(best.moments)
             self.model.begin_lesson()
             return
         steps = self.params.get("steps")
