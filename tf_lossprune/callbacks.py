@@ -12,6 +12,7 @@ from tf_lossprune.store import Store
 from tf_lossprune.training.finite import broken_weight
 from tf_lossprune.training.model import PHASES, PrunedModel
 from tf_lossprune.types import Path
+from tf_lossprune.values import numpy_of
 
 
 class _OnceFixed:
@@ -156,7 +157,7 @@ def search_state(pruned: PrunedModel) -> dict[str, Any]:
     found["ratios"] = np.array([*ratios.values()], "float32")
     fractions = ops.convert_to_numpy(gates.fractions(found["ratios"]))
     limits = ops.convert_to_numpy(gates.limits())
-    multipliers = ops.convert_to_numpy(gates.multipliers.value)
+    multipliers = numpy_of(gates.multipliers)
     for index, name in enumerate(pruned.shares):
         found[f"share/{name}"] = float(fractions[index])
         found[f"limit/{name}"] = float(limits[index])

@@ -6,7 +6,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from tf_lossprune.equivalence import Difference, Network, find_difference
 from tf_lossprune.errors import DifferenceError
@@ -17,6 +16,7 @@ from tf_lossprune.graph.constants import dead_values, kept_part
 from tf_lossprune.surgery import cut
 from tf_lossprune.training import PrunedModel
 from tf_lossprune.training.network import gated_network
+from tf_lossprune.values import numpy_of
 
 _SAFE = (
     "What was trained is safe, in the pruned model (`error.pruned` of this error): "
@@ -60,12 +60,12 @@ def check_copy(
 def _as_they_are(*models: keras.Model) -> Iterator[None]:
     """Undoes what calls change in models: counters, averages that code keeps."""
     variables = {id(v): v for model in models for v in model.non_trainable_variables}
-    before = [(v, ops.convert_to_numpy(v)) for v in variables.values()]
+    before = [(v, numpy_of(v)) for v in variables.values()]
     try:
         yield
     finally:
         for variable, value in before:
-            if not np.array_equal(ops.convert_to_numpy(variable), value):
+            if not np.array_equal(numpy_of(variable), value):
                 variable.assign(value)
 
 

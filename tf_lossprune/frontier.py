@@ -6,7 +6,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from tf_lossprune.allocation import Schedule
 from tf_lossprune.budget import Budget
@@ -31,6 +30,7 @@ from tf_lossprune.training.phases import StepCallback
 from tf_lossprune.training.repair import repair
 from tf_lossprune.training.trial import as_in_fit
 from tf_lossprune.types import Data, Limits
+from tf_lossprune.values import numpy_of
 
 #: `Schedule.power` where several budgets share a search. With the usual 2, the loose
 #: ones are passed in its first third, with widths and weights that few steps have made.
@@ -249,7 +249,7 @@ class Snapshots(StepCallback):
                 choice = best_cut.choice(learned, budget.shares(pruned.costs))
             keep = pruned.snapshot(budget, choice)
             self._take(pruned, key, keep, choice.importance, moments)
-        importance = ops.convert_to_numpy(pruned.search.importance.value)
+        importance = numpy_of(pruned.search.importance)
         keep = pruned.kept_units()
         self._take(pruned, self._last[0], keep, importance, moments)
 

@@ -14,6 +14,7 @@ from tf_lossprune.graph.opening import open_model
 from tf_lossprune.graph.record import LayerRecord
 from tf_lossprune.graph.replaying import Cloner, make_inputs, replay
 from tf_lossprune.graph.tracing import trace
+from tf_lossprune.values import numpy_of
 
 #: Stands for a tensor that is a constant or has no channels.
 _DEAD = object()
@@ -241,7 +242,7 @@ def _value(variable: Any) -> Any:
     """A variable's value, in no memory of its own where the backend can lend it."""
     if keras.backend.backend() == "tensorflow":
         return ops.copy(variable.value)  # of two that share it, a writer copies
-    return ops.convert_to_numpy(variable.value)
+    return numpy_of(variable)
 
 
 def _kept_weights(record: LayerRecord, keep: np.ndarray) -> list:

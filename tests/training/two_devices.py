@@ -14,6 +14,8 @@ import tensorflow as tf
 import tf_lossprune
 from tests.training import small
 
+FEW = {"first": 8, "second": 8}
+
 
 def make(**options):
     """A pruned model without anything that depends on a device's share of a batch."""
@@ -54,6 +56,13 @@ def main(folder):
     with strategy.scope():
         frozen = make(**options)
     found["frozen"] = result(frozen, small.fit(frozen).history)
+    # Networks are compared when training begins.
+    alone = make(widths=FEW)
+    found["given alone"] = result(alone, small.fit(alone).history)
+    with strategy.scope():
+        given = make(widths=FEW)
+        found["given"] = result(given, small.fit(given).history)
+        tf_lossprune.strip_pruning(given)
     path = os.path.join(folder, "w.weights.h5")
     pruned.save_weights(path)
     with strategy.scope():

@@ -18,6 +18,7 @@ from tf_lossprune.deploy.samples import Sample, calibration_samples, random_samp
 from tf_lossprune.deploy.structure import input_names, input_tensors, output_names
 from tf_lossprune.differences import relative_error
 from tf_lossprune.types import Path
+from tf_lossprune.values import numpy_of
 
 #: Largest difference of a file's output from its model's, relative to the largest
 #: value of that output: kernels sum up in another order, and fp16 rounds weights.
@@ -203,7 +204,7 @@ def _moved_by_rounding(
 
     def variable(v: keras.Variable) -> np.ndarray:
         if v.path.endswith("seed_generator_state"):
-            return keras.ops.convert_to_numpy(v.value) + 1
+            return numpy_of(v) + 1
         return moved(v.value)
 
     for _ in range(_MOVES):

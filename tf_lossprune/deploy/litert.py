@@ -23,6 +23,7 @@ from tf_lossprune.deploy.structure import (
 from tf_lossprune.deploy.wide_kernels import in_pieces
 from tf_lossprune.precision import check_precision
 from tf_lossprune.types import Path
+from tf_lossprune.values import numpy_of
 
 #: Random samples for ranges where only size or speed counts.
 _RANDOM_SAMPLES = 4
@@ -262,7 +263,7 @@ def convert_operation(model: keras.Model, path: Path, precision: str) -> None:
     import tensorflow as tf
 
     # As constants: a loop of a recurrent layer would look for variables in vain.
-    values = [(v, tf.constant(keras.ops.convert_to_numpy(v))) for v in model.variables]
+    values = [(v, tf.constant(numpy_of(v))) for v in model.variables]
     structure, int8 = input_tensors(model), precision.startswith("int8")
 
     @tf.function

@@ -13,6 +13,7 @@ from tf_lossprune.graph.blocks import (
     state_of_tensors,
 )
 from tf_lossprune.graph.tracing import Tensor
+from tf_lossprune.values import numpy_of
 
 #: Stands for sizes that are not known.
 SIZE = 8
@@ -141,7 +142,7 @@ def _closed(channels, layer, keep):
     values = {id(v): (v, v.value) for v in layer.variables}
     for name, axes in channels.gated(layer).items():
         variable = channels.record(layer).weight(name)
-        value = ops.convert_to_numpy(variable.value)
+        value = numpy_of(variable)
         for axis, units in axes.items():
             shape = [1] * value.ndim
             shape[axis] = -1

@@ -2,7 +2,8 @@
 
 import keras
 import numpy as np
-from keras import ops
+
+from tf_lossprune.values import numpy_of
 
 
 def is_fresh(network: keras.Model) -> bool:
@@ -15,7 +16,7 @@ def is_fresh(network: keras.Model) -> bool:
         network: built `keras.Model`.
     """
     vectors = [w for w in network.weights if len(w.shape) == 1 and w.shape[0] > 1]
-    values = [ops.convert_to_numpy(w.value) for w in vectors if _floats(w)]
+    values = [numpy_of(w) for w in vectors if _floats(w)]
     return bool(values) and all((v == v[0]).all() for v in map(np.asarray, values))
 
 

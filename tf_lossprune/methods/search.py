@@ -12,6 +12,7 @@ from tf_lossprune.gates.importance import check_scores
 from tf_lossprune.graph import ChannelGraph
 from tf_lossprune.methods.step import Step
 from tf_lossprune.types import BackendTensor, Cost
+from tf_lossprune.values import numpy_of
 
 #: A gradient beyond this says nothing, and its square would overflow in an optimizer.
 LARGEST_GRADIENT = 1e15
@@ -142,7 +143,7 @@ class Search(keras.layers.Layer):
 
     def read(self, name: str) -> int:
         """The value of a counter as an int, also where several devices hold it."""
-        return int(ops.convert_to_numpy(getattr(self, name).value))
+        return int(numpy_of(getattr(self, name)))
 
     def searching(self) -> BackendTensor:
         """Bool tensor: whether widths are searched at this step."""

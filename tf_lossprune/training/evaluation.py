@@ -15,6 +15,7 @@ from tf_lossprune.training.readers import find_readers, loses
 from tf_lossprune.training.repair import fold
 from tf_lossprune.training.statistics import moving, reestimate_statistics
 from tf_lossprune.types import Data
+from tf_lossprune.values import numpy_of
 
 
 class Evaluation:
@@ -95,10 +96,10 @@ class Evaluation:
         self.calls += 1
         gates, network = self.model.search, self.model.network
         statistics = moving(network)
-        kept, fixed = ops.convert_to_numpy(gates.kept.value), int(gates.fixed)
+        kept, fixed = numpy_of(gates.kept), gates.read("fixed")
         metrics = [v for metric in self.model.metrics for v in metric.variables]
         changed = [*statistics, *self._variables(), *metrics]
-        before = [ops.convert_to_numpy(v.value).copy() for v in changed]
+        before = [numpy_of(v).copy() for v in changed]
         self._assign(ratios, importance)
         try:
             self._repair()

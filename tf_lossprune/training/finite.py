@@ -1,7 +1,8 @@
 """Finds weights that training has ruined."""
 
 import numpy as np
-from keras import ops
+
+from tf_lossprune.values import numpy_of
 
 
 def broken_weight(model):
@@ -15,7 +16,7 @@ def broken_weight(model):
         masks do.
     """
     for variable in model.weights:
-        value = ops.convert_to_numpy(variable.value)
+        value = numpy_of(variable)
         if not np.issubdtype(value.dtype, np.floating):
             value = value.astype("float32")  # integers, and types such as bfloat16
         bad = ~np.isfinite(value) if variable.trainable else np.isnan(value)

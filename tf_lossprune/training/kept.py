@@ -14,6 +14,7 @@ from tf_lossprune.training.between import Choice
 from tf_lossprune.training.choice import WidthChoice
 from tf_lossprune.training.finite import check_weights
 from tf_lossprune.types import Limits
+from tf_lossprune.values import numpy_of
 
 
 class Kept:
@@ -33,7 +34,7 @@ class Kept:
     def kept_units(self) -> np.ndarray:
         """Bool `[num_units + 1]`: which channel units are delivered."""
         self.sync_state()
-        return ops.convert_to_numpy(self.search.kept.value) > 0.5
+        return numpy_of(self.search.kept) > 0.5
 
     @property
     def channels_are_open(self) -> bool:
@@ -47,7 +48,7 @@ class Kept:
             return False
         if not isinstance(self.options.importance, Automatic):
             return False
-        known = ops.convert_to_numpy(self.search.importance.value)
+        known = numpy_of(self.search.importance)
         return bool(np.allclose(known, self.current_importance(), rtol=1e-5))
 
     def choose_channels(self, importance: np.ndarray | None) -> None:
@@ -110,7 +111,7 @@ class Kept:
         """
         keep = self.kept_units() if keep is None else keep
         if scores is None:
-            scores = ops.convert_to_numpy(self.search.importance.value)
+            scores = numpy_of(self.search.importance)
         return [
             {
                 "name": group.name,

@@ -9,6 +9,7 @@ from tf_lossprune.training.closeness import Closeness
 from tf_lossprune.training.moments import tensors_of
 from tf_lossprune.training.program import as_program
 from tf_lossprune.training.statistics import moving, reestimate_statistics
+from tf_lossprune.values import numpy_of
 
 
 class Nearest:
@@ -67,7 +68,7 @@ class Nearest:
             A float; infinity if an output is not finite.
         """
         statistics = moving(self._compact)
-        before = [ops.convert_to_numpy(variable.value) for variable in statistics]
+        before = [numpy_of(variable) for variable in statistics]
         reestimate_statistics(self._compact, self._inputs, len(self._inputs))
         distance = self._closeness(self._wanted, self._outputs(self._compact))
         for variable, value in zip(statistics, before, strict=True):

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 import keras
 import numpy as np
-from keras import ops
 
 from tf_lossprune import keras_internals as internals
 from tf_lossprune.cut_variables import CutVariable
 from tf_lossprune.training.fresh_optimizer import fresh_optimizer
+from tf_lossprune.values import numpy_of
 
 
 class UnmatchedSlotError(Exception):
@@ -177,9 +177,7 @@ def _correction(old, name, last):
         attribute = internals.MEANS_FROM_ZERO.get(kind.__name__, {}).get(name)
         if attribute is not None:
             decay = float(getattr(old, attribute))
-            done, wanted = (
-                int(ops.convert_to_numpy(o.iterations)) for o in (old, last)
-            )
+            done, wanted = (int(numpy_of(o.iterations)) for o in (old, last))
             return (1.0 - decay**wanted) / (1.0 - decay**done) if done else 1.0
     return 1.0
 
@@ -242,8 +240,6 @@ def _transfer_factors(old, new, place, piece, source):
 
 
 def _array(variable):
-    """A variable's value, also where several devices hold it."""
-    value = ops.copy(variable.value)
-    if variable.dtype == "bfloat16":  # which NumPy does not know
-        value = ops.cast(value, "float32")
-    return ops.convert_to_numpy(value)
+    """A variable's value, of a type that NumPy knows."""
+    value = numpy_of(variable)
+    return value.astype("float32") if variable.dtype == "bfloat16" else value

@@ -16,6 +16,7 @@ from tf_lossprune.training.calibration import some_batches
 from tf_lossprune.training.dense_moments import SAMPLES, DenseMoments, in_passes
 from tf_lossprune.training.readers import find_readers
 from tf_lossprune.types import BackendTensor, Data
+from tf_lossprune.values import numpy_of
 
 #: The ridge, in units of the channels' mean variance.
 RIDGE = 1e-2
@@ -190,7 +191,7 @@ class _Map:
                 "Expected finite activations to tell how well channels are predicted. "
                 f"Received: NaN or Inf in what {reader.name!r} reads"
             )
-        kernel = ops.convert_to_numpy(reader.weight.value).astype("float64")
+        kernel = numpy_of(reader.weight).astype("float64")
         self.weights = kernel.reshape(-1)[piece.index]
         whole = np.sum(self.weights * (square @ self.weights))
         level = np.trace(square) / len(square)

@@ -31,7 +31,6 @@ import dataclasses
 import warnings
 
 import numpy as np
-from keras import ops
 
 from tf_lossprune.config import check_count
 from tf_lossprune.training.changes import Changes
@@ -40,6 +39,7 @@ from tf_lossprune.training.moments import collect
 from tf_lossprune.training.nearer import Nearest
 from tf_lossprune.training.readers import find_readers, layers_of
 from tf_lossprune.training.rescaling import rescale
+from tf_lossprune.values import numpy_of
 
 #: Candidates for lambda, in units of the kept channels' mean variance; the one that
 #: predicts the other half of the inputs best is taken, tensor by tensor.
@@ -188,7 +188,7 @@ def _value(variable, values):
     """A variable's new value, or its own, in float64."""
     if id(variable) in values:
         return values[id(variable)][1]
-    return ops.convert_to_numpy(variable.value).astype("float64")
+    return numpy_of(variable).astype("float64")
 
 
 class _Fit:

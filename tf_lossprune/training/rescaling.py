@@ -11,6 +11,7 @@ from keras import layers, ops, tree
 
 from tf_lossprune.training.moments import in_halves, tensors_of
 from tf_lossprune.training.program import as_program
+from tf_lossprune.values import numpy_of
 
 #: The names of the scale and the offset.
 WEIGHTS = {
@@ -146,5 +147,5 @@ def _error(sums, a, b):
 def _put(values, scale, offset, a, b):
     for variable, change in ((scale, lambda v: a * v), (offset, lambda v: a * v + b)):
         if variable is not None:
-            value = ops.convert_to_numpy(variable.value).astype("float64")
+            value = numpy_of(variable).astype("float64")
             values[id(variable)] = variable, change(value)

@@ -5,9 +5,9 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from tf_lossprune.types import Path
+from tf_lossprune.values import numpy_of
 
 #: How far the shares of two budgets may lie apart to count as the same.
 SHARE_TOLERANCE = 1e-3
@@ -27,7 +27,7 @@ class SavedState:
     def save_own_variables(self, store: Any) -> None:
         super().save_own_variables(store)
         for index, variable in enumerate(self._random_states()):
-            store[f"random_state_{index}"] = ops.convert_to_numpy(variable.value)
+            store[f"random_state_{index}"] = numpy_of(variable)
         text = json.dumps({name: float(s) for name, s in self.shares.items()})
         store["budget"] = np.frombuffer(text.encode(), "uint8")
         if self.teacher is not None:
@@ -73,7 +73,7 @@ class SavedState:
             self.is_compact,
             getattr(self, "optimizer", None),
         )
-        before = [(v, ops.convert_to_numpy(v.value)) for v in self._all_variables()]
+        before = [(v, numpy_of(v)) for v in self._all_variables()]
         try:
             super().load_weights(filepath, *args, **kwargs)
         except FileNotFoundError:

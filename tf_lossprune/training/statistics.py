@@ -3,11 +3,12 @@
 import itertools
 
 import keras
-from keras import ops
+import numpy as np
 
 from tf_lossprune import keras_internals as internals
 from tf_lossprune.config import check_count
 from tf_lossprune.training.program import as_program
+from tf_lossprune.values import numpy_of
 
 
 def reestimate_statistics(model, data, batches=32, forward=None):
@@ -50,7 +51,7 @@ def reestimate_statistics(model, data, batches=32, forward=None):
         forward = as_program(lambda x: model(x, training=True), model, often=True)
     layers = normalizations(model)
     momenta = [layer.momentum for layer in layers]
-    sums, used = [0.0] * len(statistics), 0
+    sums, used = [np.zeros(v.shape) for v in statistics], 0
     try:
         for layer in layers:
             layer.momentum = 0.0  # what moves then is the last batch's own
@@ -58,8 +59,7 @@ def reestimate_statistics(model, data, batches=32, forward=None):
             forward(batch[0] if isinstance(batch, (tuple, list)) else batch)
             used += 1
             for index, variable in enumerate(statistics):
-                value = ops.convert_to_numpy(variable.value)
-                sums[index] = sums[index] + value.astype("float64")
+                sums[index] += numpy_of(variable).astype("float64")
     finally:
         for layer, momentum in zip(layers, momenta):
             layer.momentum = momentum
