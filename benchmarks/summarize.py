@@ -171,7 +171,7 @@ def methods_table(rows, shown="final", transpose=False, ours=OURS):
     Behind it stands its distance from ours, with the standard error over the runs.
     Where there are fewer runs than in the fullest cell, brackets have their number.
     Runs that differ in their `tag` alone (from another dense network, say) count
-    together.
+    together, and such that had as many seconds as another of their seed.
 
     Args:
         rows: Rows that `benchmarks.accuracy` wrote.
@@ -188,7 +188,7 @@ def methods_table(rows, shown="final", transpose=False, ours=OURS):
     """
     found = {}
     seconds = shown == "seconds"
-    for settings, members in group_rows(rows, ("seed", "tag")):
+    for settings, members in group_rows(rows, ("seed", "tag", "seconds_asked")):
         key = settings["method"], (settings["arch"], settings["budget"])
         if key in found:
             raise ValueError(
