@@ -14,6 +14,7 @@ from tf_lossprune.resources import plain
 from tf_lossprune.surgery import copy_graph
 from tf_lossprune.training import PrunedModel
 from tf_lossprune.training.distillation import Distillation
+from tf_lossprune.training.evaluation import Labelled
 from tf_lossprune.training.feed import Feed, split
 from tf_lossprune.training.phases import PhaseCallback, StepCallback
 from tf_lossprune.training.program import jit_compile_for
@@ -99,8 +100,14 @@ class Run:
         Args:
             stop_at_end: as in `PhaseCallback`.
         """
-        labelled = self.train.data, self.settings.batch_size
-        return PhaseCallback(self.train.batches, labelled, stop_at_end)
+        return PhaseCallback(self.train.batches, self._labelled(), stop_at_end)
+
+    def _labelled(self) -> Labelled:
+        return self.train.data, self.settings.batch_size, self._class_weight()
+
+    def _class_weight(self) -> dict[int, float] | None:
+        given = self.settings.class_weight
+        return None if given is None else complete_class_weight(self.dense, given)
 
     def schedule(self, schedule: dict | Schedule | None = None) -> Schedule:
         """A schedule laid over the steps of the job.
@@ -144,7 +151,7 @@ class Run:
         pruned.compile(**self._compiling)
         start, fixed = 0, pruned.phase == "fixed"
         if self.method.plans and not fixed:
-            pruned.plan(self.train.data, self.settings.batch_size)
+            pruned.plan(*self._labelled())
             start = min(self.method.plan_steps(), self.steps)
         part = self.fit("fit", pruned, start, self.steps, [self.phases()])
         searched = 0.0 if fixed else part.searched or part.seconds
@@ -242,9 +249,7 @@ class Run:
         shuffle = train.in_arrays if options.shuffle is None else options.shuffle
         found = {**train.arguments(), "shuffle": shuffle, "verbose": options.verbose}
         if options.class_weight is not None:
-            found["class_weight"] = complete_class_weight(
-                self.dense, options.class_weight
-            )
+            found["class_weight"] = self._class_weight()
         if self._validation is not None:
             found.update(
                 self._validation.fit_arguments(),

@@ -179,10 +179,10 @@ class FitTest(parameterized.TestCase):
             small_net(), {"macs": 0.5}, method="amc", channel_multiple=1
         )
         pruned.compile("sgd", cross_entropy())
-        evaluate = Evaluation(pruned, (x, y), 16, 64, 64, repairs=True)
+        evaluate = Evaluation(pruned, (x, y), 16, None, 64, 64, repairs=True)
         ratios = np.full(len(pruned.groups), 0.5)
         score = evaluate(ratios)
-        plain = Evaluation(pruned, (x, y), 16, 64, 64)(ratios)
+        plain = Evaluation(pruned, (x, y), 16, None, 64, 64)(ratios)
         pruned.decide(dict(zip((g.name for g in pruned.groups), _halves(pruned))))
         compact = tf_lossprune.strip_pruning(pruned)
         batches = [x[i : i + 16] for i in range(0, len(x), 16)]

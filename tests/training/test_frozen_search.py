@@ -127,6 +127,31 @@ class FrozenSearchTest(parameterized.TestCase):
         left = np.abs(pruned.predict(x, verbose=0) - y).max()
         self.assertEqual(left < 1e-3, exact)
 
+    @parameterized.parameters("sample_weight", "class_weight", "validation_split")
+    def test_networks_are_compared_on_what_fit_trains_on(self, name):
+        """Targets without weight, or that are held out, have no say."""
+        x, y = small.data()
+        silent = np.arange(len(x)) >= len(x) // 2
+        if name == "class_weight":
+            silent = y > 1
+            y, other = np.where(silent, 2, y), np.where(silent, 3, y)
+            given = {"class_weight": {0: 1.0, 1: 1.0, 2: 0.0, 3: 0.0}}
+        else:
+            other = np.where(silent, (y + 1) % 4, y)
+            weights = 1.0 - silent.astype("float32")
+            values = {"sample_weight": weights, "validation_split": 0.5}
+            given = {name: values[name]}
+        self.assertEqual(self.scores(x, y, **given), self.scores(x, other, **given))
+        self.assertNotEqual(self.scores(x, y), self.scores(x, other))
+
+    def scores(self, x, y, **given):
+        """Those of the networks that `fit` compares."""
+        keras.utils.set_random_seed(0)
+        pruned = small.compile_model(small.prune(small.network(), method="uniform"))
+        with self.assertLogs("tf_lossprune", "INFO") as logs:
+            pruned.fit(x, y, small.BATCH, verbose=0, **given)
+        return [line for line in logs.output if "Cut and repaired" in line]
+
     @parameterized.parameters("uniform", "magnitude", "loss")
     def test_channels_that_were_asked_for_stay(self, method):
         model = small.network()

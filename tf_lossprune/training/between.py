@@ -12,9 +12,8 @@ from keras import tree
 from tf_lossprune.advice import FEW_STEPS
 from tf_lossprune.gates.importance import Automatic
 from tf_lossprune.training.dense_moments import DenseMoments
-from tf_lossprune.training.evaluation import Evaluation, first_labelled
+from tf_lossprune.training.evaluation import Evaluation, Labelled, first_labelled
 from tf_lossprune.training.prediction import prediction_orders
-from tf_lossprune.types import Data
 
 #: How far the networks that are compared are from uniform widths to learned ones.
 HALFWAY = 0.5
@@ -47,8 +46,8 @@ class BestCut:
     Args:
         model: `PrunedModel`, compiled, at the end of its search or with fixed widths.
         batches: function without arguments that returns batches to repair with.
-        labelled: pair, training data in a form which `fit` takes and their batch size;
-            None: nothing is compared.
+        labelled: data, batch size and class weights, as `Evaluation` takes them; None:
+            nothing is compared.
 
     Attributes:
         moments: `DenseMoments` of the network before the cut; None where it will not be
@@ -59,7 +58,7 @@ class BestCut:
         self,
         model: Any,
         batches: Callable[[], Iterable],
-        labelled: tuple[Data, int | None] | None = None,
+        labelled: Labelled | None = None,
     ) -> None:
         self._model, self._labelled = model, labelled
         self.moments: DenseMoments | None = None
@@ -143,7 +142,7 @@ class BestCut:
         model = self._model
         if self._labelled is None or model.loss is None:
             return None
-        first = first_labelled(*self._labelled)
+        first = first_labelled(*self._labelled[:2])
         if first is None:
             return None
         wanted = -(-SAMPLES // len(tree.flatten(first[0])[0]))

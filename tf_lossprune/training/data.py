@@ -157,6 +157,30 @@ def batches(data, batch_size=None):
     return _untuned(data)
 
 
+def trained_on(fit, *args, **kwargs):
+    """What a call of `fit` trains on.
+
+    Args:
+        fit: bound method, `keras.Model.fit`.
+        *args, **kwargs: its arguments.
+
+    Returns:
+        Data `(x, y)` or `(x, y, sample_weight)` without what `validation_split` holds
+        out, or as they were given where they are not arrays; their batch size; and the
+        class weights.
+    """
+    given = inspect.signature(fit).bind(*args, **kwargs).arguments
+    data, held_out = given["x"], given.get("validation_split", 0.0)
+    if given.get("y") is not None:
+        parts = data, given["y"], given.get("sample_weight")
+        data = tuple(part for part in parts if part is not None)
+        if held_out and given.get("validation_data") is None:
+            count = len(tree.flatten(data)[0])
+            used = math.floor(count * (1.0 - held_out))
+            data = tree.map_structure(lambda array: array[:used], data)
+    return data, given.get("batch_size"), given.get("class_weight")
+
+
 def _untuned(data):
     """The same batches, from a pipeline that ends as soon as nobody reads it.
 

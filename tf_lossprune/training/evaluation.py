@@ -17,6 +17,9 @@ from tf_lossprune.training.statistics import moving, reestimate_statistics
 from tf_lossprune.types import Data
 from tf_lossprune.values import numpy_of
 
+#: Training data in a form which `fit` takes, their batch size and class weights.
+Labelled = tuple[Data, int | None, dict[int, float] | None]
+
 
 class Evaluation:
     """Scores networks with some channels gated off on a few training batches.
@@ -30,6 +33,7 @@ class Evaluation:
         model: `PrunedModel`, compiled.
         data: training data in a form which `fit` takes, with targets.
         batch_size: int or None, for arrays.
+        class_weight: dict, class -> weight, or None, as in `fit`.
         batches: int >= 1, how many batches are looked at.
         statistics: int >= 0, batches for the statistics.
         repairs: bool, whether networks are repaired before they are scored.
@@ -48,6 +52,7 @@ class Evaluation:
         model: Any,
         data: Data,
         batch_size: int | None = None,
+        class_weight: dict[int, float] | None = None,
         batches: int = 4,
         statistics: int = 2,
         repairs: bool = False,
@@ -69,10 +74,13 @@ class Evaluation:
             )
         self._inputs = [batch[0] for batch in found[:statistics]]
         self._size = len(tree.flatten(found[0])[0])
-        self._arrays = tree.map_structure(
+        arrays = tree.map_structure(
             lambda *parts: np.concatenate([ops.convert_to_numpy(p) for p in parts]),
             *[tuple(batch) for batch in found],
         )
+        self._x, self._y, self._weight = keras.utils.unpack_x_y_sample_weight(arrays)
+        if class_weight is not None:
+            self._weight = _of_samples(class_weight, self._y)
         self.calls = 0
         self._readers = find_readers(model.channel_graph)[0] if repairs else []
         if repairs and moments is None:
@@ -91,7 +99,7 @@ class Evaluation:
 
         Returns:
             A float, higher is better: the accuracy if the model was compiled with
-            it as a metric, else `exp(-loss)`.
+            it as a metric, and samples weigh the same; else `exp(-loss)`.
         """
         self.calls += 1
         gates, network = self.model.search, self.model.network
@@ -115,7 +123,7 @@ class Evaluation:
                 variable.assign(value)
             gates.kept.assign(kept)
             gates.fixed.assign(fixed)
-        return _score(logs)
+        return _score(logs, by_loss=self._weight is not None)
 
     def _variables(self) -> list:
         """What a repair changes."""
@@ -161,12 +169,11 @@ class Evaluation:
         gates.fixed.assign(1)
 
     def _evaluate(self) -> dict[str, float]:
-        x, y, weight = keras.utils.unpack_x_y_sample_weight(self._arrays)
         return keras.Model.evaluate(
             self.model,
-            x,
-            y,
-            sample_weight=weight,
+            self._x,
+            self._y,
+            sample_weight=self._weight,
             batch_size=self._size,
             verbose=0,
             return_dict=True,
@@ -207,7 +214,14 @@ def _labelled(data: Data, batch_size: int | None) -> Iterator:
         yield from batches(data)
 
 
-def _score(logs: Mapping[str, float]) -> float:
-    accuracies = [v for k, v in logs.items() if "acc" in k]
+def _of_samples(class_weight: Mapping[int, float], y: np.ndarray) -> np.ndarray:
+    """The weights of samples by their classes, given as numbers or one-hot."""
+    one_hot = y.ndim > 1 and y.shape[-1] > 1
+    classes = y.argmax(-1) if one_hot else y
+    return np.array([class_weight.get(int(c), 1.0) for c in classes.ravel()])
+
+
+def _score(logs: Mapping[str, float], by_loss: bool = False) -> float:
+    accuracies = [v for k, v in logs.items() if "acc" in k and not by_loss]
     score = accuracies[0] if accuracies else math.exp(-min(logs["loss"], 50.0))
     return float(score) if np.isfinite(score) else 0.0

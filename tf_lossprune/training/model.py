@@ -18,7 +18,13 @@ from tf_lossprune.surgery import mark_closed, reasons_closed
 from tf_lossprune.training.backends import current_backend
 from tf_lossprune.training.between import HALFWAY
 from tf_lossprune.training.choice import WidthChoice
-from tf_lossprune.training.data import batch_spec, batches, check_data, first_of
+from tf_lossprune.training.data import (
+    batch_spec,
+    batches,
+    check_data,
+    first_of,
+    trained_on,
+)
 from tf_lossprune.training.evaluation import Evaluation
 from tf_lossprune.training.finite import check_weights
 from tf_lossprune.training.kept import Kept
@@ -243,7 +249,12 @@ class PrunedModel(
         self.search.fixed.assign(1)
         logging.getLogger(__name__).info("%s", self.usage())
 
-    def plan(self, data: Data, batch_size: int | None = None) -> None:
+    def plan(
+        self,
+        data: Data,
+        batch_size: int | None = None,
+        class_weight: dict[int, float] | None = None,
+    ) -> None:
         """Lets a method that tries networks out find the widths, and fixes them.
 
         `fit` does this itself.
@@ -251,6 +262,7 @@ class PrunedModel(
         Args:
             data: training data with targets, in a form which `compress` takes.
             batch_size: int or None, for arrays.
+            class_weight: dict, class -> weight, or None, as in `fit`.
 
         Raises:
             ValueError: if the model is not compiled, or for data without targets.
@@ -259,7 +271,7 @@ class PrunedModel(
         repairs = self.options.repair is not None and not (
             self.options.method.plan_steps()
         )
-        evaluate = Evaluation(self, data, batch_size, repairs=repairs)
+        evaluate = Evaluation(self, data, batch_size, class_weight, repairs=repairs)
         self.decide(self.options.method.plan(self, evaluate))
 
     def current_importance(self) -> np.ndarray:
@@ -362,7 +374,9 @@ class PrunedModel(
             widths = np.array([*self.widths.values()]) if fixed else None
             check_sharding(self.problem, widths)
         self._make_teacher()
-        labelled = x if y is None else (x, y), batch_size
+        labelled = trained_on(
+            super().fit, x, y, batch_size, epochs, verbose, callbacks, *args, **kwargs
+        )
         if self.options.method.plans and self.phase != "fixed":
             self.plan(*labelled)
         batch = batch_spec(x, y, kwargs.get("sample_weight"))

@@ -8,12 +8,12 @@ import keras
 
 from tf_lossprune.training.between import BestCut
 from tf_lossprune.training.dense_moments import DenseMoments
+from tf_lossprune.training.evaluation import Labelled
 from tf_lossprune.training.finite import broken_weight
 from tf_lossprune.training.statistics import (
     normalizations,
     reestimate_statistics,
 )
-from tf_lossprune.types import Data
 
 #: After so many times the memory of a moving mean, nothing is left of its start.
 FORGOTTEN = 5.0
@@ -50,8 +50,8 @@ class PhaseCallback(StepCallback):
     Args:
         batches: function without arguments that returns an iterable of batches to
             re-estimate statistics from, anew each time.
-        labelled: pair, training data in a form which `fit` takes and their batch size,
-            to compare networks on at the end of a search on frozen weights; or None.
+        labelled: data, batch size and class weights, as `Evaluation` takes them, to
+            compare networks on before the cut; or None.
         stop_at_end: bool, whether `fit` stops as soon as the widths are fixed, with
             the gated network.
 
@@ -63,7 +63,7 @@ class PhaseCallback(StepCallback):
     def __init__(
         self,
         batches: Callable[[], Iterable] = tuple,
-        labelled: tuple[Data, int | None] | None = None,
+        labelled: Labelled | None = None,
         stop_at_end: bool = False,
     ) -> None:
         super().__init__()
