@@ -15,6 +15,15 @@ COUNTING_SECONDS = 60.0
 #: What `tf.data` calls them.
 _INFINITE, _UNKNOWN = -1, -2
 
+#: Keras' arguments of `fit` behind `callbacks`, in their order.
+BEHIND_CALLBACKS = (
+    "validation_split",
+    "validation_data",
+    "shuffle",
+    "class_weight",
+    "sample_weight",
+)
+
 
 def num_batches(data, batch_size=None):
     """How many batches one pass has, without reading any.
@@ -157,28 +166,29 @@ def batches(data, batch_size=None):
     return _untuned(data)
 
 
-def trained_on(fit, *args, **kwargs):
+def trained_on(x, y, batch_size, *args, **kwargs):
     """What a call of `fit` trains on.
 
     Args:
-        fit: bound method, `keras.Model.fit`.
-        *args, **kwargs: its arguments.
+        x, y, batch_size: as `fit` takes them.
+        *args: its arguments behind `callbacks`, by position.
+        **kwargs: likewise, by name.
 
     Returns:
         Data `(x, y)` or `(x, y, sample_weight)` without what `validation_split` holds
         out, or as they were given where they are not arrays; their batch size; and the
         class weights.
     """
-    given = inspect.signature(fit).bind(*args, **kwargs).arguments
-    data, held_out = given["x"], given.get("validation_split", 0.0)
-    if given.get("y") is not None:
-        parts = data, given["y"], given.get("sample_weight")
+    given, data = {**dict(zip(BEHIND_CALLBACKS, args)), **kwargs}, x
+    if y is not None:
+        parts = x, y, given.get("sample_weight")
         data = tuple(part for part in parts if part is not None)
+        held_out = given.get("validation_split")
         if held_out and given.get("validation_data") is None:
             count = len(tree.flatten(data)[0])
             used = math.floor(count * (1.0 - held_out))
             data = tree.map_structure(lambda array: array[:used], data)
-    return data, given.get("batch_size"), given.get("class_weight")
+    return data, batch_size, given.get("class_weight")
 
 
 def _untuned(data):

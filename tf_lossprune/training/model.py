@@ -374,9 +374,7 @@ class PrunedModel(
             widths = np.array([*self.widths.values()]) if fixed else None
             check_sharding(self.problem, widths)
         self._make_teacher()
-        labelled = trained_on(
-            super().fit, x, y, batch_size, epochs, verbose, callbacks, *args, **kwargs
-        )
+        labelled = trained_on(x, y, batch_size, *args, **kwargs)
         if self.options.method.plans and self.phase != "fixed":
             self.plan(*labelled)
         batch = batch_spec(x, y, kwargs.get("sample_weight"))
