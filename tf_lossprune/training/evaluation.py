@@ -79,7 +79,7 @@ class Evaluation:
             *[tuple(batch) for batch in found],
         )
         self._x, self._y, self._weight = keras.utils.unpack_x_y_sample_weight(arrays)
-        if class_weight is not None:
+        if class_weight is not None and not tree.is_nested(self._y):  # or Keras refuses
             self._weight = _of_samples(class_weight, self._y)
         self.calls = 0
         self._readers = find_readers(model.channel_graph)[0] if repairs else []
