@@ -10,7 +10,7 @@ from tf_lossprune.allocation import Usage, choose_units
 from tf_lossprune.budget import Budget
 from tf_lossprune.gates.importance import Automatic
 from tf_lossprune.resources import plain
-from tf_lossprune.training.between import Choice
+from tf_lossprune.training.between import HALFWAY, Choice
 from tf_lossprune.training.choice import WidthChoice
 from tf_lossprune.training.finite import check_weights
 from tf_lossprune.types import Limits
@@ -244,3 +244,19 @@ class Kept:
 
     def _limits(self, shares: Mapping[str, float]) -> np.ndarray:
         return np.array([shares[name] for name in self.shares], "float32")
+
+    def _method_ratios(self, importance: np.ndarray, limits: np.ndarray) -> np.ndarray:
+        found = self.options.method.ratios(self.search, importance, limits)
+        if self.search.frozen.on_host:
+            shares = dict(zip(self.shares, limits.tolist()))
+            [found] = self.choice.between(found, shares, [HALFWAY])
+        return found
+
+    def _with_resources(self, budget: Budget | Limits | float) -> Budget:
+        budget = Budget(Budget(budget).limits, self.budget.resources)
+        if budget.limits.keys() != self.budget.limits.keys():
+            raise ValueError(
+                "Expected a budget on the same resources as the model's: "
+                f"{[*self.budget.limits]}. Received: {budget.limits}"
+            )
+        return budget

@@ -16,7 +16,6 @@ from tf_lossprune.graph import Group, trace
 from tf_lossprune.problem import PruningProblem
 from tf_lossprune.surgery import mark_closed, reasons_closed
 from tf_lossprune.training.backends import current_backend
-from tf_lossprune.training.between import HALFWAY
 from tf_lossprune.training.choice import WidthChoice
 from tf_lossprune.training.data import (
     batch_spec,
@@ -301,15 +300,6 @@ class PrunedModel(
             )
         return found
 
-    def _with_resources(self, budget: Budget | Limits | float) -> Budget:
-        budget = Budget(Budget(budget).limits, self.budget.resources)
-        if budget.limits.keys() != self.budget.limits.keys():
-            raise ValueError(
-                "Expected a budget on the same resources as the model's: "
-                f"{[*self.budget.limits]}. Received: {budget.limits}"
-            )
-        return budget
-
     def with_budget(self, budget: Budget | Limits | float) -> "PrunedModel":
         """A pruned model in this one's place, under another budget.
 
@@ -337,13 +327,6 @@ class PrunedModel(
             shares: dict, resource -> share of the dense cost; None: the budget's.
         """
         return self.choice.widths(ratios, self.shares if shares is None else shares)
-
-    def _method_ratios(self, importance: np.ndarray, limits: np.ndarray) -> np.ndarray:
-        found = self.options.method.ratios(self.search, importance, limits)
-        if self.search.frozen.on_host:
-            shares = dict(zip(self.shares, limits.tolist()))
-            [found] = self.choice.between(found, shares, [HALFWAY])
-        return found
 
     # What Keras calls.
 
